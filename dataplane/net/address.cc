@@ -1,0 +1,106 @@
+#include "dataplane/net/address.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <charconv>
+
+namespace sluice {
+namespace {
+
+// `high` and `low` as numbers whose most significant bit is the first bit on the wire.
+std::uint64_t swapped(std::uint64_t word) { return __builtin_bswap64(word); }
+
+std::uint64_t mask_of(unsigned bits) { return bits == 0 ? 0 : ~std::uint64_t{0} << (64 - bits); }
+
+IpAddress masked(IpAddress address, std::uint8_t length) {
+  const unsigned high_bits = length > 64 ? 64 : length;
+  const unsigned low_bits = length > 64 ? length - 64u : 0;
+  return {swapped(swapped(address.high) & mask_of(high_bits)), swapped(swapped(address.low) & mask_of(low_bits))};
+}
+
+}  // namespace
+
+std::optional<IpAddress> IpAddress::parse(std::string_view text) {
+  const std::string terminated(text);
+  in_addr four{};
+  if (inet_pton(AF_INET, terminated.c_str(), &four) == 1) return v4(Be32{four.s_addr});
+  in6_addr six{};
+  if (inet_pton(AF_INET6, terminated.c_str(), &six) == 1) return v6(&six);
+  return std::nullopt;
+}
+
+bool IpAddress::is_multicast() const {
+  return is_v4() ? (as_v4().host() >> 28) == 0xe : (high & 0xff) == 0xff;
+}
+
+bool IpAddress::is_loopback() const {
+  return is_v4() ? (as_v4().host() >> 24) == 127 : high == 0 && low == 1ull << 56;
+}
+
+bool IpAddress::is_link_local() const {
+  return is_v4() ? (as_v4().host() >> 16) == 0xa9fe : (high & 0xc0ff) == 0x80fe;
+}
+
+bool IpAddress::is_unspecified() const { return is_v4() ? (as_v4().host() >> 24) == 0 : is_unset(); }
+
+bool IpAddress::is_broadcast() const { return is_v4() && as_v4().raw == 0xffffffff; }
+
+std::string IpAddress::text() const {
+  char buffer[INET6_ADDRSTRLEN];
+  const auto copy = bytes();
+  if (is_v4()) {
+    inet_ntop(AF_INET, copy.data() + 12, buffer, sizeof buffer);
+  } else {
+    inet_ntop(AF_INET6, copy.data(), buffer, sizeof buffer);
+  }
+  return buffer;
+}
+
+std::optional<IpPrefix> IpPrefix::parse(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  const auto address = IpAddress::parse(text.substr(0, slash));
+  if (!address) return std::nullopt;
+  const unsigned bits_max = address->is_v4() ? 32 : 128;
+  unsigned bits = bits_max;
+  if (slash != std::string_view::npos) {
+    const std::string_view digits = text.substr(slash + 1);
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), bits);
+    if (error != std::errc() || end != digits.data() + digits.size() || digits.empty() || bits > bits_max) {
+      return std::nullopt;
+    }
+  }
+  return of(*address, static_cast<std::uint8_t>(bits + 128 - bits_max));
+}
+
+IpPrefix IpPrefix::of(IpAddress address, std::uint8_t length) { return {masked(address, length), length}; }
+
+bool IpPrefix::contains(IpAddress address) const { return masked(address, length) == network; }
+
+std::string IpPrefix::text() const {
+  return fmt::format("{}/{}", network.text(), is_v4() ? length - 96 : length);
+}
+
+std::optional<MacAddress> MacAddress::parse(std::string_view text) {
+  MacAddress mac{};
+  if (text.size() != 17) return std::nullopt;
+  for (std::size_t i = 0; i < 6; ++i) {
+    const char* first = text.data() + 3 * i;
+    const auto [end, error] = std::from_chars(first, first + 2, mac.bytes[i], 16);
+    if (error != std::errc() || end != first + 2) return std::nullopt;
+    if (i < 5 && first[2] != ':') return std::nullopt;
+  }
+  return mac;
+}
+
+std::string MacAddress::text() const {
+  return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2], bytes[3], bytes[4],
+                     bytes[5]);
+}
+
+std::string address_port_text(IpAddress address, Be16 port) {
+  return address.is_v4() ? fmt::format("{}:{}", address.text(), port.host())
+                         : fmt::format("[{}]:{}", address.text(), port.host());
+}
+
+}  // namespace sluice

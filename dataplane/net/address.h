@@ -1,0 +1,85 @@
+// Addresses. An IpAddress is 128 bits in network order; IPv4 is held as an IPv4-mapped IPv6 address
+// (::ffff:a.b.c.d, RFC 4291 2.5.5.2), so that tables need one kind of row for both families.
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "dataplane/base/byte_order.h"
+
+namespace sluice {
+
+struct IpAddress {
+  std::uint64_t high = 0;  // bytes 0..7 as they lie on the wire
+  std::uint64_t low = 0;   // bytes 8..15
+
+  static constexpr std::uint64_t mapped_prefix = 0xffff0000;  // 00 00 ff ff, little-endian low half of `low`
+
+  static constexpr IpAddress v4(Be32 address) {
+    return {0, mapped_prefix | static_cast<std::uint64_t>(address.raw) << 32};
+  }
+  static IpAddress v6(const void* sixteen_bytes) {
+    IpAddress address;
+    std::memcpy(&address, sixteen_bytes, sizeof address);
+    return address;
+  }
+  // "192.0.2.1" or "2001:db8::1"; nothing else.
+  static std::optional<IpAddress> parse(std::string_view text);
+
+  constexpr bool is_v4() const { return high == 0 && (low & 0xffffffff) == mapped_prefix; }
+  constexpr bool is_unset() const { return high == 0 && low == 0; }
+  constexpr Be32 as_v4() const { return Be32{static_cast<std::uint32_t>(low >> 32)}; }
+  bool is_multicast() const;
+  bool is_loopback() const;
+  bool is_link_local() const;   // fe80::/10, 169.254/16
+  bool is_unspecified() const;  // 0.0.0.0/8, ::
+  bool is_broadcast() const;    // 255.255.255.255
+
+  std::array<std::uint8_t, 16> bytes() const {
+    std::array<std::uint8_t, 16> copy;
+    std::memcpy(copy.data(), this, sizeof *this);
+    return copy;
+  }
+  std::string text() const;
+
+  friend constexpr auto operator<=>(const IpAddress&, const IpAddress&) = default;
+};
+static_assert(sizeof(IpAddress) == 16);
+
+// A network: `length` counts bits of the 128-bit form, so 10.0.0.0/8 has length 96 + 8.
+struct IpPrefix {
+  IpAddress network;
+  std::uint8_t length = 0;
+
+  // "10.0.0.0/8", "2001:db8::/32", or a bare address (a full-length prefix). Host bits are kept out.
+  static std::optional<IpPrefix> parse(std::string_view text);
+  static IpPrefix of(IpAddress address, std::uint8_t length);
+
+  bool contains(IpAddress address) const;
+  bool is_v4() const { return length >= 96 && network.is_v4(); }
+  std::string text() const;
+
+  friend bool operator==(const IpPrefix&, const IpPrefix&) = default;
+};
+
+struct MacAddress {
+  std::array<std::uint8_t, 6> bytes;
+
+  static std::optional<MacAddress> parse(std::string_view text);
+  static constexpr MacAddress broadcast() { return {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}; }
+  constexpr bool is_multicast() const { return (bytes[0] & 1) != 0; }
+  std::string text() const;
+
+  friend constexpr bool operator==(const MacAddress&, const MacAddress&) = default;
+};
+static_assert(sizeof(MacAddress) == 6);
+
+// "192.0.2.1:80", "[2001:db8::1]:80"
+std::string address_port_text(IpAddress address, Be16 port);
+
+}  // namespace sluice

@@ -1,0 +1,276 @@
+#include "dataplane/tables/snapshot.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "dataplane/base/crc32c.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::size_t section_count = static_cast<std::size_t>(Section::count);
+
+struct SectionShape {
+  const char* name;
+  std::uint32_t row_bytes;
+  std::uint64_t row_count_min;
+  std::uint64_t row_count_max;
+};
+
+constexpr std::uint64_t any_count = snapshot_bytes_max;
+
+constexpr SectionShape shapes[section_count] = {
+    {"node", sizeof(NodeRow), 1, 1},
+    {"ports", sizeof(PortRow), 0, ports_max},
+    {"addresses", sizeof(AddressRow), 0, 4'096},
+    {"routes", sizeof(RouteRow), 0, routes_max},
+    {"snat_pools", sizeof(SnatPoolRow), 0, 4'096},
+    {"snat_addresses", sizeof(IpAddress), 0, 65'536},
+    {"vips", sizeof(VipRow), 0, vips_max},
+    {"clusters", sizeof(ClusterRow), 0, 65'536},
+    {"endpoints", sizeof(EndpointRow), 0, endpoints_max},
+    {"slots", sizeof(std::uint16_t), 0, any_count},
+    {"vip_index", sizeof(std::uint32_t), 2, any_count},
+    {"address_index", sizeof(AddressIndexRow), 2, any_count},
+    {"return_index", sizeof(ReturnIndexRow), 2, any_count},
+    {"vip_rows_by_id", sizeof(std::uint32_t), 0, vips_max},
+    {"endpoint_rows_by_id", sizeof(std::uint32_t), 0, endpoints_max},
+    {"names", 1, 0, any_count},
+};
+
+// Every probe of an open-addressed index ends at an empty place, so there must be one.
+template <class Row, class IsEmpty>
+bool is_probeable(std::span<const Row> index, IsEmpty is_empty) {
+  return std::has_single_bit(index.size()) && std::any_of(index.begin(), index.end(), is_empty);
+}
+
+}  // namespace
+
+Result<Snapshot> Snapshot::verify(std::span<const std::byte> bytes) {
+  if (bytes.size() < sizeof(SnapshotHeader)) {
+    return fail(fmt::format("snapshot: {} bytes are too few for a header", bytes.size()));
+  }
+  if (reinterpret_cast<std::uintptr_t>(bytes.data()) % 64 != 0) return fail("snapshot: not aligned to 64 bytes");
+  Snapshot snapshot;
+  snapshot.bytes_ = bytes;
+  snapshot.header_ = reinterpret_cast<const SnapshotHeader*>(bytes.data());
+  const SnapshotHeader& header = *snapshot.header_;
+  if (!std::equal(std::begin(snapshot_magic), std::end(snapshot_magic), header.magic)) {
+    return fail("snapshot: wrong magic: these bytes are not a Sluice snapshot");
+  }
+  if (header.format != snapshot_format) {
+    return fail(fmt::format("snapshot: format {} but this dataplane reads format {}; run mgmt and dataplane of one version",
+                            header.format, snapshot_format));
+  }
+  if (header.total_bytes != bytes.size()) {
+    return fail(fmt::format("snapshot: truncated: header says {} bytes, {} are here", header.total_bytes, bytes.size()));
+  }
+  SnapshotHeader without_crc = header;
+  without_crc.crc = 0;
+  const std::uint32_t crc =
+      crc32c(bytes.subspan(sizeof(SnapshotHeader)), crc32c(std::as_bytes(std::span(&without_crc, 1))));
+  if (crc != header.crc) {
+    return fail(fmt::format("snapshot: damaged: CRC-32C is {:08x}, header says {:08x}", crc, header.crc));
+  }
+
+  if (header.section_count != section_count ||
+      sizeof(SnapshotHeader) + section_count * sizeof(SectionEntry) > bytes.size()) {
+    return fail(fmt::format("snapshot: {} sections, {} expected", header.section_count, section_count));
+  }
+  snapshot.entries_ = reinterpret_cast<const SectionEntry*>(bytes.data() + sizeof(SnapshotHeader));
+  for (std::size_t i = 0; i < section_count; ++i) {
+    const SectionEntry& entry = snapshot.entries_[i];
+    const SectionShape& shape = shapes[i];
+    if (entry.section != i || entry.row_bytes != shape.row_bytes) {
+      return fail(fmt::format("snapshot: section {}: rows of {} bytes, {} expected", shape.name, entry.row_bytes,
+                              shape.row_bytes));
+    }
+    if (entry.row_count < shape.row_count_min || entry.row_count > shape.row_count_max) {
+      return fail(fmt::format("snapshot: section {}: {} rows, allowed are {} to {}", shape.name, entry.row_count,
+                              shape.row_count_min, shape.row_count_max));
+    }
+    if (entry.offset % 64 != 0 || entry.offset > bytes.size() ||
+        entry.row_count > (bytes.size() - entry.offset) / shape.row_bytes) {
+      return fail(fmt::format("snapshot: section {} lies outside of the snapshot", shape.name));
+    }
+  }
+  if (auto rows = snapshot.verify_rows(); !rows) return tl::unexpected(rows.error());
+  return snapshot;
+}
+
+Result<void> Snapshot::verify_rows() const {
+  const auto bad = [](const char* section, std::size_t row, const char* what) {
+    return fail(fmt::format("snapshot: section {}, row {}: {}", section, row, what));
+  };
+  const auto names = section<char>(Section::names);
+  const auto is_name = [&](NameRef ref) {
+    return ref.offset <= names.size() && ref.bytes <= names.size() - ref.offset;
+  };
+
+  const NodeRow& node_row = node();
+  if (!is_name(node_row.name) || !is_name(node_row.exception_interface)) return bad("node", 0, "name out of bounds");
+  if (node_row.worker_count == 0 || node_row.worker_count > workers_max) return bad("node", 0, "worker count");
+  if (node_row.flow_capacity < node_row.worker_count || node_row.flow_capacity > (1ull << 31)) {
+    return bad("node", 0, "flow capacity");
+  }
+
+  for (std::size_t i = 0; i < ports().size(); ++i) {
+    const PortRow& row = ports()[i];
+    for (const NameRef ref : {row.name, row.profile, row.driver, row.device, row.eal_option}) {
+      if (!is_name(ref)) return bad("ports", i, "name out of bounds");
+    }
+    if (row.queue_count == 0 || row.queue_count > workers_max) return bad("ports", i, "queue count");
+    if (row.mtu < 576 || row.mtu > 9'198) return bad("ports", i, "MTU");
+  }
+  for (std::size_t i = 0; i < addresses().size(); ++i) {
+    if (addresses()[i].port >= ports().size()) return bad("addresses", i, "no such port");
+    if (addresses()[i].prefix_length > 128) return bad("addresses", i, "prefix length");
+  }
+  for (std::size_t i = 0; i < routes().size(); ++i) {
+    const RouteRow& row = routes()[i];
+    if (row.port >= ports().size()) return bad("routes", i, "no such port");
+    if (row.prefix_length > 128) return bad("routes", i, "prefix length");
+    if (i > 0 && routes()[i - 1].prefix_length < row.prefix_length) return bad("routes", i, "not sorted");
+  }
+  for (std::size_t i = 0; i < snat_pools().size(); ++i) {
+    const SnatPoolRow& row = snat_pools()[i];
+    if (!is_name(row.name)) return bad("snat_pools", i, "name out of bounds");
+    const std::uint64_t end = std::uint64_t{row.first_address} + row.address_count_v4 + row.address_count_v6;
+    if (end > snat_addresses().size()) return bad("snat_pools", i, "addresses out of bounds");
+    for (std::uint64_t a = row.first_address; a < end; ++a) {
+      if (snat_addresses()[a].is_v4() != (a < std::uint64_t{row.first_address} + row.address_count_v4)) {
+        return bad("snat_pools", i, "an address of the wrong family");
+      }
+    }
+    if (row.port_first == 0 || row.port_first > row.port_last) return bad("snat_pools", i, "port range");
+    if (static_cast<std::uint32_t>(row.port_last - row.port_first) + 1 < node_row.worker_count) {
+      return bad("snat_pools", i, "fewer ports than workers");
+    }
+  }
+  for (std::size_t i = 0; i < clusters().size(); ++i) {
+    const ClusterRow& row = clusters()[i];
+    if (!is_name(row.name)) return bad("clusters", i, "name out of bounds");
+    if (row.endpoint_count > cluster_endpoints_max ||
+        std::uint64_t{row.first_endpoint} + row.endpoint_count > endpoints().size()) {
+      return bad("clusters", i, "endpoints out of bounds");
+    }
+    if (std::uint64_t{row.first_slot} + row.slot_count > section<std::uint16_t>(Section::slots).size()) {
+      return bad("clusters", i, "slots out of bounds");
+    }
+    if (row.forwarding > Forwarding::nat || row.choice > Choice::least) return bad("clusters", i, "unknown mode");
+    if (row.forwarding == Forwarding::full_nat && row.snat_pool >= snat_pools().size()) {
+      return bad("clusters", i, "no such SNAT pool");
+    }
+    for (const std::uint16_t slot : slots_of(row)) {
+      if (slot >= row.endpoint_count) return bad("clusters", i, "a slot names no endpoint");
+    }
+  }
+  for (std::size_t i = 0; i < endpoints().size(); ++i) {
+    const EndpointRow& row = endpoints()[i];
+    if (!is_name(row.name)) return bad("endpoints", i, "name out of bounds");
+    if (row.cluster >= clusters().size()) return bad("endpoints", i, "no such cluster");
+    if (row.id >= endpoints_max) return bad("endpoints", i, "id above the limit");
+    if (endpoint_by_id(row.id) != &row) return bad("endpoints", i, "not found by its id");
+  }
+  for (std::size_t i = 0; i < vips().size(); ++i) {
+    const VipRow& row = vips()[i];
+    if (!is_name(row.name) || !is_name(row.virtual_host)) return bad("vips", i, "name out of bounds");
+    if (row.cluster >= clusters().size()) return bad("vips", i, "no such cluster");
+    if (row.id >= vips_max) return bad("vips", i, "id above the limit");
+    if (row.idle_timeout_ms == 0) return bad("vips", i, "idle timeout of zero");
+    if (vip_by_id(row.id) != &row) return bad("vips", i, "not found by its id");
+  }
+
+  const auto vip_index = section<std::uint32_t>(Section::vip_index);
+  if (!is_probeable(vip_index, [](std::uint32_t place) { return place == no_row; })) {
+    return bad("vip_index", 0, "size is no power of two, or full");
+  }
+  for (const std::uint32_t place : vip_index) {
+    if (place != no_row && place >= vips().size()) return bad("vip_index", place, "no such VIP");
+  }
+  for (std::size_t i = 0; i < vips().size(); ++i) {
+    if (find_vip(vips()[i].address, vips()[i].port, vips()[i].protocol) != &vips()[i]) {
+      return bad("vips", i, "not found by its address: a duplicate, or a wrong index");
+    }
+  }
+  const auto address_index = section<AddressIndexRow>(Section::address_index);
+  if (!is_probeable(address_index, [](const AddressIndexRow& row) { return row.kind == AddressKind::none; })) {
+    return bad("address_index", 0, "size is no power of two, or full");
+  }
+  for (std::size_t i = 0; i < address_index.size(); ++i) {
+    const AddressIndexRow& row = address_index[i];
+    if ((row.kind == AddressKind::snat && row.index >= snat_addresses().size()) ||
+        (row.kind == AddressKind::own && row.index >= addresses().size()) || row.kind > AddressKind::own) {
+      return bad("address_index", i, "names no address");
+    }
+  }
+  if (!is_probeable(section<ReturnIndexRow>(Section::return_index),
+                    [](const ReturnIndexRow& row) { return row.is_used == 0; })) {
+    return bad("return_index", 0, "size is no power of two, or full");
+  }
+  return {};
+}
+
+std::string_view Snapshot::name(NameRef ref) const {
+  return {section<char>(Section::names).data() + ref.offset, ref.bytes};
+}
+
+const VipRow* Snapshot::find_vip(IpAddress address, Be16 port, std::uint8_t protocol) const {
+  const auto index = section<std::uint32_t>(Section::vip_index);
+  for (std::uint64_t place = index_hash(address, port, protocol);; ++place) {
+    const std::uint32_t row = index[place & (index.size() - 1)];
+    if (row == no_row) return nullptr;
+    const VipRow& vip = vips()[row];
+    if (vip.address == address && vip.port == port && vip.protocol == protocol) return &vip;
+  }
+}
+
+AddressIndexRow Snapshot::find_address(IpAddress address) const {
+  const auto index = section<AddressIndexRow>(Section::address_index);
+  for (std::uint64_t place = index_hash(address);; ++place) {
+    const AddressIndexRow& row = index[place & (index.size() - 1)];
+    if (row.kind == AddressKind::none || row.address == address) return row;
+  }
+}
+
+bool Snapshot::is_return_source(IpAddress address, Be16 port, std::uint8_t protocol) const {
+  const auto index = section<ReturnIndexRow>(Section::return_index);
+  for (std::uint64_t place = index_hash(address, port, protocol);; ++place) {
+    const ReturnIndexRow& row = index[place & (index.size() - 1)];
+    if (row.is_used == 0) return false;
+    if (row.address == address && row.port == port && row.protocol == protocol) return true;
+  }
+}
+
+const VipRow* Snapshot::vip_by_id(std::uint32_t id) const {
+  const auto rows = section<std::uint32_t>(Section::vip_rows_by_id);
+  if (id >= rows.size() || rows[id] >= vips().size()) return nullptr;
+  return &vips()[rows[id]];
+}
+
+const EndpointRow* Snapshot::endpoint_by_id(std::uint32_t id) const {
+  const auto rows = section<std::uint32_t>(Section::endpoint_rows_by_id);
+  if (id >= rows.size() || rows[id] >= endpoints().size()) return nullptr;
+  return &endpoints()[rows[id]];
+}
+
+const RouteRow* Snapshot::find_route(IpAddress destination) const {
+  for (const RouteRow& route : routes()) {
+    if (IpPrefix{route.network, route.prefix_length}.contains(destination)) return &route;
+  }
+  return nullptr;
+}
+
+const AddressRow* Snapshot::source_for(IpAddress neighbor, std::uint16_t port) const {
+  const AddressRow* of_the_family = nullptr;
+  for (const AddressRow& row : addresses()) {
+    if (row.port != port || row.address.is_v4() != neighbor.is_v4()) continue;
+    if (IpPrefix::of(row.address, row.prefix_length).contains(neighbor)) return &row;
+    if (of_the_family == nullptr) of_the_family = &row;
+  }
+  return of_the_family;
+}
+
+}  // namespace sluice

@@ -1,0 +1,74 @@
+// Snapshot: the published tables, read-only, as every lcore sees them.
+//
+// Holding one proves that the bytes were verified: header, CRC, section bounds and every index of
+// one row into another. Lookups therefore check nothing.
+// Ownership: views the bytes it was given; they must outlive it (the mapping of a sealed memfd).
+// Threads:   immutable; any number of readers.
+// Errors:    verify() says what is wrong and with which row; the caller keeps the snapshot it has.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+#include "dataplane/base/result.h"
+#include "dataplane/tables/snapshot_rows.h"
+
+namespace sluice {
+
+// Position of a key in the open-addressed indexes; the writer and the reader share it.
+inline std::uint64_t index_hash(IpAddress address, Be16 port = {}, std::uint8_t protocol = 0) {
+  const std::uint64_t rest = static_cast<std::uint64_t>(protocol) << 16 | port.raw;
+  return keyed_hash({0x2d358dccaa6c78a5ull, 0x8bb84b93962eacc9ull}, address.high ^ rest, address.low);
+}
+
+class Snapshot {
+ public:
+  static Result<Snapshot> verify(std::span<const std::byte> bytes);
+
+  std::uint64_t generation() const { return header_->generation; }
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+  const NodeRow& node() const { return section<NodeRow>(Section::node)[0]; }
+  std::span<const PortRow> ports() const { return section<PortRow>(Section::ports); }
+  std::span<const AddressRow> addresses() const { return section<AddressRow>(Section::addresses); }
+  std::span<const RouteRow> routes() const { return section<RouteRow>(Section::routes); }
+  std::span<const SnatPoolRow> snat_pools() const { return section<SnatPoolRow>(Section::snat_pools); }
+  std::span<const IpAddress> snat_addresses() const { return section<IpAddress>(Section::snat_addresses); }
+  std::span<const VipRow> vips() const { return section<VipRow>(Section::vips); }
+  std::span<const ClusterRow> clusters() const { return section<ClusterRow>(Section::clusters); }
+  std::span<const EndpointRow> endpoints() const { return section<EndpointRow>(Section::endpoints); }
+  std::string_view name(NameRef ref) const;
+
+  std::span<const EndpointRow> endpoints_of(const ClusterRow& cluster) const {
+    return endpoints().subspan(cluster.first_endpoint, cluster.endpoint_count);
+  }
+  // Each slot is an index into endpoints_of(cluster).
+  std::span<const std::uint16_t> slots_of(const ClusterRow& cluster) const {
+    return section<std::uint16_t>(Section::slots).subspan(cluster.first_slot, cluster.slot_count);
+  }
+
+  const VipRow* find_vip(IpAddress address, Be16 port, std::uint8_t protocol) const;
+  const VipRow* vip_by_id(std::uint32_t id) const;            // nullptr when it is gone
+  const EndpointRow* endpoint_by_id(std::uint32_t id) const;  // nullptr when it is gone
+  AddressIndexRow find_address(IpAddress address) const;      // kind none: not ours
+  bool is_return_source(IpAddress address, Be16 port, std::uint8_t protocol) const;
+  const RouteRow* find_route(IpAddress destination) const;    // longest prefix; nullptr: no route
+  // The box's own address from which to ask for `neighbor` on `port`; any of the family when none shares
+  // its network, nullptr when the port has none.
+  const AddressRow* source_for(IpAddress neighbor, std::uint16_t port) const;
+
+ private:
+  template <class Row>
+  std::span<const Row> section(Section id) const {
+    const SectionEntry& entry = entries_[static_cast<std::size_t>(id)];
+    return {reinterpret_cast<const Row*>(bytes_.data() + entry.offset), entry.row_count};
+  }
+  Result<void> verify_rows() const;
+
+  std::span<const std::byte> bytes_;
+  const SnapshotHeader* header_ = nullptr;
+  const SectionEntry* entries_ = nullptr;
+};
+
+}  // namespace sluice

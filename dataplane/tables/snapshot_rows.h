@@ -1,0 +1,193 @@
+// The rows of a snapshot: what mgmt compiles and the dataplane reads.
+//
+//   SnapshotHeader | SectionEntry[section_count] | sections, each an array of one row type
+//
+// There are no pointers: a row names another by its index in that row's section, and a text by a
+// NameRef into the `names` section. Rows are plain bytes, written and read on the same machine.
+// Any change to a row, or to the meaning of a field, raises snapshot_format.
+#pragma once
+
+#include <cstdint>
+
+#include "dataplane/base/byte_order.h"
+#include "dataplane/base/hash.h"
+#include "dataplane/net/address.h"
+
+namespace sluice {
+
+inline constexpr char snapshot_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 'S', 'N'};
+inline constexpr std::uint32_t snapshot_format = 1;
+inline constexpr std::uint64_t snapshot_bytes_max = 4ull << 30;
+
+// Limits that the dataplane sizes its tables by.
+inline constexpr std::uint32_t workers_max = 16;
+inline constexpr std::uint32_t ports_max = 16;
+inline constexpr std::uint32_t routes_max = 1'024;
+inline constexpr std::uint32_t vips_max = 16'384;        // ids are below this
+inline constexpr std::uint32_t endpoints_max = 131'072;  // ids are below this
+inline constexpr std::uint32_t cluster_endpoints_max = 65'535;
+inline constexpr std::uint32_t slots_max = 655'373;      // a cluster's table
+
+struct SnapshotHeader {
+  char magic[8];
+  std::uint32_t format;
+  std::uint32_t crc;  // CRC-32C of everything, this field taken as zero
+  std::uint64_t total_bytes;
+  std::uint64_t generation;
+  std::uint32_t section_count;
+  std::uint32_t reserved;
+};
+static_assert(sizeof(SnapshotHeader) == 40);
+
+enum class Section : std::uint32_t {
+  node, ports, addresses, routes, snat_pools, snat_addresses, vips, clusters, endpoints, slots, vip_index,
+  address_index, return_index, vip_rows_by_id, endpoint_rows_by_id, names, count
+};
+
+struct SectionEntry {
+  std::uint32_t section;
+  std::uint32_t row_bytes;
+  std::uint64_t offset;  // from the start of the snapshot
+  std::uint64_t row_count;
+};
+static_assert(sizeof(SectionEntry) == 24);
+
+struct NameRef {
+  std::uint32_t offset;
+  std::uint32_t bytes;
+};
+
+inline constexpr std::uint32_t no_row = 0xffffffff;
+
+// One row. What differs from the running values needs a restart of the dataplane, except where noted.
+struct NodeRow {
+  NameRef name;
+  std::uint64_t flow_capacity;       // records of all lcores together
+  std::uint32_t worker_count;
+  std::uint16_t worker_cpus[workers_max];
+  std::uint32_t tcp_opening_ms;      // timeouts change at once
+  std::uint32_t tcp_closing_ms;      // one side has sent FIN
+  std::uint32_t tcp_closed_ms;       // both sides have
+  std::uint32_t tcp_reset_ms;
+  HashSecret choice_secret;          // for endpoint choice: the same on every box with this configuration
+  NameRef exception_interface;       // name of the TAP; empty for none
+  std::uint8_t is_idle_backoff;      // changes at once
+  std::uint8_t reserved[7];
+};
+static_assert(sizeof(NodeRow) == 104);
+
+enum class Steering : std::uint8_t { none, snat_port_hash, flow_rules, handoff };
+
+struct PortRow {
+  NameRef name;
+  NameRef profile;
+  NameRef driver;      // as rte_eth_dev_info_get names it: "net_af_xdp"
+  NameRef device;      // what the operator wrote: an interface, a PCI address, a socket
+  NameRef eal_option;  // "--vdev=net_af_xdp0,iface=..." or "--allow=0000:01:00.0"; {xdp_prog} is filled in at start
+  std::uint64_t rss_hash_fields;     // RTE_ETH_RSS_* bits asked for; 0 for none
+  std::uint16_t queue_count;
+  std::uint16_t rx_descriptors;
+  std::uint16_t tx_descriptors;
+  std::uint16_t mtu;                 // bytes of IP packet
+  std::uint8_t is_bifurcated;        // our XDP program shares the interface with the kernel
+  std::uint8_t is_rss_stable;        // the same flow always arrives on the same queue
+  Steering steering[3];              // in order of preference
+  std::uint8_t reserved[3];
+};
+static_assert(sizeof(PortRow) == 64);
+
+struct AddressRow {  // an address of the box itself
+  IpAddress address;
+  std::uint16_t port;  // index
+  std::uint8_t prefix_length;  // of 128
+  std::uint8_t reserved[5];
+};
+static_assert(sizeof(AddressRow) == 24);
+
+struct RouteRow {  // sorted by falling prefix length; connected networks are among them
+  IpAddress network;
+  IpAddress next_hop;          // unset: the destination is on the link
+  std::uint16_t port;
+  std::uint8_t prefix_length;  // of 128
+  std::uint8_t reserved[5];
+};
+static_assert(sizeof(RouteRow) == 40);
+
+struct SnatPoolRow {
+  NameRef name;
+  std::uint32_t first_address;  // in snat_addresses; IPv4 first
+  std::uint32_t address_count_v4;
+  std::uint32_t address_count_v6;
+  std::uint16_t port_first;     // both included
+  std::uint16_t port_last;
+};
+static_assert(sizeof(SnatPoolRow) == 24);
+
+enum class VipState : std::uint8_t { ready, pending };  // pending: no health verdict yet
+
+struct VipRow {
+  IpAddress address;
+  NameRef name;           // of the advertise_policy
+  NameRef virtual_host;
+  std::uint32_t id;       // stable over generations: names this VIP's counters
+  std::uint32_t cluster;  // row
+  std::uint32_t idle_timeout_ms;
+  Be16 port;
+  std::uint8_t protocol;
+  VipState state;
+};
+static_assert(sizeof(VipRow) == 48);
+
+enum class Forwarding : std::uint8_t { full_nat, nat };
+enum class Choice : std::uint8_t { hash, rotate, random, least };  // how a slot is picked
+
+struct ClusterRow {
+  NameRef name;
+  std::uint32_t first_endpoint;
+  std::uint32_t endpoint_count;
+  std::uint32_t first_slot;
+  std::uint32_t slot_count;      // 0: no endpoint takes new flows
+  std::uint32_t snat_pool;       // row; no_row in NAT mode
+  std::uint32_t id;
+  Forwarding forwarding;
+  Choice choice;
+  std::uint8_t reserved[6];
+};
+static_assert(sizeof(ClusterRow) == 40);
+
+enum class EndpointState : std::uint8_t { up, down, draining, unknown };  // only `up` is in the slots
+
+struct EndpointRow {  // an endpoint as a member of one cluster
+  IpAddress address;
+  NameRef name;
+  std::uint32_t id;       // stable over generations: names this endpoint's counters
+  std::uint32_t cluster;  // row
+  Be16 port;
+  std::uint16_t weight;
+  std::uint8_t protocol;
+  EndpointState state;
+  std::uint8_t reserved[2];
+};
+static_assert(sizeof(EndpointRow) == 40);
+
+// What a destination address is to us.
+enum class AddressKind : std::uint8_t { none, vip, snat, own };
+
+struct AddressIndexRow {
+  IpAddress address;
+  AddressKind kind;     // none: an empty place
+  std::uint8_t reserved[3];
+  std::uint32_t index;  // snat: row in snat_addresses; own: row in addresses
+};
+static_assert(sizeof(AddressIndexRow) == 24);
+
+struct ReturnIndexRow {  // a source whose packets are replies of a NAT-mode cluster
+  IpAddress address;
+  Be16 port;
+  std::uint8_t protocol;
+  std::uint8_t is_used;
+  std::uint32_t reserved;
+};
+static_assert(sizeof(ReturnIndexRow) == 24);
+
+}  // namespace sluice

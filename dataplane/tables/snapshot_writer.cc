@@ -1,0 +1,169 @@
+#include "dataplane/tables/snapshot_writer.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "dataplane/base/crc32c.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::size_t align_up(std::size_t bytes) { return (bytes + 63) & ~std::size_t{63}; }
+
+// Room for `count` keys at most half full, so that probes stay short and one place is always empty.
+std::size_t index_size(std::size_t count) { return std::bit_ceil(std::max<std::size_t>(2, count * 2 + 1)); }
+
+template <class Row, class IsEmpty, class IsSame>
+void insert(std::vector<Row>& index, std::uint64_t hash, const Row& row, IsEmpty is_empty, IsSame is_same) {
+  for (std::uint64_t place = hash;; ++place) {
+    Row& at = index[place & (index.size() - 1)];
+    if (is_empty(at)) {
+      at = row;
+      return;
+    }
+    if (is_same(at)) return;  // the first one stays
+  }
+}
+
+template <class Row>
+std::vector<std::uint32_t> rows_by_id(const std::vector<Row>& rows) {
+  std::uint32_t id_end = 0;
+  for (const Row& row : rows) id_end = std::max(id_end, row.id + 1);
+  std::vector<std::uint32_t> by_id(id_end, no_row);
+  for (std::size_t i = 0; i < rows.size(); ++i) by_id[rows[i].id] = static_cast<std::uint32_t>(i);
+  return by_id;
+}
+
+}  // namespace
+
+NameRef SnapshotWriter::name(std::string_view text) {
+  const auto [known, is_new] = known_names_.try_emplace(std::string(text));
+  if (is_new) {
+    known->second = {static_cast<std::uint32_t>(names_.size()), static_cast<std::uint32_t>(text.size())};
+    names_ += text;
+  }
+  return known->second;
+}
+
+std::uint32_t SnapshotWriter::add_snat_pool(std::string_view pool_name, std::span<const IpAddress> pool_addresses,
+                                            std::uint16_t port_first, std::uint16_t port_last) {
+  SnatPoolRow row{};
+  row.name = name(pool_name);
+  row.first_address = static_cast<std::uint32_t>(snat_addresses_.size());
+  row.port_first = port_first;
+  row.port_last = port_last;
+  for (const bool is_v4 : {true, false}) {
+    for (const IpAddress& address : pool_addresses) {
+      if (address.is_v4() != is_v4) continue;
+      snat_addresses_.push_back(address);
+      ++(is_v4 ? row.address_count_v4 : row.address_count_v6);
+    }
+  }
+  return append(snat_pools_, row);
+}
+
+std::uint32_t SnapshotWriter::add_cluster(ClusterRow row, std::span<const EndpointRow> endpoints,
+                                          std::span<const std::uint16_t> slots) {
+  row.first_endpoint = static_cast<std::uint32_t>(endpoints_.size());
+  row.endpoint_count = static_cast<std::uint32_t>(endpoints.size());
+  row.first_slot = static_cast<std::uint32_t>(slots_.size());
+  row.slot_count = static_cast<std::uint32_t>(slots.size());
+  const auto cluster = static_cast<std::uint32_t>(clusters_.size());
+  for (EndpointRow endpoint : endpoints) {
+    endpoint.cluster = cluster;
+    endpoints_.push_back(endpoint);
+  }
+  slots_.insert(slots_.end(), slots.begin(), slots.end());
+  return append(clusters_, row);
+}
+
+std::vector<std::uint32_t> SnapshotWriter::build_vip_index() const {
+  std::vector<std::uint32_t> index(index_size(vips_.size()), no_row);
+  for (std::uint32_t i = 0; i < vips_.size(); ++i) {
+    insert(index, index_hash(vips_[i].address, vips_[i].port, vips_[i].protocol), i,
+           [](std::uint32_t place) { return place == no_row; }, [](std::uint32_t) { return false; });
+  }
+  return index;
+}
+
+std::vector<AddressIndexRow> SnapshotWriter::build_address_index() const {
+  std::vector<AddressIndexRow> index(index_size(vips_.size() + snat_addresses_.size() + addresses_.size()));
+  const auto put = [&](IpAddress address, AddressKind kind, std::size_t row) {
+    insert(index, index_hash(address),
+           AddressIndexRow{address, kind, {}, static_cast<std::uint32_t>(row)},
+           [](const AddressIndexRow& at) { return at.kind == AddressKind::none; },
+           [&](const AddressIndexRow& at) { return at.address == address; });
+  };
+  for (std::size_t i = 0; i < vips_.size(); ++i) put(vips_[i].address, AddressKind::vip, i);
+  for (std::size_t i = 0; i < snat_addresses_.size(); ++i) put(snat_addresses_[i], AddressKind::snat, i);
+  for (std::size_t i = 0; i < addresses_.size(); ++i) put(addresses_[i].address, AddressKind::own, i);
+  return index;
+}
+
+std::vector<ReturnIndexRow> SnapshotWriter::build_return_index() const {
+  std::vector<ReturnIndexRow> index(index_size(endpoints_.size()));
+  for (const EndpointRow& endpoint : endpoints_) {
+    if (clusters_[endpoint.cluster].forwarding != Forwarding::nat) continue;
+    insert(index, index_hash(endpoint.address, endpoint.port, endpoint.protocol),
+           ReturnIndexRow{endpoint.address, endpoint.port, endpoint.protocol, 1, 0},
+           [](const ReturnIndexRow& at) { return at.is_used == 0; },
+           [&](const ReturnIndexRow& at) {
+             return at.address == endpoint.address && at.port == endpoint.port && at.protocol == endpoint.protocol;
+           });
+  }
+  return index;
+}
+
+Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
+  std::stable_sort(routes_.begin(), routes_.end(),
+                   [](const RouteRow& a, const RouteRow& b) { return a.prefix_length > b.prefix_length; });
+  const auto vip_index = build_vip_index();
+  const auto address_index = build_address_index();
+  const auto return_index = build_return_index();
+  const auto vip_rows = rows_by_id(vips_);
+  const auto endpoint_rows = rows_by_id(endpoints_);
+
+  struct Part {
+    const void* rows;
+    std::size_t row_bytes;
+    std::size_t row_count;
+  };
+  const auto part = [](const auto& rows) { return Part{rows.data(), sizeof(rows[0]), rows.size()}; };
+  const Part parts[] = {
+      {&node, sizeof node, 1}, part(ports_),     part(addresses_),    part(routes_),
+      part(snat_pools_),       part(snat_addresses_), part(vips_),    part(clusters_),
+      part(endpoints_),        part(slots_),     part(vip_index),     part(address_index),
+      part(return_index),      part(vip_rows),   part(endpoint_rows), part(names_)};
+  static_assert(std::size(parts) == static_cast<std::size_t>(Section::count));
+
+  std::size_t total = align_up(sizeof(SnapshotHeader) + std::size(parts) * sizeof(SectionEntry));
+  std::vector<SectionEntry> entries;
+  for (std::size_t i = 0; i < std::size(parts); ++i) {
+    entries.push_back({static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(parts[i].row_bytes), total,
+                       parts[i].row_count});
+    total = align_up(total + parts[i].row_bytes * parts[i].row_count);
+  }
+
+  SnapshotBuffer buffer(total);
+  std::byte* out = buffer.bytes().data();
+  SnapshotHeader header{};
+  std::copy(std::begin(snapshot_magic), std::end(snapshot_magic), header.magic);
+  header.format = snapshot_format;
+  header.total_bytes = total;
+  header.generation = generation;
+  header.section_count = static_cast<std::uint32_t>(std::size(parts));
+  std::memcpy(out + sizeof header, entries.data(), entries.size() * sizeof(SectionEntry));
+  for (std::size_t i = 0; i < std::size(parts); ++i) {
+    if (parts[i].row_count == 0) continue;
+    std::memcpy(out + entries[i].offset, parts[i].rows, parts[i].row_bytes * parts[i].row_count);
+  }
+  header.crc = crc32c(std::span<const std::byte>(buffer.bytes()).subspan(sizeof header),
+                      crc32c(std::as_bytes(std::span(&header, 1))));
+  std::memcpy(out, &header, sizeof header);
+
+  if (auto verified = Snapshot::verify(buffer.bytes()); !verified) return tl::unexpected(verified.error());
+  return buffer;
+}
+
+}  // namespace sluice

@@ -1,0 +1,78 @@
+// SnapshotWriter: rows in, snapshot bytes out, indexes and CRC included.
+//
+// mgmt's compile fills it with content; tests build small worlds with it. The same calls in the same
+// order give the same bytes. Limits and references are checked by Snapshot::verify, to which finish()
+// submits what it wrote: a snapshot that leaves here can be read.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "dataplane/base/result.h"
+#include "dataplane/tables/snapshot.h"
+
+namespace sluice {
+
+// Snapshot bytes, aligned as verify() demands.
+class SnapshotBuffer {
+ public:
+  explicit SnapshotBuffer(std::size_t bytes) : storage_((bytes + 63) / 64), bytes_(bytes) {}
+  std::span<std::byte> bytes() { return {reinterpret_cast<std::byte*>(storage_.data()), bytes_}; }
+  std::span<const std::byte> bytes() const {
+    return {reinterpret_cast<const std::byte*>(storage_.data()), bytes_};
+  }
+
+ private:
+  struct alignas(64) Line {
+    std::byte bytes[64];
+  };
+  std::vector<Line> storage_;
+  std::size_t bytes_;
+};
+
+class SnapshotWriter {
+ public:
+  NameRef name(std::string_view text);  // the same text is stored once
+
+  NodeRow node{};
+  std::uint32_t add(const PortRow& row) { return append(ports_, row); }
+  std::uint32_t add(const AddressRow& row) { return append(addresses_, row); }
+  void add(const RouteRow& row) { routes_.push_back(row); }  // in any order
+  // IPv4 and IPv6 addresses in any order; returns the pool's row.
+  std::uint32_t add_snat_pool(std::string_view pool_name, std::span<const IpAddress> pool_addresses,
+                              std::uint16_t port_first, std::uint16_t port_last);
+  std::uint32_t add(const VipRow& row) { return append(vips_, row); }
+  // `endpoints`: cluster is filled in. `slots`: indexes into `endpoints`.
+  std::uint32_t add_cluster(ClusterRow row, std::span<const EndpointRow> endpoints,
+                            std::span<const std::uint16_t> slots);
+
+  Result<SnapshotBuffer> finish(std::uint64_t generation);
+
+ private:
+  template <class Row>
+  static std::uint32_t append(std::vector<Row>& rows, const Row& row) {
+    rows.push_back(row);
+    return static_cast<std::uint32_t>(rows.size() - 1);
+  }
+  std::vector<std::uint32_t> build_vip_index() const;
+  std::vector<AddressIndexRow> build_address_index() const;
+  std::vector<ReturnIndexRow> build_return_index() const;
+
+  std::vector<PortRow> ports_;
+  std::vector<AddressRow> addresses_;
+  std::vector<RouteRow> routes_;
+  std::vector<SnatPoolRow> snat_pools_;
+  std::vector<IpAddress> snat_addresses_;
+  std::vector<VipRow> vips_;
+  std::vector<ClusterRow> clusters_;
+  std::vector<EndpointRow> endpoints_;
+  std::vector<std::uint16_t> slots_;
+  std::string names_;
+  std::unordered_map<std::string, NameRef> known_names_;
+};
+
+}  // namespace sluice
