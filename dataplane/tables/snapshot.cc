@@ -201,7 +201,7 @@ Result<void> Snapshot::verify_rows() const {
   }
   for (std::size_t i = 0; i < address_index.size(); ++i) {
     const AddressIndexRow& row = address_index[i];
-    if ((row.kind == AddressKind::snat && row.index >= snat_addresses().size()) ||
+    if ((row.kind == AddressKind::snat && row.index >= snat_pools().size()) ||
         (row.kind == AddressKind::own && row.index >= addresses().size()) || row.kind > AddressKind::own) {
       return bad("address_index", i, "names no address");
     }

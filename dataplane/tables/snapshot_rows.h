@@ -177,7 +177,7 @@ struct AddressIndexRow {
   IpAddress address;
   AddressKind kind;     // none: an empty place
   std::uint8_t reserved[3];
-  std::uint32_t index;  // snat: row in snat_addresses; own: row in addresses
+  std::uint32_t index;  // snat: row in snat_pools; own: row in addresses; vip: any VIP row with the address
 };
 static_assert(sizeof(AddressIndexRow) == 24);
 

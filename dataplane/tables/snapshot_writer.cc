@@ -96,7 +96,11 @@ std::vector<AddressIndexRow> SnapshotWriter::build_address_index() const {
            [&](const AddressIndexRow& at) { return at.address == address; });
   };
   for (std::size_t i = 0; i < vips_.size(); ++i) put(vips_[i].address, AddressKind::vip, i);
-  for (std::size_t i = 0; i < snat_addresses_.size(); ++i) put(snat_addresses_[i], AddressKind::snat, i);
+  for (std::size_t i = 0; i < snat_pools_.size(); ++i) {
+    const SnatPoolRow& pool = snat_pools_[i];
+    const std::uint32_t count = pool.address_count_v4 + pool.address_count_v6;
+    for (std::uint32_t a = 0; a < count; ++a) put(snat_addresses_[pool.first_address + a], AddressKind::snat, i);
+  }
   for (std::size_t i = 0; i < addresses_.size(); ++i) put(addresses_[i].address, AddressKind::own, i);
   return index;
 }

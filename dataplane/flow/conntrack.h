@@ -1,0 +1,103 @@
+// Conntrack: the flows of one lcore. Records (which outlive the process) and an index over them.
+//
+// Terms    A *record* holds a flow; the *index* maps a five-tuple of either direction to its record. Both
+//          directions of a flow are in the index of the same lcore: its owner.
+// Index    Buckets of one cache line: eight 16-bit tags, compared at once with SIMD, and eight references.
+//          A key lives in one of two buckets; the second is the first XOR a hash of the tag (partial-key
+//          cuckoo hashing: Fan et al., MemC3, NSDI'13), so an entry can move without reading its record.
+//          The key itself is compared in the record, which the packet needs anyway: a hit costs two
+//          lines, bucket and record, and keys are stored once.
+// Threads  Owned by one lcore. Others may read records through copy_of(), which tells torn ones apart.
+// Memory   Records lie in the span given at construction, the index is allocated there and then; neither
+//          grows. 128 bytes a record plus 20 to 40 for the index.
+// Errors   open() says which limit was hit; established flows are never evicted to make room.
+// Cost     find() touches cached lines only if prefetch_bucket() and prefetch_record() ran before it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "dataplane/base/units.h"
+#include "dataplane/flow/flow_record.h"
+
+namespace sluice {
+
+struct FlowMatch {
+  FlowRecord* record = nullptr;
+  Direction direction = Direction::to_endpoint;
+};
+
+class FlowIndex;
+
+class Conntrack {
+ public:
+  // `records` are zeroed, or were left by an earlier process: then call adopt_all() before anything else.
+  Conntrack(std::span<FlowRecord> records, HashSecret secret);
+  Conntrack(Conntrack&&) noexcept;
+  Conntrack& operator=(Conntrack&&) noexcept;
+  ~Conntrack();
+
+  FlowHash hash(const FlowKey& key) const { return hash_of(key, secret_); }
+  void prefetch_bucket(FlowHash hash) const;
+  void prefetch_record(FlowHash hash) const;  // of the first entry whose tag fits; the bucket should be near
+  FlowMatch find(const FlowKey& key, FlowHash hash) const;
+  bool contains(const FlowKey& key) const { return find(key, hash(key)).record != nullptr; }
+
+  // A record with both tuples written and indexed, state and timeouts left to the caller. nullptr: full. Both
+  // keys must be absent.
+  FlowRecord* open(const FlowKey& from_client, const FlowKey& to_endpoint, bool is_snat);
+  void close(FlowRecord& record);
+
+  // Looks at `count` records further on and hands the used ones to `visit`, which may close them: the sweep that
+  // expires flows. Every record is seen once per round.
+  template <class Visit>
+  void sweep(std::uint32_t count, Visit visit) {
+    for (; count > 0; --count) {
+      if (sweep_position_ + 4 < records_.size()) __builtin_prefetch(&records_[sweep_position_ + 4]);
+      FlowRecord& record = records_[sweep_position_];
+      if (++sweep_position_ == records_.size()) sweep_position_ = 0;
+      if (record.state != FlowState::unused) visit(record);
+    }
+  }
+
+  // Takes over what lies in the records: keeps those for which `is_ours` says so and whose check holds, clears the
+  // others. How many it kept.
+  template <class IsOurs>
+  std::size_t adopt_all(IsOurs is_ours) {
+    std::size_t kept = 0;
+    for (FlowRecord& record : records_) {
+      if (record.state != FlowState::unused && is_sealed(record) && is_ours(record) && adopt(record)) {
+        ++kept;
+      } else {
+        record.state = FlowState::unused;
+      }
+    }
+    rebuild_free_list();
+    return kept;
+  }
+  // Takes in a record that lay elsewhere (another lcore's span); nullptr when full or already known.
+  FlowRecord* import(const FlowRecord& record);
+
+  std::size_t count() const { return count_; }
+  std::size_t capacity() const { return records_.size(); }
+  std::span<const FlowRecord> records() const { return records_; }
+
+ private:
+  bool adopt(FlowRecord& record);
+  void rebuild_free_list();
+
+  std::span<FlowRecord> records_;
+  HashSecret secret_;
+  std::unique_ptr<FlowIndex> index_;
+  std::vector<std::uint32_t> free_;  // stack of unused records
+  std::size_t count_ = 0;
+  std::size_t sweep_position_ = 0;
+};
+
+// A copy for readers on other threads; nothing when the record is unused or was changing under our eyes.
+std::optional<FlowRecord> copy_of(const FlowRecord& record);
+
+}  // namespace sluice

@@ -1,0 +1,84 @@
+// FlowRecord: one flow, both directions, in two cache lines.
+//
+//   client:port -> VIP:port   ===   snat:port -> endpoint:port        FULL_NAT
+//   client:port -> VIP:port   ===   client:port -> endpoint:port      NAT
+//
+// A record is self-contained (no pointers, no process state), so that it outlives the process and can
+// be sent to another box. An IPv4 flow needs the first line only.
+// Any change to the layout or the meaning raises flow_layout.
+#pragma once
+
+#include <cstdint>
+
+#include "dataplane/net/checksum.h"
+#include "dataplane/net/flow_key.h"
+
+namespace sluice {
+
+inline constexpr std::uint32_t flow_layout = 1;
+
+enum class Direction : std::uint8_t { to_endpoint, to_client };
+
+enum class FlowState : std::uint8_t {
+  unused,
+  opening,      // TCP: SYN seen, no answer yet
+  answered,     // TCP: SYN-ACK seen
+  established,  // TCP: the client acknowledged it; UDP: an answer was seen
+  one_way,      // UDP: no answer yet
+  closing,      // TCP: one side has sent FIN
+  closed,       // TCP: both have; kept for stray segments
+  reset,        // TCP: RST seen; revived if both sides go on talking (a forged RST)
+};
+const char* name_of(FlowState state);
+
+struct FlowSide {  // seen from the balancer
+  Be32 remote;     // IPv4 of the client or endpoint; zero when the side is IPv6
+  Be32 local;      // IPv4 that we show on this side
+  Be16 remote_port;
+  Be16 local_port;
+};
+static_assert(sizeof(FlowSide) == 12);
+
+struct alignas(64) FlowRecord {
+  // First line.
+  FlowSide client_side;          // remote: the client; local: the VIP
+  FlowSide endpoint_side;        // remote: the endpoint; local: the SNAT address, or the client in NAT mode
+  std::uint32_t last_seen;       // Instant::stamp() of the last packet
+  std::uint32_t idle_timeout_ms; // when established
+  std::uint32_t endpoint_id;
+  std::uint32_t check;           // CRC-32C of what identifies the flow, for adoption; see seal()
+  std::uint16_t vip_id;
+  std::uint16_t l3_delta;        // ChecksumDelta of the rewrite to the endpoint, TTL not included
+  std::uint16_t l4_delta;
+  std::uint16_t neighbor[2];     // next hop by Direction, valid while neighbor_epoch is the table's
+  std::uint16_t neighbor_epoch;
+  FlowState state;
+  std::uint8_t protocol;
+  std::uint8_t flags;            // flow_flag::*
+  std::uint8_t reserved[9];
+  // Second line, IPv6 only.
+  IpAddress wide_remote[2];      // by Direction of the side: [0] client, [1] endpoint
+  IpAddress wide_local[2];
+};
+static_assert(sizeof(FlowRecord) == 128);
+
+namespace flow_flag {
+inline constexpr std::uint8_t client_is_v6 = 1, endpoint_is_v6 = 2, is_snat = 4;
+inline constexpr std::uint8_t fin_from_client = 8, fin_from_endpoint = 16;
+inline constexpr std::uint8_t heard_client = 32, heard_endpoint = 64;  // since the RST
+}  // namespace flow_flag
+
+// The five-tuple with which packets of this direction arrive.
+FlowKey arriving_key(const FlowRecord& record, Direction direction);
+// The five-tuple with which they leave.
+inline FlowKey leaving_key(const FlowRecord& record, Direction direction) {
+  return arriving_key(record, direction == Direction::to_endpoint ? Direction::to_client : Direction::to_endpoint)
+      .reversed();
+}
+
+// Fills in addresses, deltas and the check.
+void write_tuples(FlowRecord& record, const FlowKey& from_client, const FlowKey& to_endpoint);
+void seal(FlowRecord& record);
+bool is_sealed(const FlowRecord& record);
+
+}  // namespace sluice

@@ -1,0 +1,50 @@
+// SnatPorts: finds a free (SNAT address, port) toward an endpoint, from this lcore's slice of the pool.
+//
+// Each pool's port range is cut into one slice an lcore, so that no two lcores can give out the same
+// port and the owner of a reply can be computed from its destination port alone. What is in use is not
+// kept here: it is derived from the flow index, by asking whether the reply's five-tuple is there. The
+// same port may thus serve many endpoints at once. Per endpoint there is a cursor, which makes the time
+// until a port is used again as long as it can be.
+// Threads: one lcore. Memory: fixed, allocated at construction.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "dataplane/flow/conntrack.h"
+#include "dataplane/tables/snapshot.h"
+
+namespace sluice {
+
+struct PortSlice {
+  std::uint16_t first, last;  // both included
+};
+
+// The part of `pool`'s ports that belongs to `lcore`.
+PortSlice slice_of(const SnatPoolRow& pool, std::uint32_t lcore, std::uint32_t lcore_count);
+// The lcore whose slice holds `port`; nothing when the pool does not have the port.
+std::optional<std::uint32_t> owner_of_port(const SnatPoolRow& pool, std::uint16_t port, std::uint32_t lcore_count);
+
+struct SnatChoice {
+  enum class Outcome : std::uint8_t { found, exhausted, no_address } outcome = Outcome::exhausted;
+  IpAddress address;
+  Be16 port{};
+  std::uint32_t probes = 0;
+};
+
+class SnatPorts {
+ public:
+  static constexpr std::uint32_t probes_max = 64;  // per new flow; the client's next SYN goes on from there
+
+  SnatPorts();
+  // `in_use`: flows that this lcore holds toward the endpoint; as many as the slice has ports means exhausted.
+  SnatChoice choose(const Snapshot& tables, const SnatPoolRow& pool, const EndpointRow& endpoint, std::uint64_t in_use,
+                    const Conntrack& flows, std::uint32_t lcore, std::uint32_t lcore_count);
+
+ private:
+  std::vector<std::uint32_t> cursors_;  // by endpoint id
+};
+
+}  // namespace sluice

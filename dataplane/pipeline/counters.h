@@ -1,0 +1,80 @@
+// Counters: what one lcore has seen. One writer (the lcore), any number of readers.
+//
+// The ledger, exact at any quiet moment, over all lcores:
+//   received + generated == forward + reply + punt + absorb + sum of drops + held + in handoff rings
+//   sent                 == forward + reply + punt + generated
+// where each lcore by itself counts  received + handed_in + released == sum of its verdicts  and
+// held == hold - released.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <span>
+
+#include "dataplane/pipeline/verdict.h"
+#include "dataplane/tables/snapshot_rows.h"
+
+namespace sluice {
+
+// A 64-bit count that one lcore writes and others may read. Not a read-modify-write: the writer is alone.
+class Counter {
+ public:
+  void add(std::uint64_t n) { value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
+  void subtract(std::uint64_t n) { add(~n + 1); }
+  std::uint64_t read() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+static_assert(sizeof(Counter) == 8);
+
+struct VipCounters {
+  Counter flows_opened, flows_active;
+  Counter rx_packets, rx_bytes;  // from clients
+  Counter tx_packets, tx_bytes;  // to clients
+  Counter dropped;
+  Counter reserved;
+};
+static_assert(sizeof(VipCounters) == 64);
+
+struct EndpointCounters {
+  Counter flows_opened, flows_active;
+  Counter to_packets, to_bytes;      // to the endpoint
+  Counter from_packets, from_bytes;  // from it
+  Counter reserved[2];
+};
+static_assert(sizeof(EndpointCounters) == 64);
+
+// Zeroed memory that the kernel hands out page by page when it is first touched: most ids are unused.
+template <class Row>
+class CounterArray {
+ public:
+  explicit CounterArray(std::size_t count) : rows_(static_cast<Row*>(std::calloc(count, sizeof(Row)))) {}
+  Row& operator[](std::size_t id) { return rows_.get()[id]; }
+  const Row& operator[](std::size_t id) const { return rows_.get()[id]; }
+
+ private:
+  struct Free {
+    void operator()(Row* rows) const { std::free(rows); }
+  };
+  std::unique_ptr<Row, Free> rows_;
+};
+
+struct Counters {
+  Counter received;   // packets taken from ports and from the exception port
+  Counter handed_in;  // packets that other lcores gave us (copies of ARP and ND among them)
+  Counter released;   // packets that left the hold queue, either way
+  Counter generated;  // packets that we made and sent: ARP requests, solicitations, announcements
+  Counter copied;     // copies of ARP and ND packets made for other lcores
+  Counter verdicts[verdict_count];
+  Counter snat_port_probes;  // tries to find a free SNAT port; rises faster than flows when a pool runs out
+  CounterArray<VipCounters> vips{vips_max};                 // by VipRow::id
+  CounterArray<EndpointCounters> endpoints{endpoints_max};  // by EndpointRow::id
+
+  Counter& of(Verdict verdict) { return verdicts[static_cast<std::size_t>(verdict)]; }
+  const Counter& of(Verdict verdict) const { return verdicts[static_cast<std::size_t>(verdict)]; }
+};
+
+}  // namespace sluice

@@ -1,0 +1,76 @@
+// Packet and Burst: what the stages work on. A Packet views a frame that somebody else owns (an mbuf,
+// a test's array); the pipeline rewrites the bytes in place and decides, it never frees or sends.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "dataplane/flow/flow_record.h"
+#include "dataplane/net/parse.h"
+#include "dataplane/pipeline/verdict.h"
+#include "dataplane/tables/snapshot_rows.h"
+
+namespace sluice {
+
+inline constexpr std::uint32_t burst_count_max = 32;
+inline constexpr std::uint16_t exception_port = 0xfffe;  // the TAP toward the kernel, as a port index
+
+struct Packet {
+  // Set by whoever received the frame.
+  std::byte* data = nullptr;
+  void* handle = nullptr;   // the owner's: an mbuf
+  std::uint16_t bytes = 0;  // of the frame, without FCS
+  std::uint16_t port = 0;   // index of the port it came in by
+  std::uint8_t hops = 0;    // lcores that have handed it on already
+
+  // Set by the stages.
+  Verdict verdict = Verdict::undecided;
+  Direction direction = Direction::to_endpoint;
+  bool is_shared = false;         // ARP and ND that every lcore must learn from: settle copies it to the others
+  std::uint8_t target_lcore = 0;  // with Verdict::handoff
+  std::uint16_t tx_port = 0;      // with forward, reply and hold
+  ParsedFrame frame;
+  FlowHash hash = 0;
+  FlowRecord* flow = nullptr;
+  const VipRow* vip = nullptr;
+
+  bool is_live() const { return verdict == Verdict::undecided; }
+  std::span<std::byte> span() { return {data, bytes}; }
+  template <class Header>
+  Header& at(std::size_t offset) {
+    return *reinterpret_cast<Header*>(data + offset);
+  }
+};
+
+struct Burst {
+  std::array<Packet, burst_count_max> packets;
+  std::uint32_t count = 0;
+
+  std::span<Packet> all() { return {packets.data(), count}; }
+  // The next packet to fill in; its stage fields are as new.
+  Packet& add() {
+    Packet& packet = packets[count++];
+    packet = Packet{};
+    return packet;
+  }
+  bool is_full() const { return count == burst_count_max; }
+};
+
+// A packet that waited for its next hop and now leaves the hold queue.
+struct ReleasedPacket {
+  void* handle = nullptr;
+  std::uint16_t bytes = 0;
+  std::uint16_t tx_port = 0;
+  Verdict verdict = Verdict::undecided;  // forward, or drop_neighbor_unresolved
+};
+
+// A frame that the balancer makes itself. Small: ARP, neighbour discovery.
+struct GeneratedFrame {
+  std::array<std::byte, 128> data;
+  std::uint16_t bytes = 0;
+  std::uint16_t tx_port = 0;
+};
+
+}  // namespace sluice

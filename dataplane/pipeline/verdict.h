@@ -1,0 +1,76 @@
+// Verdicts: how a packet's walk through the pipeline ends. Each packet gets exactly one.
+//
+// The list is the one place to add a verdict: name, and the sentence that `show drops` prints to the
+// operator: what happened and, where there is something to do, what to do.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace sluice {
+
+// clang-format off
+#define SLUICE_VERDICTS(X)                                                                                  \
+  X(undecided, "still in the pipeline; never counted")                                                      \
+  X(forward, "sent to an endpoint or a client")                                                             \
+  X(reply, "answered by the balancer itself: ARP, neighbour discovery, ping, reset")                        \
+  X(punt, "given to the kernel of this box through the exception port")                                     \
+  X(handoff, "given to the lcore that owns the flow")                                                       \
+  X(absorb, "taken in: an ARP or neighbour advertisement that we learned from")                             \
+  X(hold, "waiting for the next hop's hardware address")                                                    \
+  X(drop_frame_truncated, "shorter than its headers say")                                                   \
+  X(drop_ether_type_unknown, "neither ARP, IPv4 nor IPv6")                                                  \
+  X(drop_vlan_unexpected, "carries a VLAN tag; this port has none")                                         \
+  X(drop_mac_not_ours, "sent to another host's hardware address")                                           \
+  X(drop_arp_malformed, "ARP that is not for Ethernet and IPv4, or of unknown operation")                   \
+  X(drop_arp_not_ours, "ARP for an address that is not ours")                                               \
+  X(drop_nd_malformed, "neighbour discovery that breaks RFC 4861 7.1 (hop limit, checksum, length)")        \
+  X(drop_nd_not_ours, "neighbour discovery for an address that is not ours")                                \
+  X(drop_ip_header_invalid, "IP version, header length or total length cannot be")                          \
+  X(drop_ip_checksum_wrong, "IPv4 header checksum is wrong; is checksum offload on at the sender's veth?")  \
+  X(drop_ip_fragment, "fragments are not forwarded by this version; lower the sender's MTU")                \
+  X(drop_ipv6_extension_invalid, "IPv6 extension headers are too many, too long or cut off")                \
+  X(drop_l4_header_invalid, "TCP data offset, UDP length or ICMP length cannot be")                         \
+  X(drop_tcp_flags_invalid, "TCP flags that no stack sends (null, SYN+FIN, SYN+RST, ...)")                  \
+  X(drop_udp_checksum_missing, "UDP over IPv6 without a checksum (RFC 8200 8.1)")                           \
+  X(drop_source_invalid, "source is loopback, multicast, unspecified, or an address of ours")               \
+  X(drop_ttl_expired, "time to live ran out here")                                                          \
+  X(drop_not_local, "destination is none of our addresses")                                                 \
+  X(drop_no_vip, "our address, but no virtual host is advertised on this protocol and port")                \
+  X(drop_protocol_unsupported, "neither TCP, UDP nor ICMP to one of our VIPs")                              \
+  X(drop_icmp_unhandled, "ICMP to a VIP or SNAT address that is no echo request")                           \
+  X(drop_vip_pending, "the VIP waits for its first health verdicts")                                        \
+  X(drop_no_endpoint, "UDP to a VIP whose cluster has no endpoint that takes new flows")                    \
+  X(drop_no_flow, "a segment of no known flow that is no SYN; the peer's connection ended or began elsewhere") \
+  X(drop_flows_full, "the flow table is full; raise node.flows.capacity")                                   \
+  X(drop_snat_ports_exhausted, "no SNAT port is free toward the endpoint; add addresses to the snat_pool")  \
+  X(drop_no_snat_address, "the snat_pool has no address of the endpoint's family")                          \
+  X(drop_no_route, "no route to the destination; add one to node.routes")                                   \
+  X(drop_mtu_exceeded, "longer than the MTU of the port it must leave by")                                  \
+  X(drop_neighbor_unresolved, "the next hop did not answer ARP or neighbour solicitation")                  \
+  X(drop_hold_full, "too many packets wait for the same next hop")                                          \
+  X(drop_neighbors_full, "the neighbour table is full")                                                     \
+  X(drop_exception_full, "the exception port is absent or does not take more; is the kernel keeping up?")   \
+  X(drop_handoff_full, "the owning lcore does not keep up with packets handed to it")                       \
+  X(drop_tx_full, "the port's transmit queue is full")                                                      \
+  X(drop_no_buffer, "no packet buffer is free")                                                             \
+  X(drop_segmented, "arrived in several buffers; lower the port's MTU")
+// clang-format on
+
+enum class Verdict : std::uint8_t {
+#define SLUICE_VERDICT_NAME(name, help) name,
+  SLUICE_VERDICTS(SLUICE_VERDICT_NAME)
+#undef SLUICE_VERDICT_NAME
+      count
+};
+
+inline constexpr std::size_t verdict_count = static_cast<std::size_t>(Verdict::count);
+
+std::string_view name_of(Verdict verdict);  // "drop_no_flow"
+std::string_view help_of(Verdict verdict);
+bool is_drop(Verdict verdict);
+// "drop.no_flow": the form in which counters are shown.
+std::string_view counter_name_of(Verdict verdict);
+
+}  // namespace sluice

@@ -1,0 +1,63 @@
+// World: all that the stages of one lcore may touch. There is nothing behind their backs: no globals,
+// no clock, no other lcore.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "dataplane/base/units.h"
+#include "dataplane/flow/conntrack.h"
+#include "dataplane/flow/snat_ports.h"
+#include "dataplane/pipeline/counters.h"
+#include "dataplane/pipeline/neighbors.h"
+#include "dataplane/pipeline/packet.h"
+#include "dataplane/tables/snapshot.h"
+
+namespace sluice {
+
+struct PortFacts {  // what the stages must know of a port; index as in Snapshot::ports()
+  MacAddress mac{};
+  std::uint16_t mtu = 1'500;
+  bool is_present = false;
+};
+
+// Bounded list that the pipeline fills and settle empties.
+template <class Item, std::size_t count_max>
+class Outbox {
+ public:
+  // nullptr when full: the caller tries again later or counts the loss.
+  Item* add() { return count_ < count_max ? &items_[count_++] : nullptr; }
+  std::span<Item> items() { return {items_.data(), count_}; }
+  std::size_t room() const { return count_max - count_; }
+  void clear() { count_ = 0; }
+
+ private:
+  std::array<Item, count_max> items_;
+  std::size_t count_ = 0;
+};
+
+struct World {
+  World(Conntrack flows_of_this_lcore, std::uint32_t lcore_index, std::uint32_t lcores)
+      : flows(std::move(flows_of_this_lcore)), lcore(lcore_index), lcore_count(lcores) {}
+
+  const Snapshot* tables = nullptr;  // replaced between bursts, never inside one
+  Conntrack flows;                   // this lcore's flows
+  SnatPorts snat_ports;              // this lcore's slice of each snat_pool
+  NeighborTable neighbors;           // hardware addresses of next hops
+  Counters counters;
+  Outbox<GeneratedFrame, 32> generated;
+  Outbox<ReleasedPacket, 512> released;
+  std::array<PortFacts, ports_max> ports{};
+  MacAddress exception_mac{};        // the kernel's end of the exception port
+  bool has_exception_port = false;
+  bool is_rss_stable = true;         // false: any lcore may see any packet of a flow, see classify.cc
+  Instant now;                       // read once per burst
+  std::uint32_t lcore = 0;           // index, 0 ...
+  std::uint32_t lcore_count = 1;
+  std::uint64_t random_state = 0x9e3779b97f4a7c15ull;
+  std::array<std::uint32_t, 1024> rotation{};  // round-robin position by cluster id (modulo the size)
+};
+
+}  // namespace sluice
