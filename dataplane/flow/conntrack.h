@@ -46,9 +46,8 @@ class Conntrack {
   FlowMatch find(const FlowKey& key, FlowHash hash) const;
   bool contains(const FlowKey& key) const { return find(key, hash(key)).record != nullptr; }
 
-  // A record with both tuples written and indexed, state and timeouts left to the caller. nullptr: full. Both
-  // keys must be absent.
-  FlowRecord* open(const FlowKey& from_client, const FlowKey& to_endpoint, bool is_snat);
+  // A new flow in the index, both directions. Both keys must be absent. nullptr: full.
+  FlowRecord* open(const FlowOpening& opening, Instant now);
   void close(FlowRecord& record);
 
   // Looks at `count` records further on and hands the used ones to `visit`, which may close them: the sweep that

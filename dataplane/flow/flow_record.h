@@ -55,7 +55,9 @@ struct alignas(64) FlowRecord {
   FlowState state;
   std::uint8_t protocol;
   std::uint8_t flags;            // flow_flag::*
-  std::uint8_t reserved[9];
+  std::uint8_t reserved;
+  std::uint32_t client_isn;      // TCP: the client's initial sequence number
+  std::uint8_t reserved_too[4];
   // Second line, IPv6 only.
   IpAddress wide_remote[2];      // by Direction of the side: [0] client, [1] endpoint
   IpAddress wide_local[2];
@@ -76,9 +78,21 @@ inline FlowKey leaving_key(const FlowRecord& record, Direction direction) {
       .reversed();
 }
 
-// Fills in addresses, deltas and the check.
-void write_tuples(FlowRecord& record, const FlowKey& from_client, const FlowKey& to_endpoint);
-void seal(FlowRecord& record);
+// Everything that is decided when a flow opens.
+struct FlowOpening {
+  FlowKey from_client;  // as packets of the client arrive
+  FlowKey to_endpoint;  // as they leave
+  FlowState state = FlowState::opening;
+  bool is_snat = true;
+  std::uint16_t vip_id = 0;
+  std::uint32_t endpoint_id = 0;
+  std::uint32_t idle_timeout_ms = 0;
+  std::uint32_t client_isn = 0;
+};
+
+// Fills a record from scratch, checksum deltas and seal included; the state is written last.
+void write_record(FlowRecord& record, const FlowOpening& opening, std::uint32_t now_stamp);
+// Whether what identifies the flow is as it was written: false for damage and for half-written records.
 bool is_sealed(const FlowRecord& record);
 
 }  // namespace sluice

@@ -3,8 +3,9 @@
 // Each pool's port range is cut into one slice an lcore, so that no two lcores can give out the same
 // port and the owner of a reply can be computed from its destination port alone. What is in use is not
 // kept here: it is derived from the flow index, by asking whether the reply's five-tuple is there. The
-// same port may thus serve many endpoints at once. Per endpoint there is a cursor, which makes the time
-// until a port is used again as long as it can be.
+// same port may thus serve many endpoints at once. Per endpoint there is a cursor: ports are used in turn,
+// so that the time until one is used again is as long as it can be, and filling a pool never misses a free
+// port. Where the next places are taken, the search jumps, so that a dense stretch cannot hide free ones.
 // Threads: one lcore. Memory: fixed, allocated at construction.
 #pragma once
 
@@ -38,13 +39,17 @@ class SnatPorts {
  public:
   static constexpr std::uint32_t probes_max = 64;  // per new flow; the client's next SYN goes on from there
 
-  SnatPorts();
+  // `seed` makes the first port of each endpoint hard to guess.
+  explicit SnatPorts(std::uint64_t seed = 1);
   // `in_use`: flows that this lcore holds toward the endpoint; as many as the slice has ports means exhausted.
   SnatChoice choose(const Snapshot& tables, const SnatPoolRow& pool, const EndpointRow& endpoint, std::uint64_t in_use,
                     const Conntrack& flows, std::uint32_t lcore, std::uint32_t lcore_count);
 
  private:
-  std::vector<std::uint32_t> cursors_;  // by endpoint id
+  std::uint64_t random();
+
+  std::vector<std::uint32_t> cursors_;  // by endpoint id: the last place tried, plus one; 0: none yet
+  std::uint64_t random_state_;
 };
 
 }  // namespace sluice

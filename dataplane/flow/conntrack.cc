@@ -1,0 +1,139 @@
+#include "dataplane/flow/conntrack.h"
+
+#include <atomic>
+#include <cstring>
+
+#include "dataplane/base/assert.h"
+#include "dataplane/flow/flow_index.h"
+
+namespace sluice {
+namespace {
+
+FlowIndex::Reference reference_to(std::size_t record_index, Direction direction) {
+  return static_cast<FlowIndex::Reference>(record_index << 1 | static_cast<unsigned>(direction));
+}
+std::size_t record_of(FlowIndex::Reference reference) { return reference >> 1; }
+Direction direction_of(FlowIndex::Reference reference) { return static_cast<Direction>(reference & 1); }
+
+bool arrives_as(const FlowRecord& record, Direction direction, const FlowKey& key) {
+  const bool is_client_side = direction == Direction::to_endpoint;
+  const FlowSide& side = is_client_side ? record.client_side : record.endpoint_side;
+  if (side.remote_port != key.source_port || side.local_port != key.destination_port ||
+      record.protocol != key.protocol) {
+    return false;
+  }
+  const std::uint8_t v6_flag = is_client_side ? flow_flag::client_is_v6 : flow_flag::endpoint_is_v6;
+  const bool is_v6 = (record.flags & v6_flag) != 0;
+  if (key.source.is_v4()) {
+    return !is_v6 && side.remote == key.source.as_v4() && side.local == key.destination.as_v4();
+  }
+  return is_v6 && record.wide_remote[is_client_side ? 0 : 1] == key.source &&
+         record.wide_local[is_client_side ? 0 : 1] == key.destination;
+}
+
+}  // namespace
+
+Conntrack::Conntrack(std::span<FlowRecord> records, HashSecret secret)
+    : records_(records), secret_(secret), index_(std::make_unique<FlowIndex>(records.size() * 2)) {
+  LB_ASSERT(!records.empty() && records.size() < 1ull << 31);
+  free_.reserve(records.size());
+  rebuild_free_list();
+}
+
+Conntrack::Conntrack(Conntrack&&) noexcept = default;
+Conntrack& Conntrack::operator=(Conntrack&&) noexcept = default;
+Conntrack::~Conntrack() = default;
+
+void Conntrack::rebuild_free_list() {
+  free_.clear();
+  for (std::size_t i = records_.size(); i-- > 0;) {
+    if (records_[i].state == FlowState::unused) free_.push_back(static_cast<std::uint32_t>(i));
+  }
+}
+
+void Conntrack::prefetch_bucket(FlowHash hash) const { index_->prefetch(hash); }
+
+void Conntrack::prefetch_record(FlowHash hash) const {
+  FlowIndex::Reference reference;
+  if (index_->guess(hash, reference)) __builtin_prefetch(&records_[record_of(reference)]);
+}
+
+FlowMatch Conntrack::find(const FlowKey& key, FlowHash hash) const {
+  FlowMatch match;
+  index_->find(hash, [&](FlowIndex::Reference reference) {
+    FlowRecord& record = records_[record_of(reference)];
+    if (!arrives_as(record, direction_of(reference), key)) return false;
+    match = {&record, direction_of(reference)};
+    return true;
+  });
+  return match;
+}
+
+FlowRecord* Conntrack::open(const FlowOpening& opening, Instant now) {
+  if (free_.empty()) return nullptr;
+  const std::uint32_t index = free_.back();
+  const FlowHash client_hash = hash(opening.from_client);
+  if (!index_->insert(client_hash, reference_to(index, Direction::to_endpoint))) return nullptr;
+  const FlowHash endpoint_hash = hash(opening.to_endpoint.reversed());
+  if (!index_->insert(endpoint_hash, reference_to(index, Direction::to_client))) {
+    index_->erase(client_hash, reference_to(index, Direction::to_endpoint));
+    return nullptr;
+  }
+  free_.pop_back();
+  ++count_;
+  write_record(records_[index], opening, now.stamp());
+  return &records_[index];
+}
+
+void Conntrack::close(FlowRecord& record) {
+  LB_ASSERT(record.state != FlowState::unused);
+  const auto index = static_cast<std::size_t>(&record - records_.data());
+  for (const Direction direction : {Direction::to_endpoint, Direction::to_client}) {
+    index_->erase(hash(arriving_key(record, direction)), reference_to(index, direction));
+  }
+  record.state = FlowState::unused;
+  free_.push_back(static_cast<std::uint32_t>(index));
+  --count_;
+}
+
+bool Conntrack::adopt(FlowRecord& record) {
+  const FlowKey keys[] = {arriving_key(record, Direction::to_endpoint), arriving_key(record, Direction::to_client)};
+  // Two records with one tuple can only come from damage: the first one stays.
+  if (contains(keys[0]) || contains(keys[1])) return false;
+  const auto index = static_cast<std::size_t>(&record - records_.data());
+  if (!index_->insert(hash(keys[0]), reference_to(index, Direction::to_endpoint))) return false;
+  if (!index_->insert(hash(keys[1]), reference_to(index, Direction::to_client))) {
+    index_->erase(hash(keys[0]), reference_to(index, Direction::to_endpoint));
+    return false;
+  }
+  record.neighbor_epoch = 0;  // the old process's neighbours are gone
+  ++count_;
+  return true;
+}
+
+FlowRecord* Conntrack::import(const FlowRecord& record) {
+  if (free_.empty()) return nullptr;
+  FlowRecord& place = records_[free_.back()];
+  place = record;
+  if (!adopt(place)) {
+    place.state = FlowState::unused;
+    return nullptr;
+  }
+  free_.pop_back();
+  return &place;
+}
+
+std::optional<FlowRecord> copy_of(const FlowRecord& record) {
+  // The owner may be writing. Words are read atomically so that this is no data race; a record that was
+  // reused meanwhile does not pass its own seal.
+  FlowRecord copy{};
+  auto* to = reinterpret_cast<std::uint64_t*>(&copy);
+  const auto* from = reinterpret_cast<const std::uint64_t*>(&record);
+  for (std::size_t i = 0; i < sizeof(FlowRecord) / sizeof(std::uint64_t); ++i) {
+    to[i] = std::atomic_ref<std::uint64_t>(const_cast<std::uint64_t&>(from[i])).load(std::memory_order_relaxed);
+  }
+  if (copy.state == FlowState::unused || !is_sealed(copy)) return std::nullopt;
+  return copy;
+}
+
+}  // namespace sluice

@@ -1,0 +1,111 @@
+#include "dataplane/flow/flow_record.h"
+
+#include <atomic>
+#include <cstddef>
+#include <span>
+
+#include "dataplane/base/crc32c.h"
+
+namespace sluice {
+namespace {
+
+// The part of the flags that never changes.
+constexpr std::uint8_t fixed_flags = flow_flag::client_is_v6 | flow_flag::endpoint_is_v6 | flow_flag::is_snat;
+
+std::uint32_t seal_of(const FlowRecord& record) {
+  // Copied, so that padding and changing fields stay out of the sum.
+  struct Identity {
+    FlowSide client_side, endpoint_side;
+    std::uint32_t idle_timeout_ms, endpoint_id;
+    std::uint16_t vip_id, l3_delta, l4_delta;
+    std::uint8_t protocol, flags;
+  } identity{record.client_side, record.endpoint_side, record.idle_timeout_ms, record.endpoint_id, record.vip_id,
+             record.l3_delta,    record.l4_delta,      record.protocol,
+             static_cast<std::uint8_t>(record.flags & fixed_flags)};
+  static_assert(sizeof identity == 40, "no padding");
+  std::uint32_t crc = crc32c(std::as_bytes(std::span(&identity, 1)), flow_layout);
+  if ((record.flags & (flow_flag::client_is_v6 | flow_flag::endpoint_is_v6)) != 0) {
+    crc = crc32c(std::as_bytes(std::span(record.wide_remote)), crc);
+    crc = crc32c(std::as_bytes(std::span(record.wide_local)), crc);
+  }
+  return crc;
+}
+
+void write_side(FlowRecord& record, FlowSide& side, std::size_t wide, const FlowKey& arriving, std::uint8_t v6_flag) {
+  side.remote_port = arriving.source_port;
+  side.local_port = arriving.destination_port;
+  if (arriving.source.is_v4()) {
+    side.remote = arriving.source.as_v4();
+    side.local = arriving.destination.as_v4();
+  } else {
+    side.remote = side.local = Be32{0};
+    record.wide_remote[wide] = arriving.source;
+    record.wide_local[wide] = arriving.destination;
+    record.flags |= v6_flag;
+  }
+}
+
+}  // namespace
+
+const char* name_of(FlowState state) {
+  switch (state) {
+    case FlowState::unused: return "unused";
+    case FlowState::opening: return "opening";
+    case FlowState::answered: return "answered";
+    case FlowState::established: return "established";
+    case FlowState::one_way: return "one-way";
+    case FlowState::closing: return "closing";
+    case FlowState::closed: return "closed";
+    case FlowState::reset: return "reset";
+  }
+  return "damaged";
+}
+
+FlowKey arriving_key(const FlowRecord& record, Direction direction) {
+  const bool is_client_side = direction == Direction::to_endpoint;
+  const FlowSide& side = is_client_side ? record.client_side : record.endpoint_side;
+  const std::uint8_t v6_flag = is_client_side ? flow_flag::client_is_v6 : flow_flag::endpoint_is_v6;
+  FlowKey key;
+  key.source_port = side.remote_port;
+  key.destination_port = side.local_port;
+  key.protocol = record.protocol;
+  if ((record.flags & v6_flag) != 0) {
+    key.source = record.wide_remote[is_client_side ? 0 : 1];
+    key.destination = record.wide_local[is_client_side ? 0 : 1];
+  } else {
+    key.source = IpAddress::v4(side.remote);
+    key.destination = IpAddress::v4(side.local);
+  }
+  return key;
+}
+
+void write_record(FlowRecord& record, const FlowOpening& opening, std::uint32_t now_stamp) {
+  const FlowKey& before = opening.from_client;
+  const FlowKey& after = opening.to_endpoint;
+  record = FlowRecord{};
+  write_side(record, record.client_side, 0, before, flow_flag::client_is_v6);
+  write_side(record, record.endpoint_side, 1, after.reversed(), flow_flag::endpoint_is_v6);
+  if (opening.is_snat) record.flags |= flow_flag::is_snat;
+  record.protocol = before.protocol;
+  record.vip_id = opening.vip_id;
+  record.endpoint_id = opening.endpoint_id;
+  record.idle_timeout_ms = opening.idle_timeout_ms;
+  record.client_isn = opening.client_isn;
+  record.last_seen = now_stamp;
+
+  ChecksumDelta addresses;
+  addresses.change(before.source, after.source).change(before.destination, after.destination);
+  record.l3_delta = addresses.stored();
+  record.l4_delta = addresses.change(before.source_port.raw, after.source_port.raw)
+                        .change(before.destination_port.raw, after.destination_port.raw)
+                        .stored();
+  record.check = seal_of(record);
+  std::atomic_signal_fence(std::memory_order_release);  // a process killed before this line leaves no flow
+  record.state = opening.state;
+}
+
+bool is_sealed(const FlowRecord& record) {
+  return record.state <= FlowState::reset && record.check == seal_of(record);
+}
+
+}  // namespace sluice

@@ -1,0 +1,75 @@
+#include "dataplane/flow/tcp_state.h"
+
+#include <algorithm>
+
+#include "dataplane/net/headers.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint32_t udp_one_way_ms_max = 30'000;
+constexpr std::uint32_t handshake_window_bytes = 1u << 20;  // more than any initial window, scaled or not
+
+void set(FlowRecord& record, std::uint8_t flag) { record.flags = static_cast<std::uint8_t>(record.flags | flag); }
+
+}  // namespace
+
+void track_tcp(FlowRecord& record, std::uint8_t tcp_flags, Direction direction) {
+  using namespace flow_flag;
+  const bool is_from_client = direction == Direction::to_endpoint;
+  if ((tcp_flags & tcp_flag::rst) != 0) {
+    record.state = FlowState::reset;
+    record.flags = static_cast<std::uint8_t>(record.flags & ~(heard_client | heard_endpoint));
+    return;
+  }
+  switch (record.state) {
+    case FlowState::opening:
+      if (!is_from_client && (tcp_flags & tcp_flag::syn) != 0) record.state = FlowState::answered;
+      break;
+    case FlowState::answered:
+      if (is_from_client && (tcp_flags & tcp_flag::syn) == 0) record.state = FlowState::established;
+      break;
+    case FlowState::reset:
+      set(record, is_from_client ? heard_client : heard_endpoint);
+      if ((record.flags & heard_client) != 0 && (record.flags & heard_endpoint) != 0) {
+        record.state = FlowState::established;
+      }
+      return;
+    default:
+      break;
+  }
+  if ((tcp_flags & tcp_flag::fin) != 0) {
+    set(record, is_from_client ? fin_from_client : fin_from_endpoint);
+    const bool is_closed = (record.flags & fin_from_client) != 0 && (record.flags & fin_from_endpoint) != 0;
+    record.state = is_closed ? FlowState::closed : FlowState::closing;
+  }
+}
+
+void track_udp(FlowRecord& record, Direction direction) {
+  if (direction == Direction::to_client) record.state = FlowState::established;
+}
+
+bool is_plausible_from_client(const FlowRecord& record, std::uint8_t tcp_flags, std::uint32_t sequence) {
+  if ((tcp_flags & tcp_flag::syn) != 0) return true;
+  if (record.state == FlowState::opening) return (tcp_flags & tcp_flag::rst) != 0;
+  if (record.state == FlowState::answered) return sequence - record.client_isn <= handshake_window_bytes;
+  return true;
+}
+
+bool may_reopen(const FlowRecord& record) {
+  return record.state == FlowState::closed || record.state == FlowState::reset;
+}
+
+std::uint32_t timeout_ms_of(const FlowRecord& record, const NodeRow& node) {
+  switch (record.state) {
+    case FlowState::opening:
+    case FlowState::answered: return node.tcp_opening_ms;
+    case FlowState::one_way: return std::min(record.idle_timeout_ms, udp_one_way_ms_max);
+    case FlowState::closing: return node.tcp_closing_ms;
+    case FlowState::closed: return node.tcp_closed_ms;
+    case FlowState::reset: return node.tcp_reset_ms;
+    default: return record.idle_timeout_ms;
+  }
+}
+
+}  // namespace sluice
