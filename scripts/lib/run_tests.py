@@ -1,0 +1,131 @@
+"""The part of scripts/test that comes after building: runs the runners and adds up what they say."""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+BUILD_SANITIZED = ROOT / "build-sanitized"
+SUITES = ("unit", "traces", "rules")
+SANITIZED_SUITES = ("unit", "traces")
+SANITIZER_ENVIRONMENT = {
+    "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+}
+
+
+class Tally:
+    def __init__(self):
+        self.passed = 0
+        self.failed = []
+
+    def add_junit(self, path, runner, status):
+        """Counts the test cases of a JUnit file. A runner that fails without a failed case counts
+        as one: a crash, an empty run or a file that is not there must not pass."""
+        before = len(self.failed)
+        cases = []
+        if path.exists():
+            cases = list(xml.etree.ElementTree.parse(path).getroot().iter("testcase"))
+        for case in cases:
+            name = f"{runner}: {case.get('classname')}.{case.get('name')}"
+            # A test that did not run has not passed.
+            if any(case.find(tag) is not None for tag in ("failure", "error", "skipped")):
+                self.failed.append(name)
+            else:
+                self.passed += 1
+        if (status != 0 or not cases) and len(self.failed) == before:
+            self.failed.append(f"{runner}: status {status}, {len(cases)} test cases")
+
+
+def headline(text):
+    print(f"\n== {text}", flush=True)
+
+
+def run(command, **options):
+    return subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL,
+                          **options).returncode
+
+
+def existing_suites(build):
+    listed = subprocess.run(["meson", "test", "-C", build, "--list"], capture_output=True, text=True,
+                            check=True).stdout
+    return [suite for suite in SUITES
+            if any(f":{suite}" in line.split(" / ")[0] or f"+{suite}" in line.split(" / ")[0]
+                   for line in listed.splitlines())]
+
+
+def run_meson(build, suites, tally, label, environment=None):
+    report = build / "meson-logs" / "testlog.junit.xml"
+    report.unlink(missing_ok=True)
+    command = ["meson", "test", "-C", build, "--print-errorlogs", "--no-suite", "perf"]
+    for suite in suites:
+        command += ["--suite", suite]
+    headline(f"{label}: {', '.join(suites)}")
+    status = run(command, env={**os.environ, **(environment or {})})
+    tally.add_junit(report, label, status)
+
+
+def run_sanitized(suites, tally):
+    headline("AddressSanitizer and UndefinedBehaviorSanitizer build")
+    if not (BUILD_SANITIZED / "build.ninja").exists():
+        status = run(["meson", "setup", BUILD_SANITIZED, ROOT, "-Db_sanitize=address,undefined",
+                      "-Db_lundef=false"], stdout=subprocess.DEVNULL)
+        if status != 0:
+            tally.failed.append("sanitized: meson setup")
+            return
+    run_meson(BUILD_SANITIZED, suites, tally, "sanitized", SANITIZER_ENVIRONMENT)
+
+
+def run_site(expression, tally):
+    headline("site")
+    report = BUILD / "site.junit.xml"
+    report.unlink(missing_ok=True)
+    command = ["/usr/bin/python3", "-m", "pytest", ROOT / "tests" / "site", "-q", "--tb=short",
+               "--durations=8", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    if expression:
+        command += ["-k", expression]
+    status = run(command, env={**os.environ, "SLUICE_BUILD": str(BUILD)})
+    tally.add_junit(report, "site", status)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/test")
+    parser.add_argument("suites", nargs="*", help="unit, traces, rules, site; default: all")
+    parser.add_argument("-k", dest="expression", help="site tests that match, as in pytest")
+    parser.add_argument("--no-sanitizers", action="store_true")
+    arguments = parser.parse_args()
+    wanted = [{"trace": "traces", "rule": "rules"}.get(suite, suite)
+              for suite in arguments.suites] or [*SUITES, "site"]
+    unknown = set(wanted) - {*SUITES, "site"}
+    if unknown:
+        parser.error(f"no such suite: {', '.join(sorted(unknown))}")
+
+    begin = time.monotonic()
+    tally = Tally()
+    present = existing_suites(BUILD)
+    suites = [suite for suite in wanted if suite in present]
+    for suite in wanted:
+        if suite != "site" and suite not in present:
+            tally.failed.append(f"{suite}: no tests of this suite are built")
+    if suites:
+        run_meson(BUILD, suites, tally, "plain")
+    sanitized = [suite for suite in suites if suite in SANITIZED_SUITES]
+    if sanitized and not arguments.no_sanitizers:
+        run_sanitized(sanitized, tally)
+    if "site" in wanted:
+        run_site(arguments.expression, tally)
+
+    headline(f"all, in {time.monotonic() - begin:.0f} s")
+    for name in tally.failed:
+        print(f"FAILED {name}")
+    print(f"{tally.passed} passed, {len(tally.failed)} failed")
+    return 1 if tally.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Captures at the three ports of the appliance, and what wirecheck says of them.
+
+They are taken on the far ends of its cables (in `mid`), so that they show what was on the wire and
+work for every driver.
+"""
+
+import json
+import re
+import signal
+
+from . import host, layout
+from .process import Process
+
+WIRECHECK = host.REPOSITORY / "tests" / "tools" / "wirecheck"
+
+
+class Capture:
+    def __init__(self, network, directory, sample=None, name="capture"):
+        """`sample`: keep one of so many TCP and UDP packets (a power of two), and all others.
+
+        For tests that move gigabytes: a checksum that is wrong is wrong in every packet of a kind.
+        """
+        self.network = network
+        self.directory = directory
+        self.files = {}
+        self._processes = []
+        for subnet in layout.SUBNETS:
+            path = directory / f"{name}-{subnet.name}.pcap"
+            command = ["tcpdump", "-Z", "root", "-n", "-s", "0", "-B", "32768",
+                       "-i", f"lb-{subnet.name}", "-w", path]
+            if sample:
+                # The checksum field of TCP and UDP is as good as random.
+                mask = sample - 1
+                command.append(
+                    f"(not tcp or (tcp[17] & {mask} == 0) or (tcp[13] & 7 != 0))"
+                    f" and (not ip6 proto 6 or (ip6[57] & {mask} == 0) or (ip6[53] & 7 != 0))")
+            self.files[subnet.name] = path
+            self._processes.append(Process(f"{name}-{subnet.name}", command, directory,
+                                           network.namespace("mid")))
+
+    def start(self):
+        for process in self._processes:
+            process.start()
+        for process in self._processes:
+            host.wait_for(lambda: "listening on" in process.log_text(), f"{process.name} to listen")
+        return self
+
+    def stop(self):
+        """Ends the captures when they have read all that the kernel kept for them."""
+        for process in self._processes:
+            if process.is_running():
+                host.wait_for(lambda: self._has_read_all(process), f"{process.name} to catch up")
+                process.stop()
+
+    @staticmethod
+    def _has_read_all(process):
+        # On SIGUSR1 tcpdump says how far it is.
+        pattern = (r"(\d+) packets? captured, (\d+) packets? received by filter, "
+                   r"(\d+) packets? dropped by kernel")
+        before = len(re.findall(pattern, process.log_text()))
+        process.signal(signal.SIGUSR1)
+        host.wait_for(lambda: len(re.findall(pattern, process.log_text())) > before,
+                      f"{process.name} to say how far it is")
+        captured, received, dropped = map(int, re.findall(pattern, process.log_text())[-1])
+        return captured + dropped >= received
+
+    def check(self):
+        """Stops, and returns wirecheck's counts of all ports together; SiteError on a bad frame."""
+        self.stop()
+        done = host.run(WIRECHECK, "--json", *self.files.values(), check=False, timeout=600)
+        if done.returncode not in (0, 1):
+            raise host.SiteError(f"wirecheck: {done.stderr}")
+        report = json.loads(done.stdout)
+        if report["bad"]:
+            raise host.SiteError("bad frames on the wire:\n" + "\n".join(report["bad"][:20]))
+        return report

@@ -1,0 +1,97 @@
+"""Makes and removes the namespaces, bridges and veth pairs of layout.py."""
+
+from . import host, layout
+
+MTU = 1500
+
+
+class Network:
+    def __init__(self, prefix):
+        self.prefix = prefix
+        self.names = ([f"{c.name}" for c in layout.CLIENTS + layout.ORIGINS] + ["mid", "lb"])
+
+    def namespace(self, name):
+        return f"{self.prefix}-{name}"
+
+    def up(self):
+        for name in self.names:
+            host.run("ip", "netns", "add", self.namespace(name))
+            self._quiet(name)
+        self._bridges()
+        for machine in layout.CLIENTS + layout.ORIGINS:
+            self._connect(machine)
+        for subnet in layout.SUBNETS:
+            self._connect_appliance(subnet)
+
+    def down(self):
+        existing = set(host.namespaces())
+        for name in self.names:
+            if self.namespace(name) in existing:
+                host.run("ip", "netns", "del", self.namespace(name), check=False)
+
+    def sysctl(self, name, **settings):
+        words = [f"{key.replace('__', '.')}={value}" for key, value in settings.items()]
+        host.run_in(self.namespace(name), "sysctl", "-qw", *words)
+
+    def _quiet(self, name):
+        # No duplicate address detection, no router solicitation, no forwarding: what a capture
+        # shows comes from the machines of the site and from nothing else.
+        self.sysctl(name,
+                    net__ipv4__ip_forward=0,
+                    net__ipv6__conf__all__forwarding=0,
+                    net__ipv6__conf__default__accept_dad=0,
+                    net__ipv6__conf__default__dad_transmits=0,
+                    net__ipv6__conf__default__accept_ra=0,
+                    net__ipv6__conf__default__router_solicitations=0,
+                    net__ipv6__conf__default__disable_ipv6=1 if name == "mid" else 0,
+                    net__ipv4__conf__all__rp_filter=0,
+                    net__ipv4__conf__default__rp_filter=0,
+                    net__ipv4__ip_local_port_range="1024 65535")
+        host.ip_batch(self.namespace(name), ["link set lo up"])
+
+    def _bridges(self):
+        lines = []
+        for subnet in layout.SUBNETS:
+            lines += [f"link add {subnet.bridge} type bridge mcast_snooping 0 forward_delay 0",
+                      f"link set {subnet.bridge} mtu {MTU} up"]
+        host.ip_batch(self.namespace("mid"), lines)
+
+    def _veth(self, name, device, bridge_port, bridge):
+        host.run("ip", "link", "add", device, "netns", self.namespace(name), "mtu", MTU,
+                 "type", "veth", "peer", "name", bridge_port, "netns", self.namespace("mid"),
+                 "mtu", MTU)
+        for namespace, interface in ((name, device), ("mid", bridge_port)):
+            # A checksum that the sender leaves to hardware is wrong on a wire without hardware.
+            host.run_in(self.namespace(namespace), "ethtool", "-K", interface, "tx", "off",
+                        "tso", "off", "gso", "off", "gro", "off")
+        host.ip_batch(self.namespace("mid"), [f"link set {bridge_port} master {bridge} up"])
+
+    def _connect(self, machine):
+        subnet = machine.subnet
+        self._veth(machine.name, "eth0", machine.name, subnet.bridge)
+        lines = [f"addr add {machine.v4}/24 dev eth0",
+                 f"addr add {machine.v6}/64 dev eth0 nodad"]
+        if machine in layout.CLIENTS:
+            base = layout.CLIENTS.index(machine) * len(layout.EXTRA_SOURCES)
+            for number in layout.EXTRA_SOURCES:
+                lines += [f"addr add {subnet.v4}.{number + base}/24 dev eth0",
+                          f"addr add {subnet.v6}::{number + base}/64 dev eth0 nodad"]
+        lines += ["link set eth0 up",
+                  f"route add default via {subnet.v4}.{layout.OWN_NUMBER}",
+                  f"route add ::/0 via {subnet.v6}::{layout.OWN_NUMBER}"]
+        host.ip_batch(self.namespace(machine.name), lines)
+
+    def _connect_appliance(self, subnet):
+        self._veth("lb", subnet.name, f"lb-{subnet.name}", subnet.bridge)
+        host.ip_batch(self.namespace("lb"), [
+            f"addr add {subnet.v4}.{layout.KERNEL_NUMBER}/24 dev {subnet.name}",
+            f"addr add {subnet.v6}::{layout.KERNEL_NUMBER}/64 dev {subnet.name} nodad",
+            f"link set {subnet.name} up"])
+
+
+def extra_sources(client, family=4):
+    """"first-last" of the further addresses of a client, as the tools' --source takes it."""
+    base = layout.CLIENTS.index(client) * len(layout.EXTRA_SOURCES)
+    first, last = layout.EXTRA_SOURCES[0] + base, layout.EXTRA_SOURCES[-1] + base
+    stem = f"{client.subnet.v4}." if family == 4 else f"{client.subnet.v6}::"
+    return f"{stem}{first}-{stem}{last}"

@@ -1,0 +1,129 @@
+// answer: a server that says its name. TCP: one line or one HTTP request in, the name out, close.
+// UDP: the name and what was received, in one datagram.
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <unordered_map>
+
+#include "tests/tools/common.h"
+
+namespace sluice::tools {
+namespace {
+
+constexpr std::size_t kRequestBytesMax = 4096;
+
+class Answer {
+ public:
+  Answer(std::string name, int tcp, int udp)
+      : name_(std::move(name)), tcp_(tcp), udp_(udp), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+    if (tcp_ >= 0) watch(tcp_);
+    if (udp_ >= 0) watch(udp_);
+  }
+
+  void run() {
+    epoll_event events[256];
+    while (!stop_requested()) {
+      int ready = epoll_wait(epoll_, events, 256, 500);
+      for (int i = 0; i < ready; ++i) {
+        int fd = events[i].data.fd;
+        if (fd == tcp_) {
+          accept_all();
+        } else if (fd == udp_) {
+          answer_datagrams();
+        } else {
+          answer_connection(fd);
+        }
+      }
+    }
+    print_line({{"event", "result"},
+                {"name", name_},
+                {"connections", connections_},
+                {"datagrams", datagrams_}});
+  }
+
+ private:
+  void watch(int fd) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.fd = fd;
+    epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
+  }
+
+  void accept_all() {
+    for (;;) {
+      int fd = accept4(tcp_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (fd < 0) return;
+      requests_[fd].clear();
+      watch(fd);
+    }
+  }
+
+  void answer_connection(int fd) {
+    std::string& request = requests_[fd];
+    char buffer[1024];
+    ssize_t got = recv(fd, buffer, sizeof buffer, 0);
+    if (got < 0 && errno == EAGAIN) return;
+    if (got <= 0) return forget(fd);
+    request.append(buffer, static_cast<std::size_t>(got));
+    bool is_http = request.rfind("GET ", 0) == 0;
+    bool is_whole = request.find(is_http ? "\r\n\r\n" : "\n") != std::string::npos;
+    if (!is_whole && request.size() < kRequestBytesMax) return;
+    std::string body = name_ + "\n";
+    std::string reply = is_http ? "HTTP/1.0 200 OK\r\nContent-Length: " +
+                                      std::to_string(body.size()) + "\r\n\r\n" + body
+                                : body;
+    ++connections_;
+    // A fresh socket buffer always takes so few bytes.
+    if (send(fd, reply.data(), reply.size(), MSG_NOSIGNAL) < 0) ++send_failed_;
+    forget(fd);
+  }
+
+  void forget(int fd) {
+    requests_.erase(fd);
+    close(fd);
+  }
+
+  void answer_datagrams() {
+    char buffer[65536];
+    for (;;) {
+      Address peer;
+      peer.length = sizeof peer.storage;
+      ssize_t got = recvfrom(udp_, buffer, sizeof buffer, 0, peer.raw(), &peer.length);
+      if (got < 0) return;
+      ++datagrams_;
+      std::string reply(buffer, static_cast<std::size_t>(got));
+      if (!reply.empty() && reply.back() != '\n') reply += '\n';
+      reply += name_ + "\n";
+      if (sendto(udp_, reply.data(), reply.size(), 0, peer.raw(), peer.length) < 0) ++send_failed_;
+    }
+  }
+
+  std::string name_;
+  int tcp_, udp_, epoll_;
+  std::unordered_map<int, std::string> requests_;
+  std::uint64_t connections_ = 0, datagrams_ = 0, send_failed_ = 0;
+};
+
+}  // namespace
+}  // namespace sluice::tools
+
+int main(int argc, char** argv) {
+  using namespace sluice::tools;
+  std::string name;
+  std::string address = "::";
+  std::uint16_t tcp_port = 0;
+  std::uint16_t udp_port = 0;
+  CLI::App app{"Answer every TCP request and UDP datagram with a name."};
+  app.add_option("--name", name)->required();
+  app.add_option("--address", address, "listen here (default: all, both families)");
+  app.add_option("--tcp", tcp_port, "TCP port");
+  app.add_option("--udp", udp_port, "UDP port");
+  CLI11_PARSE(app, argc, argv);
+  if (!tcp_port && !udp_port) die("give --tcp PORT, --udp PORT or both");
+  install_signal_handlers();
+  Answer(name, tcp_port ? open_server(SOCK_STREAM, tcp_port, address) : -1,
+         udp_port ? open_server(SOCK_DGRAM, udp_port, address) : -1)
+      .run();
+}
