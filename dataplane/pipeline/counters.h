@@ -1,8 +1,9 @@
 // Counters: what one lcore has seen. One writer (the lcore), any number of readers.
 //
 // The ledger, exact at any quiet moment, over all lcores:
-//   received + generated == forward + reply + punt + absorb + sum of drops + held + in handoff rings
-//   sent                 == forward + reply + punt + generated
+//   received == forward + reply + reject + punt + absorb + sum of drops + held + in handoff rings
+//   sent     == forward + reply + reject + punt + generated
+// (copies of ARP and ND are made for and absorbed by the other lcores: they stand on the left as `copied`),
 // where each lcore by itself counts  received + handed_in + released == sum of its verdicts  and
 // held == hold - released.
 #pragma once

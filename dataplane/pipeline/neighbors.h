@@ -7,9 +7,8 @@
 // States follow RFC 4861 7.3.2 in short: incomplete -> reachable -> stale (used while asked again) -> gone.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <memory>
+#include <string_view>
 #include <vector>
 
 #include "dataplane/base/units.h"
@@ -38,6 +37,13 @@ struct Neighbor {
   std::uint32_t used_stamp = 0;
 };
 
+struct HeldPacket {
+  void* handle = nullptr;
+  std::byte* data = nullptr;
+  std::uint16_t bytes = 0;
+  std::uint16_t neighbor = no_neighbor;
+};
+
 class NeighborTable {
  public:
   NeighborTable();
@@ -48,31 +54,30 @@ class NeighborTable {
   Neighbor& operator[](std::uint16_t index) { return entries_[index]; }
   const Neighbor& operator[](std::uint16_t index) const { return entries_[index]; }
 
+  // Entries are numbered from 0; those at and above this were never used.
+  std::uint16_t count_used() const { return static_cast<std::uint16_t>(entries_.size()); }
+
   // Takes a packet into the hold queue; false when full.
-  bool hold(std::uint16_t index, const ReleasedPacket& packet, std::byte* data);
+  bool hold(std::uint16_t index, const HeldPacket& packet);
   // Learns an answer. Returns the entry's index, no_neighbor when nobody asked for it.
   std::uint16_t learn(IpAddress address, std::uint16_t port, MacAddress mac, Instant now);
-  // Takes a waiting packet out; `data` is its frame. False when none waits for `index`.
-  bool take_held(std::uint16_t index, ReleasedPacket& packet, std::byte*& data);
+  // Takes the packet out that has waited longest for `index`; false when none does.
+  bool take_held(std::uint16_t index, HeldPacket& packet);
+  // Frees an entry for which no packet waits.
   void forget(std::uint16_t index);
 
   // Raised when an index may come to mean another next hop: flows then look theirs up again.
   std::uint16_t epoch() const { return epoch_; }
   void raise_epoch() { ++epoch_; }
-  std::uint32_t held_count() const { return held_count_; }
+  std::size_t held_count() const { return held_.size(); }
 
  private:
-  struct Held {
-    ReleasedPacket packet;
-    std::byte* data = nullptr;
-    std::uint16_t neighbor = no_neighbor;
-  };
-  std::size_t bucket_of(IpAddress address, std::uint16_t port) const;
+  std::size_t place_of(IpAddress address, std::uint16_t port) const;  // in index_: where it is, or would go
 
-  std::vector<Neighbor> entries_;
-  std::vector<std::uint16_t> index_;  // open addressing over entries_, twice as large
-  std::vector<Held> held_;            // in order of arrival
-  std::uint32_t held_count_ = 0;
+  std::vector<Neighbor> entries_;      // never moves: reserved at construction
+  std::vector<std::uint16_t> unused_;  // entries that were forgotten
+  std::vector<std::uint16_t> index_;   // open addressing over entries_, twice as large
+  std::vector<HeldPacket> held_;       // in order of arrival
   std::uint16_t epoch_ = 1;
 };
 

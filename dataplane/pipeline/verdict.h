@@ -14,10 +14,11 @@ namespace sluice {
 #define SLUICE_VERDICTS(X)                                                                                  \
   X(undecided, "still in the pipeline; never counted")                                                      \
   X(forward, "sent to an endpoint or a client")                                                             \
-  X(reply, "answered by the balancer itself: ARP, neighbour discovery, ping, reset")                        \
+  X(reply, "turned around by the balancer itself: ping")                        \
+  X(reject_no_endpoint, "TCP to a VIP whose cluster has no endpoint that takes new flows; answered with a reset")  \
   X(punt, "given to the kernel of this box through the exception port")                                     \
   X(handoff, "given to the lcore that owns the flow")                                                       \
-  X(absorb, "taken in: an ARP or neighbour advertisement that we learned from")                             \
+  X(absorb, "taken in: ARP and neighbour discovery that we learned from or answered with a frame of our own")                             \
   X(hold, "waiting for the next hop's hardware address")                                                    \
   X(drop_frame_truncated, "shorter than its headers say")                                                   \
   X(drop_ether_type_unknown, "neither ARP, IPv4 nor IPv6")                                                  \
@@ -43,6 +44,7 @@ namespace sluice {
   X(drop_vip_pending, "the VIP waits for its first health verdicts")                                        \
   X(drop_no_endpoint, "UDP to a VIP whose cluster has no endpoint that takes new flows")                    \
   X(drop_no_flow, "a segment of no known flow that is no SYN; the peer's connection ended or began elsewhere") \
+  X(drop_tcp_out_of_window, "a stray of an earlier connection: its sequence number cannot belong to the handshake") \
   X(drop_flows_full, "the flow table is full; raise node.flows.capacity")                                   \
   X(drop_snat_ports_exhausted, "no SNAT port is free toward the endpoint; add addresses to the snat_pool")  \
   X(drop_no_snat_address, "the snat_pool has no address of the endpoint's family")                          \
@@ -70,6 +72,8 @@ inline constexpr std::size_t verdict_count = static_cast<std::size_t>(Verdict::c
 std::string_view name_of(Verdict verdict);  // "drop_no_flow"
 std::string_view help_of(Verdict verdict);
 bool is_drop(Verdict verdict);
+// Whether the packet itself leaves by a port: forward, reply, reject_*.
+bool is_sent(Verdict verdict);
 // "drop.no_flow": the form in which counters are shown.
 std::string_view counter_name_of(Verdict verdict);
 

@@ -54,6 +54,8 @@ struct World {
   bool has_exception_port = false;
   bool is_rss_stable = true;         // false: any lcore may see any packet of a flow, see classify.cc
   Instant now;                       // read once per burst
+  Instant swept;                     // until when maintain() has paid for expiry
+  Instant neighbors_checked;
   std::uint32_t lcore = 0;           // index, 0 ...
   std::uint32_t lcore_count = 1;
   std::uint64_t random_state = 0x9e3779b97f4a7c15ull;

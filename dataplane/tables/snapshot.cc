@@ -235,6 +235,12 @@ AddressIndexRow Snapshot::find_address(IpAddress address) const {
   }
 }
 
+bool Snapshot::answers_for(IpAddress address, std::uint16_t port) const {
+  const AddressIndexRow row = find_address(address);
+  if (row.kind == AddressKind::own) return addresses()[row.index].port == port;
+  return row.kind != AddressKind::none;
+}
+
 bool Snapshot::is_return_source(IpAddress address, Be16 port, std::uint8_t protocol) const {
   const auto index = section<ReturnIndexRow>(Section::return_index);
   for (std::uint64_t place = index_hash(address, port, protocol);; ++place) {

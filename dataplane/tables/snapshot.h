@@ -52,6 +52,7 @@ class Snapshot {
   const VipRow* vip_by_id(std::uint32_t id) const;            // nullptr when it is gone
   const EndpointRow* endpoint_by_id(std::uint32_t id) const;  // nullptr when it is gone
   AddressIndexRow find_address(IpAddress address) const;      // kind none: not ours
+  bool answers_for(IpAddress address, std::uint16_t port) const;  // ARP and ND: own addresses on their port only
   bool is_return_source(IpAddress address, Be16 port, std::uint8_t protocol) const;
   const RouteRow* find_route(IpAddress destination) const;    // longest prefix; nullptr: no route
   // The box's own address from which to ask for `neighbor` on `port`; any of the family when none shares

@@ -1,0 +1,142 @@
+// What is a packet without a flow to us? The destination address decides, one lookup.
+//
+// Which lcore a flow belongs to:
+//   FULL_NAT  the lcore that saw its first packet; replies come to one of its SNAT ports, so any lcore can
+//             compute the owner from the destination port. Later packets from the client arrive where the
+//             first did as long as RSS is stable; a segment that finds no flow visits the other lcores in
+//             turn before it is dropped.
+//   NAT       replies name only the client, so the owner is a hash of the client's address and port, both ways.
+//   When RSS is not stable (a profile says so), FULL_NAT flows are owned by that hash as well.
+#include "dataplane/pipeline/pipelined.h"
+#include "dataplane/pipeline/stages.h"
+
+namespace sluice {
+namespace {
+
+std::uint32_t owner_by_client(const World& world, IpAddress client, Be16 port) {
+  const std::uint64_t hash = keyed_hash(world.tables->node().choice_secret, client.high ^ port.raw, client.low);
+  return static_cast<std::uint32_t>((hash >> 32) * world.lcore_count >> 32);
+}
+
+// Hands the packet to its owner and says so; false when we are the owner, or it was handed to us already.
+bool is_handed_to(const World& world, Packet& packet, std::uint32_t owner) {
+  if (owner == world.lcore || packet.hops > 0) return false;
+  packet.target_lcore = static_cast<std::uint8_t>(owner);
+  packet.verdict = Verdict::handoff;
+  return true;
+}
+
+bool is_source_possible(const World& world, IpAddress source) {
+  return !source.is_loopback() && !source.is_multicast() && !source.is_unspecified() && !source.is_broadcast() &&
+         world.tables->find_address(source).kind == AddressKind::none;  // LAND: nobody else sends as us
+}
+
+bool is_echo_request(Packet& packet) {
+  const auto type = packet.at<IcmpHeader>(packet.frame.l4_offset).type;
+  return (packet.frame.kind == FrameKind::icmp && type == icmp_type::echo_request) ||
+         (packet.frame.kind == FrameKind::icmpv6 && type == icmp_type::v6_echo_request);
+}
+
+bool is_icmp(const Packet& packet) {
+  return packet.frame.kind == FrameKind::icmp || packet.frame.kind == FrameKind::icmpv6;
+}
+
+bool is_neighbor_discovery(Packet& packet) {
+  if (packet.frame.kind != FrameKind::icmpv6) return false;
+  const auto type = packet.at<IcmpHeader>(packet.frame.l4_offset).type;
+  return type == icmp_type::neighbor_solicitation || type == icmp_type::neighbor_advertisement;
+}
+
+void classify_icmp(Packet& packet) {
+  if (is_echo_request(packet)) {
+    answer_echo(packet);
+  } else {
+    packet.verdict = Verdict::drop_icmp_unhandled;
+  }
+}
+
+void classify_to_vip(World& world, Packet& packet) {
+  if (is_icmp(packet)) return classify_icmp(packet);
+  if (packet.frame.kind != FrameKind::tcp && packet.frame.kind != FrameKind::udp) {
+    packet.verdict = Verdict::drop_protocol_unsupported;
+    return;
+  }
+  const FlowKey& key = packet.frame.key;
+  const VipRow* vip = world.tables->find_vip(key.destination, key.destination_port, key.protocol);
+  if (vip == nullptr) {
+    packet.verdict = Verdict::drop_no_vip;
+    return;
+  }
+  packet.vip = vip;
+  const bool is_owned_by_client_hash =
+      !world.is_rss_stable || world.tables->clusters()[vip->cluster].forwarding == Forwarding::nat;
+  if (is_owned_by_client_hash &&
+      is_handed_to(world, packet, owner_by_client(world, key.source, key.source_port))) {
+    return;
+  }
+  const bool may_open =
+      packet.frame.kind == FrameKind::udp ||
+      (packet.frame.tcp_flags & (tcp_flag::syn | tcp_flag::ack)) == tcp_flag::syn;
+  if (may_open) return;  // to open_flow
+  if (!is_owned_by_client_hash && packet.hops + 1u < world.lcore_count) {
+    packet.target_lcore = static_cast<std::uint8_t>((world.lcore + 1) % world.lcore_count);
+    packet.verdict = Verdict::handoff;
+    return;
+  }
+  packet.verdict = Verdict::drop_no_flow;
+}
+
+void classify_to_snat(World& world, Packet& packet, const SnatPoolRow& pool) {
+  if (is_icmp(packet)) return classify_icmp(packet);
+  if (packet.frame.kind == FrameKind::tcp || packet.frame.kind == FrameKind::udp) {
+    const auto owner = owner_of_port(pool, packet.frame.key.destination_port.host(), world.lcore_count);
+    if (owner && is_handed_to(world, packet, *owner)) return;
+    packet.verdict = Verdict::drop_no_flow;
+    return;
+  }
+  packet.verdict = Verdict::drop_protocol_unsupported;
+}
+
+void classify_to_own(World& world, Packet& packet) {
+  if (is_icmp(packet) && is_echo_request(packet)) return answer_echo(packet);
+  if (!world.has_exception_port) {
+    packet.verdict = Verdict::drop_exception_full;
+    return;
+  }
+  packet.at<EthernetHeader>(0).destination = world.exception_mac;
+  packet.verdict = Verdict::punt;
+}
+
+void classify_one(World& world, Packet& packet) {
+  if (packet.frame.kind == FrameKind::arp) return handle_arp(world, packet);
+  if (is_neighbor_discovery(packet)) return handle_neighbor_discovery(world, packet);
+  if (packet.port == exception_port) return;  // from our own kernel: routed as it is
+  const FlowKey& key = packet.frame.key;
+  if (!is_source_possible(world, key.source)) {
+    packet.verdict = Verdict::drop_source_invalid;
+    return;
+  }
+  const AddressIndexRow destination = world.tables->find_address(key.destination);
+  switch (destination.kind) {
+    case AddressKind::vip: return classify_to_vip(world, packet);
+    case AddressKind::snat: return classify_to_snat(world, packet, world.tables->snat_pools()[destination.index]);
+    case AddressKind::own: return classify_to_own(world, packet);
+    case AddressKind::none: break;
+  }
+  if (world.tables->is_return_source(key.source, key.source_port, key.protocol)) {
+    const std::uint32_t owner = owner_by_client(world, key.destination, key.destination_port);
+    if (!is_handed_to(world, packet, owner)) packet.verdict = Verdict::drop_no_flow;
+    return;
+  }
+  packet.verdict = Verdict::drop_not_local;
+}
+
+}  // namespace
+
+void classify(World& world, Burst& burst) {
+  for_each_live(burst, [&](Packet& packet) {
+    if (packet.flow == nullptr) classify_one(world, packet);
+  });
+}
+
+}  // namespace sluice

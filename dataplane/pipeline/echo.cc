@@ -1,0 +1,48 @@
+// Packets that go back where they came from. Ping (RFC 792, RFC 4443 4.2): an echo request to one of our
+// addresses returns as its reply.
+#include "dataplane/pipeline/stages.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint8_t initial_ttl = 64;  // RFC 1700
+
+}  // namespace
+
+void send_back(Packet& packet, std::size_t l3_bytes, Verdict verdict) {
+  auto& ethernet = packet.at<EthernetHeader>(0);
+  std::swap(ethernet.source, ethernet.destination);
+  const FlowKey back = packet.frame.key.reversed();
+  if (back.source.is_v4()) {
+    auto& ip = packet.at<Ipv4Header>(packet.frame.l3_offset);
+    ip.source = back.source.as_v4();
+    ip.destination = back.destination.as_v4();
+    ip.total_bytes = be16(static_cast<std::uint16_t>(l3_bytes));
+    ip.ttl = initial_ttl;
+    ip.checksum = 0;
+    ip.checksum = checksum_of(packet.span().subspan(packet.frame.l3_offset, ip.header_bytes()));
+  } else {
+    auto& ip = packet.at<Ipv6Header>(packet.frame.l3_offset);
+    std::memcpy(ip.source, &back.source, sizeof ip.source);
+    std::memcpy(ip.destination, &back.destination, sizeof ip.destination);
+    ip.payload_bytes = be16(static_cast<std::uint16_t>(l3_bytes - sizeof ip));
+    ip.hop_limit = initial_ttl;
+  }
+  packet.bytes = static_cast<std::uint16_t>(packet.frame.l3_offset + l3_bytes);
+  packet.tx_port = packet.port;
+  packet.verdict = verdict;
+}
+
+void answer_echo(Packet& packet) {
+  auto& icmp = packet.at<IcmpHeader>(packet.frame.l4_offset);
+  const std::uint8_t reply_type =
+      packet.frame.kind == FrameKind::icmp ? icmp_type::echo_reply : icmp_type::v6_echo_reply;
+  // Type and code are one 16-bit word; the pseudo header of ICMPv6 does not care which address is which.
+  const auto word_of = [&](std::uint8_t type) { return static_cast<std::uint16_t>(type | icmp.code << 8); };
+  icmp.checksum = ChecksumDelta().change(word_of(icmp.type), word_of(reply_type)).apply_to(icmp.checksum);
+  icmp.type = reply_type;
+  send_back(packet, packet.frame.l4_offset - packet.frame.l3_offset + std::size_t{packet.frame.l4_bytes},
+            Verdict::reply);
+}
+
+}  // namespace sluice

@@ -1,0 +1,43 @@
+#include "dataplane/flow/tcp_state.h"
+#include "dataplane/pipeline/pipelined.h"
+#include "dataplane/pipeline/stages.h"
+
+namespace sluice {
+namespace {
+
+bool has_ports(const Packet& packet) {
+  return packet.frame.kind == FrameKind::tcp || packet.frame.kind == FrameKind::udp;
+}
+
+bool is_new_connection(const Packet& packet) {
+  return packet.frame.kind == FrameKind::tcp && packet.direction == Direction::to_endpoint &&
+         (packet.frame.tcp_flags & (tcp_flag::syn | tcp_flag::ack)) == tcp_flag::syn;
+}
+
+// The client uses the five-tuple of a finished connection again: the old flow ends, also for packets of it in
+// this burst.
+void retire(World& world, Burst& burst, FlowRecord* record) {
+  for (Packet& packet : burst.all()) {
+    if (packet.flow == record) packet.flow = nullptr;
+  }
+  close_flow(world, *record);
+}
+
+}  // namespace
+
+void find_flow(World& world, Burst& burst) {
+  for_each_live(burst, [&](Packet& packet) {
+    if (has_ports(packet)) world.flows.prefetch_record(packet.hash);
+  });
+  for_each_live(burst, [&](Packet& packet) {
+    if (!has_ports(packet) || packet.port == exception_port) return;
+    const FlowMatch match = world.flows.find(packet.frame.key, packet.hash);
+    packet.flow = match.record;
+    packet.direction = match.direction;
+    if (packet.flow != nullptr && is_new_connection(packet) && may_reopen(*packet.flow)) [[unlikely]] {
+      retire(world, burst, packet.flow);
+    }
+  });
+}
+
+}  // namespace sluice

@@ -1,0 +1,78 @@
+#include "dataplane/pipeline/pipelined.h"
+#include "dataplane/pipeline/stages.h"
+
+namespace sluice {
+namespace {
+
+// Looks the next hop up: no_neighbor with a verdict in the packet when there is none.
+std::uint16_t look_up(World& world, Packet& packet, IpAddress destination) {
+  const RouteRow* route = world.tables->find_route(destination);
+  if (route == nullptr || !world.ports[route->port].is_present) {
+    packet.verdict = Verdict::drop_no_route;
+    return no_neighbor;
+  }
+  const IpAddress next_hop = route->next_hop.is_unset() ? destination : route->next_hop;
+  const std::uint16_t index = world.neighbors.find_or_add(next_hop, route->port, world.now);
+  if (index == no_neighbor) packet.verdict = Verdict::drop_neighbors_full;
+  return index;
+}
+
+// A flow remembers its two next hops while the neighbour table and the routes stay as they are.
+std::uint16_t look_up_for_flow(World& world, Packet& packet, FlowRecord& flow) {
+  if (flow.neighbor_epoch != world.neighbors.epoch()) {
+    flow.neighbor[0] = flow.neighbor[1] = no_neighbor;
+    flow.neighbor_epoch = world.neighbors.epoch();
+  }
+  std::uint16_t& index = flow.neighbor[static_cast<std::size_t>(packet.direction)];
+  if (index == no_neighbor) [[unlikely]] {
+    index = look_up(world, packet, leaving_key(flow, packet.direction).destination);
+  }
+  return index;
+}
+
+void send_or_hold(World& world, Packet& packet, std::uint16_t index) {
+  Neighbor& neighbor = world.neighbors[index];
+  const PortFacts& port = world.ports[neighbor.port];
+  if (packet.bytes > port.mtu + sizeof(EthernetHeader)) [[unlikely]] {
+    packet.verdict = Verdict::drop_mtu_exceeded;
+    return;
+  }
+  neighbor.used_stamp = world.now.stamp();
+  packet.tx_port = neighbor.port;
+  if (neighbor.state == NeighborState::incomplete) [[unlikely]] {
+    if (neighbor.probes == 0 && ask_for_neighbor(world, neighbor)) {
+      neighbor.probes = 1;
+      neighbor.probed_stamp = world.now.stamp();
+    }
+    const bool is_held = world.neighbors.hold(index, {packet.handle, packet.data, packet.bytes, index});
+    packet.verdict = is_held ? Verdict::hold : Verdict::drop_hold_full;
+    return;
+  }
+  auto& ethernet = packet.at<EthernetHeader>(0);
+  ethernet.destination = neighbor.mac;
+  ethernet.source = port.mac;
+  packet.verdict = Verdict::forward;
+}
+
+}  // namespace
+
+void resolve_next_hop(World& world, Burst& burst) {
+  for_each_live(burst, [&](Packet& packet) {
+    const std::uint16_t index = packet.flow != nullptr ? look_up_for_flow(world, packet, *packet.flow)
+                                                       : look_up(world, packet, packet.frame.key.destination);
+    if (index != no_neighbor) send_or_hold(world, packet, index);
+  });
+}
+
+void release_held(World& world, std::uint16_t neighbor_index) {
+  const Neighbor& neighbor = world.neighbors[neighbor_index];
+  HeldPacket held;
+  while (world.released.room() > 0 && world.neighbors.take_held(neighbor_index, held)) {
+    auto& ethernet = *reinterpret_cast<EthernetHeader*>(held.data);
+    ethernet.destination = neighbor.mac;
+    ethernet.source = world.ports[neighbor.port].mac;
+    *world.released.add() = {held.handle, held.bytes, neighbor.port, Verdict::forward};
+  }
+}
+
+}  // namespace sluice

@@ -1,0 +1,106 @@
+#include "dataplane/pipeline/choose_endpoint.h"
+#include "dataplane/pipeline/pipelined.h"
+#include "dataplane/pipeline/stages.h"
+
+namespace sluice {
+namespace {
+
+// RFC 9293 3.10.7.1: a SYN that nobody wants is answered with RST, ACK. In place, headers only.
+void reject(Packet& packet) {
+  auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
+  const FlowKey back = packet.frame.key.reversed();
+  const std::uint32_t data_bytes = packet.frame.l4_bytes - tcp.header_bytes();
+  tcp.source_port = back.source_port;
+  tcp.destination_port = back.destination_port;
+  tcp.acknowledgment = be32(tcp.sequence.host() + 1 + data_bytes);
+  tcp.sequence = be32(0);
+  tcp.data_offset = sizeof(TcpHeader) / 4 << 4;
+  tcp.flags = tcp_flag::rst | tcp_flag::ack;
+  tcp.window = be16(0);
+  tcp.urgent = be16(0);
+  tcp.checksum = 0;
+  tcp.checksum = checksum_of(packet.span().subspan(packet.frame.l4_offset, sizeof tcp),
+                             pseudo_header_sum(back.source, back.destination, protocol::tcp, sizeof tcp));
+  send_back(packet, packet.frame.l4_offset - packet.frame.l3_offset + sizeof tcp, Verdict::reject_no_endpoint);
+}
+
+bool choose_source(World& world, Packet& packet, const ClusterRow& cluster, const EndpointRow& endpoint,
+                   FlowKey& to_endpoint) {
+  const SnatPoolRow& pool = world.tables->snat_pools()[cluster.snat_pool];
+  const std::uint64_t in_use = world.counters.endpoints[endpoint.id].flows_active.read();
+  const SnatChoice choice =
+      world.snat_ports.choose(*world.tables, pool, endpoint, in_use, world.flows, world.lcore, world.lcore_count);
+  world.counters.snat_port_probes.add(choice.probes);
+  switch (choice.outcome) {
+    case SnatChoice::Outcome::found:
+      to_endpoint.source = choice.address;
+      to_endpoint.source_port = choice.port;
+      return true;
+    case SnatChoice::Outcome::exhausted: packet.verdict = Verdict::drop_snat_ports_exhausted; return false;
+    case SnatChoice::Outcome::no_address: packet.verdict = Verdict::drop_no_snat_address; return false;
+  }
+  return false;
+}
+
+void open_one(World& world, Packet& packet) {
+  const VipRow& vip = *packet.vip;
+  const ClusterRow& cluster = world.tables->clusters()[vip.cluster];
+  const bool is_tcp = packet.frame.kind == FrameKind::tcp;
+  if (vip.state == VipState::pending) {
+    packet.verdict = Verdict::drop_vip_pending;
+    return;
+  }
+  if (cluster.slot_count == 0) {
+    if (is_tcp) return reject(packet);
+    packet.verdict = Verdict::drop_no_endpoint;
+    return;
+  }
+  const FlowKey& key = packet.frame.key;
+  const EndpointRow& endpoint = world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)];
+
+  FlowOpening opening;
+  opening.from_client = key;
+  opening.to_endpoint = key;
+  opening.to_endpoint.destination = endpoint.address;
+  opening.to_endpoint.destination_port = endpoint.port;
+  opening.is_snat = cluster.forwarding == Forwarding::full_nat;
+  if (opening.is_snat && !choose_source(world, packet, cluster, endpoint, opening.to_endpoint)) return;
+  opening.state = is_tcp ? FlowState::opening : FlowState::one_way;
+  opening.vip_id = static_cast<std::uint16_t>(vip.id);
+  opening.endpoint_id = endpoint.id;
+  opening.idle_timeout_ms = vip.idle_timeout_ms;
+  if (is_tcp) opening.client_isn = packet.at<TcpHeader>(packet.frame.l4_offset).sequence.host();
+
+  packet.flow = world.flows.open(opening, world.now);
+  packet.direction = Direction::to_endpoint;
+  if (packet.flow == nullptr) {
+    packet.verdict = Verdict::drop_flows_full;
+    return;
+  }
+  VipCounters& vip_counters = world.counters.vips[vip.id];
+  EndpointCounters& endpoint_counters = world.counters.endpoints[endpoint.id];
+  vip_counters.flows_opened.add(1);
+  vip_counters.flows_active.add(1);
+  endpoint_counters.flows_opened.add(1);
+  endpoint_counters.flows_active.add(1);
+}
+
+}  // namespace
+
+void open_flow(World& world, Burst& burst) {
+  bool has_opened = false;
+  for_each_live(burst, [&](Packet& packet) {
+    if (packet.vip == nullptr) return;
+    if (has_opened) {
+      // An earlier packet of this burst may have opened the very flow.
+      const FlowMatch match = world.flows.find(packet.frame.key, packet.hash);
+      packet.flow = match.record;
+      packet.direction = match.direction;
+      if (packet.flow != nullptr) return;
+    }
+    open_one(world, packet);
+    has_opened = true;
+  });
+}
+
+}  // namespace sluice

@@ -1,0 +1,132 @@
+#include "dataplane/pipeline/process_burst.h"
+
+#include <algorithm>
+
+#include "dataplane/base/assert.h"
+#include "dataplane/flow/tcp_state.h"
+#include "dataplane/pipeline/pipelined.h"
+#include "dataplane/pipeline/stages.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint64_t sweep_round_ms = 2'000;      // every flow is looked at this often, if bursts allow
+constexpr std::uint64_t sweep_count_max = 256;       // per call: some microseconds
+constexpr Milliseconds neighbor_check_interval{50};
+constexpr std::uint32_t neighbor_retry_ms = 250;
+constexpr std::uint32_t neighbor_probes_max = 4;
+constexpr std::uint32_t neighbor_reachable_ms = 30'000;  // RFC 4861 10, REACHABLE_TIME
+constexpr std::uint32_t neighbor_unused_ms = 600'000;
+
+// Flows of a VIP or an endpoint that is no longer configured end here: nobody may inherit them.
+bool is_orphan(const World& world, const FlowRecord& record) {
+  return world.tables->vip_by_id(record.vip_id) == nullptr ||
+         world.tables->endpoint_by_id(record.endpoint_id) == nullptr;
+}
+
+void expire_flows(World& world) {
+  const std::uint64_t elapsed_ms = world.now.ms - world.swept.ms;
+  const std::uint64_t owed = elapsed_ms * world.flows.capacity() / sweep_round_ms;
+  if (owed == 0) return;
+  world.swept = world.now;
+  const NodeRow& node = world.tables->node();
+  world.flows.sweep(static_cast<std::uint32_t>(std::min(owed, sweep_count_max)), [&](FlowRecord& record) {
+    if (is_expired(record, node, world.now) || is_orphan(world, record)) close_flow(world, record);
+  });
+}
+
+void give_up_on(World& world, std::uint16_t index) {
+  HeldPacket held;
+  while (world.released.room() > 0 && world.neighbors.take_held(index, held)) {
+    *world.released.add() = {held.handle, held.bytes, 0, Verdict::drop_neighbor_unresolved};
+  }
+  if (world.neighbors[index].held_count == 0) world.neighbors.forget(index);
+}
+
+void check_neighbors(World& world) {
+  if (world.now < world.neighbors_checked + neighbor_check_interval) return;
+  world.neighbors_checked = world.now;
+  for (std::uint16_t index = 0; index < world.neighbors.count_used(); ++index) {
+    Neighbor& neighbor = world.neighbors[index];
+    if (neighbor.state == NeighborState::unused) continue;
+    const bool is_unused = ms_since(neighbor.used_stamp, world.now) >= neighbor_unused_ms;
+    if (neighbor.state == NeighborState::reachable) {
+      if (ms_since(neighbor.confirmed_stamp, world.now) < neighbor_reachable_ms) continue;
+      neighbor.state = NeighborState::stale;
+    }
+    if (neighbor.probes >= neighbor_probes_max || is_unused) {
+      give_up_on(world, index);
+    } else if (neighbor.probes == 0 || ms_since(neighbor.probed_stamp, world.now) >= neighbor_retry_ms) {
+      // A stale entry that nobody uses is left alone until it is used again or forgotten.
+      if (neighbor.state == NeighborState::stale && ms_since(neighbor.used_stamp, world.now) > neighbor_reachable_ms) {
+        continue;
+      }
+      if (!ask_for_neighbor(world, neighbor) && world.generated.room() == 0) return;
+      ++neighbor.probes;
+      neighbor.probed_stamp = world.now.stamp();
+    }
+  }
+}
+
+}  // namespace
+
+void process_burst(World& world, Burst& burst) {
+  parse(world, burst);
+  find_flow(world, burst);
+  classify(world, burst);
+  open_flow(world, burst);
+  rewrite(world, burst);
+  resolve_next_hop(world, burst);
+}
+
+void maintain(World& world) {
+  expire_flows(world);
+  check_neighbors(world);
+}
+
+void adopt_snapshot(World& world) {
+  world.neighbors.raise_epoch();  // routes may lead elsewhere
+  world.is_rss_stable = std::all_of(world.tables->ports().begin(), world.tables->ports().end(),
+                                    [](const PortRow& port) { return port.is_rss_stable != 0; });
+}
+
+void close_flow(World& world, FlowRecord& record) {
+  world.counters.vips[record.vip_id].flows_active.subtract(1);
+  world.counters.endpoints[record.endpoint_id].flows_active.subtract(1);
+  world.flows.close(record);
+}
+
+bool announce(World& world, std::size_t& cursor) {
+  const Snapshot& tables = *world.tables;
+  const std::size_t vips = tables.vips().size();
+  const std::size_t snats = tables.snat_addresses().size();
+  const std::size_t addresses = vips + snats + tables.addresses().size();
+  for (; cursor < addresses * tables.ports().size(); ++cursor) {
+    const std::size_t which = cursor / tables.ports().size();
+    const auto port = static_cast<std::uint16_t>(cursor % tables.ports().size());
+    const IpAddress address = which < vips           ? tables.vips()[which].address
+                              : which < vips + snats ? tables.snat_addresses()[which - vips]
+                                                     : tables.addresses()[which - vips - snats].address;
+    // Only where hosts take the address for a neighbour: on the link whose network holds it.
+    const AddressRow* own = tables.source_for(address, port);
+    if (own == nullptr || !IpPrefix::of(own->address, own->prefix_length).contains(address)) continue;
+    if (world.generated.room() == 0) return false;
+    announce_address(world, address, port);
+  }
+  return true;
+}
+
+void count_verdicts(World& world, Burst& burst) {
+  for (const Packet& packet : burst.all()) {
+    LB_ASSERT(packet.verdict != Verdict::undecided);
+    world.counters.of(packet.verdict).add(1);
+    if (!is_drop(packet.verdict) && packet.verdict != Verdict::reject_no_endpoint) continue;
+    if (packet.vip != nullptr) {
+      world.counters.vips[packet.vip->id].dropped.add(1);
+    } else if (packet.flow != nullptr) {
+      world.counters.vips[packet.flow->vip_id].dropped.add(1);
+    }
+  }
+}
+
+}  // namespace sluice

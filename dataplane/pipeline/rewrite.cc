@@ -1,0 +1,108 @@
+#include "dataplane/flow/tcp_state.h"
+#include "dataplane/pipeline/pipelined.h"
+#include "dataplane/pipeline/stages.h"
+
+namespace sluice {
+namespace {
+
+// The TTL is the low byte of its 16-bit word in memory: one less is an addition of -1, in one's complement.
+constexpr std::uint32_t ttl_delta = 0xfffe;
+
+std::uint16_t updated(std::uint16_t checksum, std::uint32_t delta) {
+  std::uint32_t sum = static_cast<std::uint16_t>(~checksum) + delta;
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<std::uint16_t>(~sum);
+}
+
+template <Direction direction>
+void rewrite_v4(Packet& packet, const FlowRecord& flow, std::uint16_t l3_delta) {
+  auto& ip = packet.at<Ipv4Header>(packet.frame.l3_offset);
+  const FlowSide& leaving = direction == Direction::to_endpoint ? flow.endpoint_side : flow.client_side;
+  ip.source = leaving.local;
+  ip.destination = leaving.remote;
+  --ip.ttl;
+  ip.checksum = updated(ip.checksum, l3_delta + ttl_delta);
+}
+
+template <Direction direction>
+void rewrite_v6(Packet& packet, const FlowRecord& flow) {
+  auto& ip = packet.at<Ipv6Header>(packet.frame.l3_offset);
+  constexpr std::size_t side = direction == Direction::to_endpoint ? 1 : 0;
+  std::memcpy(ip.source, &flow.wide_local[side], sizeof ip.source);
+  std::memcpy(ip.destination, &flow.wide_remote[side], sizeof ip.destination);
+  --ip.hop_limit;
+}
+
+template <Direction direction>
+void rewrite_ports(Packet& packet, const FlowRecord& flow, std::uint16_t l4_delta) {
+  const FlowSide& leaving = direction == Direction::to_endpoint ? flow.endpoint_side : flow.client_side;
+  if (packet.frame.kind == FrameKind::tcp) {
+    auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
+    tcp.source_port = leaving.local_port;
+    tcp.destination_port = leaving.remote_port;
+    tcp.checksum = updated(tcp.checksum, l4_delta);
+    return;
+  }
+  auto& udp = packet.at<UdpHeader>(packet.frame.l4_offset);
+  udp.source_port = leaving.local_port;
+  udp.destination_port = leaving.remote_port;
+  if (udp.checksum == 0) return;  // none was sent, which IPv4 allows (RFC 768)
+  const std::uint16_t checksum = updated(udp.checksum, l4_delta);
+  udp.checksum = checksum == 0 ? 0xffff : checksum;
+}
+
+template <Direction direction>
+void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
+  constexpr bool is_to_endpoint = direction == Direction::to_endpoint;
+  const auto l3_delta = is_to_endpoint ? flow.l3_delta : static_cast<std::uint16_t>(~flow.l3_delta);
+  const auto l4_delta = is_to_endpoint ? flow.l4_delta : static_cast<std::uint16_t>(~flow.l4_delta);
+  rewrite_ports<direction>(packet, flow, l4_delta);
+  if ((flow.flags & flow_flag::client_is_v6) == 0) {
+    rewrite_v4<direction>(packet, flow, l3_delta);
+  } else {
+    rewrite_v6<direction>(packet, flow);
+  }
+  VipCounters& vip = world.counters.vips[flow.vip_id];
+  EndpointCounters& endpoint = world.counters.endpoints[flow.endpoint_id];
+  (is_to_endpoint ? vip.rx_packets : vip.tx_packets).add(1);
+  (is_to_endpoint ? vip.rx_bytes : vip.tx_bytes).add(packet.bytes);
+  (is_to_endpoint ? endpoint.to_packets : endpoint.from_packets).add(1);
+  (is_to_endpoint ? endpoint.to_bytes : endpoint.from_bytes).add(packet.bytes);
+}
+
+Verdict admit(Packet& packet, FlowRecord& flow) {
+  if (packet.frame.ttl <= 1) return Verdict::drop_ttl_expired;
+  if (packet.frame.kind != FrameKind::tcp) return Verdict::undecided;
+  if (packet.direction == Direction::to_endpoint && flow.state < FlowState::established) {
+    const std::uint32_t sequence = packet.at<TcpHeader>(packet.frame.l4_offset).sequence.host();
+    if (!is_plausible_from_client(flow, packet.frame.tcp_flags, sequence)) return Verdict::drop_tcp_out_of_window;
+    // A client that tries again may begin elsewhere.
+    if ((packet.frame.tcp_flags & tcp_flag::syn) != 0) flow.client_isn = sequence;
+  }
+  return Verdict::undecided;
+}
+
+}  // namespace
+
+void rewrite(World& world, Burst& burst) {
+  for_each_live(burst, [&](Packet& packet) {
+    if (packet.flow == nullptr) return;
+    FlowRecord& flow = *packet.flow;
+    packet.verdict = admit(packet, flow);
+    if (!packet.is_live()) [[unlikely]] return;
+    flow.last_seen = world.now.stamp();
+    if (packet.frame.kind == FrameKind::tcp) {
+      track_tcp(flow, packet.frame.tcp_flags, packet.direction);
+    } else {
+      track_udp(flow, packet.direction);
+    }
+    if (packet.direction == Direction::to_endpoint) {
+      rewrite_one<Direction::to_endpoint>(world, packet, flow);
+    } else {
+      rewrite_one<Direction::to_client>(world, packet, flow);
+    }
+  });
+}
+
+}  // namespace sluice

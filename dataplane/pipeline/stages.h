@@ -1,0 +1,43 @@
+// The stages of the pipeline, in the order in which process_burst calls them. Each is one loop over the
+// packets that are still undecided, and knows nothing of the others but what they leave in the Packet.
+#pragma once
+
+#include "dataplane/pipeline/packet.h"
+#include "dataplane/pipeline/world.h"
+
+namespace sluice {
+
+// Bytes -> offsets, five-tuple, hash. Faults become drops.        Leaves: frame, hash.
+void parse(World& world, Burst& burst);
+// Packets of tracked flows find their record.                     Leaves: flow, direction.
+void find_flow(World& world, Burst& burst);
+// For the others: what is the destination to us? Answers ARP, ND and ping; punts; hands off; drops.
+//                                                                 Leaves: vip, on packets that may open a flow.
+void classify(World& world, Burst& burst);
+// Admission, endpoint choice, SNAT port, record.                  Leaves: flow, direction.
+void open_flow(World& world, Burst& burst);
+// TCP state, addresses, ports, TTL, checksums; per-VIP and per-endpoint counters.
+void rewrite(World& world, Burst& burst);
+// Route, neighbour, Ethernet header.                              Leaves: tx_port, verdict.
+void resolve_next_hop(World& world, Burst& burst);
+
+// Protocol handlers that classify() calls; each decides the packet.
+void handle_arp(World& world, Packet& packet);
+void handle_neighbor_discovery(World& world, Packet& packet);
+void answer_echo(Packet& packet);  // an ICMP or ICMPv6 echo request to one of our addresses
+// Turns a packet of `l3_bytes` around: addresses, lengths, TTL, header checksum. The transport is the caller's.
+void send_back(Packet& packet, std::size_t l3_bytes, Verdict verdict);
+
+// Frames of our own, put into world.generated. False when there is no room or no address to ask from.
+bool ask_for_neighbor(World& world, const Neighbor& neighbor);
+bool send_arp_request(World& world, const Neighbor& neighbor);
+bool announce_address(World& world, IpAddress address, std::uint16_t port);
+bool announce_by_arp(World& world, IpAddress address, std::uint16_t port);
+
+// A neighbour answered: its waiting packets leave.
+void release_held(World& world, std::uint16_t neighbor_index);
+
+// Closes a flow and settles the counters that know of it.
+void close_flow(World& world, FlowRecord& record);
+
+}  // namespace sluice
