@@ -11,7 +11,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "site"))
 
-from sluice_site import Site, SiteError, layout  # noqa: E402
+from sluice_site import ControlError, Site, SiteError, layout  # noqa: E402
 from sluice_site import site as sites  # noqa: E402
 from sluice_site.host import wait_for  # noqa: E402
 
@@ -161,7 +161,7 @@ def main():
         else:
             demo.traffic()
             demo.shell()
-    except (SiteError, sites.ControlError) as error:
+    except (SiteError, ControlError) as error:
         demo.expect(False, str(error))
     except KeyboardInterrupt:
         demo.expect(False, "interrupted")

@@ -1,6 +1,7 @@
 """The part of scripts/test that comes after building: runs the runners and adds up what they say."""
 
 import argparse
+import json
 import os
 import pathlib
 import subprocess
@@ -52,17 +53,16 @@ def run(command, **options):
 
 
 def existing_suites(build):
-    listed = subprocess.run(["meson", "test", "-C", build, "--list"], capture_output=True, text=True,
-                            check=True).stdout
-    return [suite for suite in SUITES
-            if any(f":{suite}" in line.split(" / ")[0] or f"+{suite}" in line.split(" / ")[0]
-                   for line in listed.splitlines())]
+    listed = subprocess.run(["meson", "introspect", "--tests", build], capture_output=True,
+                            text=True, check=True).stdout
+    found = {suite.rpartition(":")[2] for test in json.loads(listed) for suite in test["suite"]}
+    return [suite for suite in SUITES if suite in found]
 
 
 def run_meson(build, suites, tally, label, environment=None):
     report = build / "meson-logs" / "testlog.junit.xml"
     report.unlink(missing_ok=True)
-    command = ["meson", "test", "-C", build, "--print-errorlogs", "--no-suite", "perf"]
+    command = ["meson", "test", "-C", build, "--print-errorlogs"]
     for suite in suites:
         command += ["--suite", suite]
     headline(f"{label}: {', '.join(suites)}")

@@ -1,43 +1,87 @@
-"""Fixtures of the site tests. Each test has a site of its own; what every test must leave behind,
-a clean wire and a balanced ledger, is checked here and not in the tests."""
+"""Fixtures of the site tests.
+
+Each test has a site of its own, captured at all ports of the appliance. What every test must leave
+behind (a clean wire, a balanced ledger, processes that end when asked) is checked here, once.
+"""
 
 import os
 import pathlib
+import re
+import shutil
 import sys
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from sluice_site import Site  # noqa: E402
+from sluice_site import Site, host  # noqa: E402
 
 
 @pytest.fixture
 def make_site(request):
-    """make_site(...) makes further sites of the test, with options; the last made is checked too."""
+    """make_site(sample=None, capture=True, **options of Site): a site that is up, its appliance not
+    started. Several in one test stand side by side."""
     made = []
 
-    def make(**options):
+    def make(sample=None, capture=True, **options):
         # Short: it becomes part of namespace names and of file names in hugetlbfs and bpffs.
         site = Site(f"t{os.getpid()}-{len(made)}", **options)
         made.append(site)
         site.up()
+        if capture and options.get("appliance") != "kernel":
+            site.capture(sample)
         return site
 
     yield make
-    stubborn = []
-    for site in made:
-        stubborn += site.down()
-    assert not stubborn, f"did not end by themselves: {stubborn}"
+    report = getattr(request.node, "call_report", None)
+    has_passed = report is not None and report.passed
+    try:
+        if has_passed:
+            for site in made:
+                check_what_is_left(site)
+    except BaseException:
+        has_passed = False
+        raise
+    finally:
+        stubborn = []
+        for site in made:
+            if not has_passed:
+                keep_evidence(site, request.node.name)
+            stubborn += site.down()
+    assert not stubborn, f"did not end by themselves when asked to: {stubborn}"
+
+
+@pytest.fixture
+def site(make_site):
+    """A site whose appliance runs and waits for configuration."""
+    made = make_site()
+    made.start_appliance()
+    return made
+
+
+def check_what_is_left(site):
+    if site.dataplane and site.dataplane.is_running():
+        site.check_ledger()
+    for capture in site.captures:
+        capture.check()
+
+
+def keep_evidence(site, test):
+    """Logs and captures of a failed test go to build/site-failures; the logs' ends are shown too."""
+    place = site.build / "site-failures" / re.sub(r"[^A-Za-z0-9_.-]", "-", test)
+    for one in site.captures:
+        one.stop_at_once()
+    host.remove_tree(place)
+    shutil.copytree(site.directory, place, ignore=lambda folder, names: [
+        name for name in names if name == "files" or (pathlib.Path(folder) / name).is_socket()])
+    print(f"evidence: {place}")
+    for process in (site.dataplane, site.mgmt):
+        if process:
+            print(process.log_tail(15))
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    # Fixtures look here: a test that failed already needs no further complaints.
     report = (yield).get_result()
-    setattr(item, f"report_{report.when}", report)
-
-
-def has_failed(request):
-    report = getattr(request.node, "report_call", None)
-    return report is None or report.failed
+    if report.when == "call":
+        item.call_report = report

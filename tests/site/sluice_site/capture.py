@@ -52,6 +52,11 @@ class Capture:
                 host.wait_for(lambda: self._has_read_all(process), f"{process.name} to catch up")
                 process.stop()
 
+    def stop_at_once(self):
+        """For a site that is in no state to be waited for."""
+        for process in self._processes:
+            process.stop()
+
     @staticmethod
     def _has_read_all(process):
         # On SIGUSR1 tcpdump says how far it is.

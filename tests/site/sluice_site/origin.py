@@ -26,6 +26,7 @@ http {{
     default_type text/plain;
     add_header X-Origin {name};
     location / {{ return 200 "{name}\\n"; }}
+    location /client {{ return 200 "$remote_addr\n"; }}
     location /files/ {{ alias {files}/; dav_methods PUT; }}
   }}
 }}

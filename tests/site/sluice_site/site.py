@@ -5,7 +5,7 @@ import os
 import pathlib
 
 from . import capture, host, kernel_balancer, layout, ledger, objects
-from .control import Control, ControlError
+from .control import Control
 from .network import Network
 from .origin import Origin
 from .process import Process, kill_recorded
@@ -94,7 +94,7 @@ class Site:
     def down(self):
         """Removes the site. Says what of it did not end by itself."""
         for one in self.captures:
-            one.stop()
+            one.stop_at_once()
         stubborn = [process.name for process in (self.mgmt, self.dataplane)
                     if process and not process.stop()]
         for origin in self.origins.values():
@@ -109,6 +109,9 @@ class Site:
 
     def start_dataplane(self):
         self.dataplane.start()
+        self.wait_dataplane()
+
+    def wait_dataplane(self):
         host.wait_for(lambda: self._alive(self.dataplane) and self.ask_dataplane("status"),
                       "the dataplane to answer on its control socket", 30)
 
