@@ -6,6 +6,7 @@ from .tools import Tool
 
 NGINX = """
 daemon off;
+user root;
 worker_processes 1;
 pid {directory}/nginx.pid;
 error_log stderr warn;
