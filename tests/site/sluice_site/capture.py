@@ -69,10 +69,11 @@ class Capture:
         captured, received, dropped = map(int, re.findall(pattern, process.log_text())[-1])
         return captured + dropped >= received
 
-    def check(self):
-        """Stops, and returns wirecheck's counts of all ports together; SiteError on a bad frame."""
+    def check(self, count=False):
+        """Stops, and returns wirecheck's report on all ports together: {"frames"}, and with `count`
+        also {"resets", "unreachables"}. SiteError on a bad frame."""
         self.stop()
-        done = host.run(WIRECHECK, "--json", *self.files.values(), check=False, timeout=600)
+        done = host.run(WIRECHECK, "--json", *["--count"] * count, *self.files.values(), check=False, timeout=600)
         if done.returncode not in (0, 1):
             raise host.SiteError(f"wirecheck: {done.stderr}")
         report = json.loads(done.stdout)
