@@ -53,9 +53,17 @@ void Conntrack::rebuild_free_list() {
 
 void Conntrack::prefetch_bucket(FlowHash hash) const { index_->prefetch(hash); }
 
-void Conntrack::prefetch_record(FlowHash hash) const {
+FlowMatch Conntrack::guess(FlowHash hash) const {
   FlowIndex::Reference reference;
-  if (index_->guess(hash, reference)) __builtin_prefetch(&records_[record_of(reference)]);
+  if (!index_->guess(hash, reference)) return {};
+  FlowRecord* record = &records_[record_of(reference)];
+  __builtin_prefetch(record, 1);
+  return {record, direction_of(reference)};
+}
+
+FlowMatch Conntrack::confirm(FlowMatch guess, const FlowKey& key, FlowHash hash) const {
+  if (guess.record != nullptr && arrives_as(*guess.record, guess.direction, key)) [[likely]] return guess;
+  return find(key, hash);
 }
 
 FlowMatch Conntrack::find(const FlowKey& key, FlowHash hash) const {

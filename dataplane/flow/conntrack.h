@@ -11,7 +11,7 @@
 // Memory   Records lie in the span given at construction, the index is allocated there and then; neither
 //          grows. 128 bytes a record plus 20 to 40 for the index.
 // Errors   open() says which limit was hit; established flows are never evicted to make room.
-// Cost     find() touches cached lines only if prefetch_bucket() and prefetch_record() ran before it.
+// Cost     find() touches cached lines only if prefetch_bucket() and guess() ran before it.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +42,10 @@ class Conntrack {
 
   FlowHash hash(const FlowKey& key) const { return hash_of(key, secret_); }
   void prefetch_bucket(FlowHash hash) const;
-  void prefetch_record(FlowHash hash) const;  // of the first entry whose tag fits; the bucket should be near
+  // The first entry whose tag fits, its record on the way; nullptr when there is none. The bucket should be near.
+  FlowMatch guess(FlowHash hash) const;
+  // find() that looks at the guess first: right for all but a few in a thousand.
+  FlowMatch confirm(FlowMatch guess, const FlowKey& key, FlowHash hash) const;
   FlowMatch find(const FlowKey& key, FlowHash hash) const;
   bool contains(const FlowKey& key) const { return find(key, hash(key)).record != nullptr; }
 

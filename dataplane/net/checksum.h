@@ -25,7 +25,13 @@ inline std::uint16_t fold_checksum(std::uint64_t sum) {
 
 // One's complement sum, not yet folded or inverted. At most 64 KiB.
 inline std::uint64_t checksum_sum(std::span<const std::byte> bytes, std::uint64_t sum = 0) {
-  while (bytes.size() >= 4) {
+  while (bytes.size() >= 8) {
+    std::uint64_t word;
+    std::memcpy(&word, bytes.data(), sizeof word);
+    sum += (word & 0xffffffff) + (word >> 32);
+    bytes = bytes.subspan(8);
+  }
+  if (bytes.size() >= 4) {
     std::uint32_t word;
     std::memcpy(&word, bytes.data(), sizeof word);
     sum += word;

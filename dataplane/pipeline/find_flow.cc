@@ -27,11 +27,15 @@ void retire(World& world, Burst& burst, FlowRecord* record) {
 
 void find_flow(World& world, Burst& burst) {
   for_each_live(burst, [&](Packet& packet) {
-    if (has_ports(packet)) world.flows.prefetch_record(packet.hash);
+    if (!has_ports(packet) || packet.port == exception_port) return;
+    const FlowMatch guess = world.flows.guess(packet.hash);
+    packet.flow = guess.record;
+    packet.direction = guess.direction;
   });
   for_each_live(burst, [&](Packet& packet) {
     if (!has_ports(packet) || packet.port == exception_port) return;
-    const FlowMatch match = world.flows.find(packet.frame.key, packet.hash);
+    const FlowMatch match =
+        world.flows.confirm({packet.flow, packet.direction}, packet.frame.key, packet.hash);
     packet.flow = match.record;
     packet.direction = match.direction;
     if (packet.flow != nullptr && is_new_connection(packet) && may_reopen(*packet.flow)) [[unlikely]] {
