@@ -73,7 +73,8 @@ class Capture:
         """Stops, and returns wirecheck's report on all ports together: {"frames"}, and with `count`
         also {"resets", "unreachables"}. SiteError on a bad frame."""
         self.stop()
-        done = host.run(WIRECHECK, "--json", *["--count"] * count, *self.files.values(), check=False, timeout=600)
+        done = host.run(WIRECHECK, "--json", *["--count"] * count, *self.files.values(),
+                        check=False, timeout=600)
         if done.returncode not in (0, 1):
             raise host.SiteError(f"wirecheck: {done.stderr}")
         report = json.loads(done.stdout)
