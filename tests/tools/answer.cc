@@ -71,9 +71,10 @@ class Answer {
     bool is_whole = request.find(is_http ? "\r\n\r\n" : "\n") != std::string::npos;
     if (!is_whole && request.size() < kRequestBytesMax) return;
     std::string body = name_ + "\n";
-    std::string reply = is_http ? "HTTP/1.0 200 OK\r\nContent-Length: " +
-                                      std::to_string(body.size()) + "\r\n\r\n" + body
-                                : body;
+    std::string reply = is_http
+                            ? "HTTP/1.0 200 OK\r\nContent-Length: " + std::to_string(body.size()) +
+                                  "\r\n\r\n" + body
+                            : body;
     ++connections_;
     // A fresh socket buffer always takes so few bytes.
     if (send(fd, reply.data(), reply.size(), MSG_NOSIGNAL) < 0) ++send_failed_;

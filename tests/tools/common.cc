@@ -18,8 +18,12 @@ namespace {
 volatile sig_atomic_t g_stop = 0;
 volatile sig_atomic_t g_progress = 0;
 
-void on_stop(int) { g_stop = 1; }
-void on_progress(int) { g_progress = 1; }
+void on_stop(int) {
+  g_stop = 1;
+}
+void on_progress(int) {
+  g_progress = 1;
+}
 
 Address parse_ip(const std::string& text, std::uint16_t port) {
   Address address;
@@ -156,7 +160,9 @@ int open_server(int type, std::uint16_t port, const std::string& address) {
   return fd;
 }
 
-bool stop_requested() { return g_stop; }
+bool stop_requested() {
+  return g_stop;
+}
 
 bool take_progress_request() {
   bool wanted = g_progress;

@@ -1,6 +1,6 @@
-// What the traffic tools share: addresses, an epoll loop's helpers, latency percentiles, JSON lines.
-// Ownership: plain values. Threads: every tool is one thread. Errors: die() ends the process with
-// status 2, because a tool that was started wrongly has nothing to report.
+// What the traffic tools share: addresses, an epoll loop's helpers, latency percentiles, JSON
+// lines. Ownership: plain values. Threads: every tool is one thread. Errors: die() ends the process
+// with status 2, because a tool that was started wrongly has nothing to report.
 #pragma once
 
 #include <netinet/in.h>
@@ -43,8 +43,9 @@ std::uint64_t now_us();
 // "ECONNRESET" for 104: names stay the same in every language the machine speaks.
 std::string errno_name(int error);
 
-// A non-blocking socket bound to `source` (nullptr: unbound), with the source port left to connect()
-// so that one address can serve more connections than it has ephemeral ports. -1 and errno on error.
+// A non-blocking socket bound to `source` (nullptr: unbound), with the source port left to
+// connect() so that one address can serve more connections than it has ephemeral ports. -1 and
+// errno on error.
 int open_socket(int family, int type, const Address* source);
 
 // A listening TCP (SOCK_STREAM) or bound UDP socket on [::]:port that takes IPv4 as well.

@@ -1,5 +1,6 @@
-// flows: N long-lived TCP connections or UDP conversations, each sending a keyed stream that the far
-// end echoes. Says which broke, waited too long, got damaged bytes, or got another flow's bytes.
+// flows: N long-lived TCP connections or UDP conversations, each sending a keyed stream that the
+// far end echoes. Says which broke, waited too long, got damaged bytes, or got another flow's
+// bytes.
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -21,10 +22,10 @@ struct Options {
   std::string protocol = "tcp";
   std::string sources;
   std::uint64_t count = 100;
-  std::uint32_t bytes = 256;       // of one message
+  std::uint32_t bytes = 256;         // of one message
   std::uint32_t interval_ms = 1000;  // between two messages of one flow
-  double seconds = 0;              // after all are open; 0: until a signal
-  double open_rate = 2000;         // flows opened a second
+  double seconds = 0;                // after all are open; 0: until a signal
+  double open_rate = 2000;           // flows opened a second
   std::uint32_t open_timeout_ms = 5000;
   std::uint32_t stall_ms = 1000;
   bool reset_at_end = false;
@@ -35,7 +36,7 @@ struct Flow {
   enum class State { unopened, connecting, proving, open, failed, broken };
   State state = State::unopened;
   bool has_stalled = false;
-  bool is_waiting = false;       // a message is out and its echo is not back
+  bool is_waiting = false;  // a message is out and its echo is not back
   int fd = -1;
   std::uint64_t opened_us = 0;   // connect()
   std::uint64_t since_us = 0;    // connect() or send() of what we wait for
@@ -85,12 +86,13 @@ class Flows {
   }
 
  private:
-  // Stops sending first and lets the echoes that are under way arrive, for as long as a stall takes.
+  // Stops sending first and lets the echoes that are under way arrive, for as long as a stall
+  // takes.
   bool is_finished() {
     std::uint64_t now = now_us();
-    bool is_over = stop_requested() ||
-                   (options_.seconds > 0 && is_ready_ &&
-                    static_cast<double>(now - ready_us_) / 1e6 >= options_.seconds);
+    bool is_over =
+        stop_requested() || (options_.seconds > 0 && is_ready_ &&
+                             static_cast<double>(now - ready_us_) / 1e6 >= options_.seconds);
     if (is_over && !ending_us_) ending_us_ = now;
     if (!ending_us_) return false;
     return waiting_ == 0 || now - ending_us_ > 2000 * std::uint64_t{options_.stall_ms};

@@ -1,6 +1,6 @@
-// The keyed stream that `flows` sends and its server echoes. Every message names its flow, its place
-// in the flow and its size; the rest is pseudo-random bytes keyed by both, so that a receiver can
-// tell "damaged" from "another flow's" without remembering what was sent.
+// The keyed stream that `flows` sends and its server echoes. Every message names its flow, its
+// place in the flow and its size; the rest is pseudo-random bytes keyed by both, so that a receiver
+// can tell "damaged" from "another flow's" without remembering what was sent.
 #pragma once
 
 #include <cstdint>
