@@ -1,0 +1,144 @@
+#include "mgmt/shell/names.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace sluice {
+namespace {
+
+// A key press must not hang on a frozen process.
+constexpr Milliseconds completion_timeout = {500};
+
+// For completion and `?` only: mgmt decides which kinds there are.
+constexpr std::array<std::pair<const char*, const char*>, 7> object_kinds = {{
+    {"virtual_host", "what clients reach: proxy type, routes, where it is advertised"},
+    {"route", "which cluster a virtual host sends to"},
+    {"cluster", "endpoints with one policy"},
+    {"endpoint", "one address and port of a cluster"},
+    {"advertise_policy", "address, protocol and port of a VIP"},
+    {"healthcheck", "how endpoints are probed"},
+    {"node", "this box: ports, addresses, routes, SNAT pools, lcores"},
+}};
+
+bool is_directory(const std::string& path) {
+  struct stat status {};
+  return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+std::vector<Candidate> files_at(std::string_view partial, bool wants_directories_only) {
+  const std::size_t slash = partial.rfind('/');
+  const std::string folder(slash == std::string_view::npos ? "" : partial.substr(0, slash + 1));
+  const std::string_view prefix =
+      slash == std::string_view::npos ? partial : partial.substr(slash + 1);
+  std::vector<Candidate> files;
+  DIR* listing = opendir(folder.empty() ? "." : folder.c_str());
+  if (listing == nullptr) return files;
+  while (const dirent* entry = readdir(listing)) {
+    const std::string name = entry->d_name;
+    if (!name.starts_with(prefix)) continue;
+    if (name == "." || name == ".." || (name[0] == '.' && !prefix.starts_with('.'))) continue;
+    const std::string path = folder + name;
+    if (is_directory(path)) {
+      files.push_back({path + "/", "directory"});
+    } else if (!wants_directories_only) {
+      files.push_back({path, ""});
+    }
+  }
+  closedir(listing);
+  std::ranges::sort(files, {}, &Candidate::text);
+  return files;
+}
+
+}  // namespace
+
+std::vector<Candidate> Names::listed(Process process, const char* verb, const char* list,
+                                     std::string_view hint) const {
+  ControlRequest request;
+  request.verb = verb;
+  std::vector<Candidate> names;
+  const auto reply = peers_.ask(process, request, completion_timeout);
+  if (!reply) return names;
+  for (const Json& row : list_of(*reply, list)) {
+    std::string help = text_of(row, hint);
+    if (help.empty()) help = text_of(row, "state");
+    names.push_back({text_of(row, "name"), std::move(help)});
+  }
+  return names;
+}
+
+std::vector<Candidate> Names::objects_of(const std::string& kind) const {
+  ControlRequest request;
+  request.verb = "config";
+  std::vector<Candidate> names;
+  const auto reply = peers_.ask(Process::mgmt, request, completion_timeout);
+  if (!reply) return names;
+  for (const Json& object : list_of(*reply, "objects")) {
+    if (text_of(object, "kind") != kind) continue;
+    const Json* metadata = find(object, "metadata");
+    names.push_back({text_of(metadata != nullptr ? *metadata : object, "name"), ""});
+  }
+  return names;
+}
+
+std::vector<Candidate> Names::names(ValueKind kind, std::string_view partial,
+                                    const Invocation& so_far) const {
+  switch (kind) {
+    case ValueKind::endpoint: {
+      auto names = listed(Process::mgmt, "endpoints", "endpoints", "health");
+      if (names.empty()) names = listed(Process::dataplane, "endpoints", "endpoints", "state");
+      return names;
+    }
+    case ValueKind::cluster:
+      return listed(Process::mgmt, "clusters", "clusters", "algorithm");
+    case ValueKind::virtual_host:
+      return listed(Process::mgmt, "virtual-hosts", "virtual_hosts", "proxy");
+    case ValueKind::vip:
+      return listed(Process::dataplane, "vips", "vips", "address");
+    case ValueKind::object_kind: {
+      std::vector<Candidate> kinds;
+      for (const auto& [name, help] : object_kinds) kinds.push_back({name, help});
+      return kinds;
+    }
+    case ValueKind::object_name:
+      return so_far.arguments.empty() ? std::vector<Candidate>()
+                                      : objects_of(so_far.arguments.back());
+    case ValueKind::protocol:
+      return {{"tcp", ""}, {"udp", ""}};
+    case ValueKind::file:
+      return files_at(partial, false);
+    case ValueKind::directory:
+      return files_at(partial, true);
+    case ValueKind::command_word: {
+      std::vector<Candidate> words;
+      for (const Command& command : commands_) {
+        // The words of help's arguments so far select the commands; the next word is offered.
+        std::string_view rest = command.words;
+        bool is_match = true;
+        for (const std::string& given : so_far.arguments) {
+          const std::string_view word = rest.substr(0, rest.find(' '));
+          is_match = is_match && word == given;
+          rest.remove_prefix(std::min(rest.size(), word.size() + 1));
+        }
+        const std::string word(rest.substr(0, rest.find(' ')));
+        const auto is_same = [&](const Candidate& c) { return c.text == word; };
+        if (is_match && !word.empty() && std::ranges::none_of(words, is_same)) {
+          words.push_back({word, word == rest ? std::string(command.help) : std::string()});
+        }
+      }
+      return words;
+    }
+    case ValueKind::none:
+    case ValueKind::text:
+    case ValueKind::count:
+    case ValueKind::seconds:
+    case ValueKind::address:
+      return {};
+  }
+  return {};
+}
+
+}  // namespace sluice

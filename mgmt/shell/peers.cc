@@ -1,0 +1,140 @@
+#include "mgmt/shell/peers.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <array>
+
+namespace sluice {
+namespace {
+
+struct ProcessFacts {
+  std::string_view name;
+  std::string_view program;
+  std::string_view without_it;  // what still works, for the operator who reads that it is down
+};
+
+constexpr std::array<ProcessFacts, 2> facts = {{
+    {"mgmt", "sluice-mgmt",
+     "Traffic goes on without it, with the configuration and the health it published last;\n"
+     "show flows, ports, drops, neighbors and version still answer."},
+    {"dataplane", "sluice-dataplane",
+     "No packet is forwarded without it; its flows are kept for its next start.\n"
+     "apply, diff and show config still work: what is applied reaches it when it is back."},
+}};
+
+const ProcessFacts& facts_of(Process process) {
+  return facts[static_cast<std::size_t>(process)];
+}
+
+bool is_directory(const std::string& path) {
+  struct stat status {};
+  return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+}  // namespace
+
+std::string_view program_of(Process process) {
+  return facts_of(process).program;
+}
+std::string_view name_of(Process process) {
+  return facts_of(process).name;
+}
+
+std::string Peers::socket_path(Process process) const {
+  return fmt::format("{}/{}.sock", run_dir_, name_of(process));
+}
+
+AskError Peers::no_answer(Process process, std::string_view cause) const {
+  const std::string path = socket_path(process);
+  if (cause.starts_with(path + ": ")) cause.remove_prefix(path.size() + 2);
+  AskError error;
+  error.process = process;
+  const bool is_absent = cause.find("is not running") != std::string_view::npos;
+  error.reason = is_absent ? "it is not running" : std::string(cause);
+  error.message = fmt::format("{} does not answer on {}: {}.\n{}\n", program_of(process), path,
+                              error.reason, facts_of(process).without_it);
+  if (!is_directory(run_dir_)) {
+    error.message += fmt::format("There is no directory {}: is --run-dir right?\n", run_dir_);
+  }
+  if (is_absent) {
+    error.message += fmt::format("Start it with: {} --run-dir {}", program_of(process), run_dir_);
+  } else if (cause.find("ermission denied") != std::string_view::npos) {
+    error.message += "The sockets belong to root: run the shell as root.";
+  } else {
+    error.message += fmt::format("Look at the log of {}, or restart it.", program_of(process));
+  }
+  return error;
+}
+
+tl::expected<Json, AskError> Peers::ask(Process process, const ControlRequest& request,
+                                        Milliseconds timeout) const {
+  const auto body = call(socket_path(process), request, timeout);
+  if (!body) return tl::unexpected(no_answer(process, body.error().message));
+  Json reply = Json::parse(*body, nullptr, false);
+  if (!reply.is_object() || !reply.contains("ok")) {
+    return tl::unexpected(no_answer(process, "its answer is not the JSON object expected"));
+  }
+  if (flag_of(reply, "ok")) return reply;
+  AskError error;
+  error.kind = AskError::Kind::refused;
+  error.process = process;
+  error.message = text_of(reply, "error");
+  if (error.message.empty()) {
+    error.message = fmt::format("{} refused and gave no reason", program_of(process));
+  }
+  error.reason = error.message;
+  error.reply = std::move(reply);
+  return tl::unexpected(std::move(error));
+}
+
+const Json* find(const Json& object, std::string_view name) {
+  if (!object.is_object()) return nullptr;
+  const auto found = object.find(name);
+  return found == object.end() || found->is_null() ? nullptr : &*found;
+}
+
+std::string text_of(const Json& object, std::string_view name, std::string_view fallback) {
+  const Json* field = find(object, name);
+  if (field == nullptr) return std::string(fallback);
+  return field->is_string() ? field->get<std::string>() : dump(*field, true);
+}
+
+std::optional<std::uint64_t> number_of(const Json& object, std::string_view name) {
+  const Json* field = find(object, name);
+  if (field == nullptr) return std::nullopt;
+  if (field->is_number_unsigned()) return field->get<std::uint64_t>();
+  if (field->is_number_integer()) {
+    const auto number = field->get<std::int64_t>();
+    if (number >= 0) return static_cast<std::uint64_t>(number);
+  }
+  return std::nullopt;
+}
+
+bool flag_of(const Json& object, std::string_view name) {
+  const Json* field = find(object, name);
+  return field != nullptr && field->is_boolean() && field->get<bool>();
+}
+
+const Json& list_of(const Json& object, std::string_view name) {
+  static const Json empty = Json::array();
+  const Json* field = find(object, name);
+  return field != nullptr && field->is_array() ? *field : empty;
+}
+
+std::vector<std::string> texts_of(const Json& object, std::string_view name) {
+  std::vector<std::string> texts;
+  for (const Json& item : list_of(object, name)) {
+    // A reference may be given by name or as an object that has one.
+    texts.push_back(item.is_string()   ? item.get<std::string>()
+                    : item.is_object() ? text_of(item, "name")
+                                       : dump(item, true));
+  }
+  return texts;
+}
+
+std::string dump(const Json& json, bool on_one_line) {
+  return json.dump(on_one_line ? -1 : 2, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace sluice

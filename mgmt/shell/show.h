@@ -1,0 +1,20 @@
+// The `show` commands: ask, then a table, or the reply itself with --json.
+// virtual-hosts, clusters, endpoints and config come from mgmt; flows, ports, drops and neighbors
+// from the dataplane itself, so that they answer when mgmt is dead. version asks both.
+#pragma once
+
+#include "mgmt/shell/context.h"
+
+namespace sluice {
+
+int show_virtual_hosts(Context& context, const Invocation& invocation);
+int show_clusters(Context& context, const Invocation& invocation);
+int show_endpoints(Context& context, const Invocation& invocation);
+int show_config(Context& context, const Invocation& invocation);
+int show_flows(Context& context, const Invocation& invocation);
+int show_ports(Context& context, const Invocation& invocation);
+int show_drops(Context& context, const Invocation& invocation);
+int show_neighbors(Context& context, const Invocation& invocation);
+int show_version(Context& context, const Invocation& invocation);
+
+}  // namespace sluice

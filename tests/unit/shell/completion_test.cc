@@ -1,0 +1,117 @@
+#include "mgmt/shell/completion.h"
+
+#include <gtest/gtest.h>
+
+#include "mgmt/shell/commands.h"
+
+namespace sluice {
+namespace {
+
+// Knows two endpoints, two kinds of objects and one file with a space in its name.
+class FakeNames : public NameSource {
+ public:
+  std::vector<Candidate> names(ValueKind kind, std::string_view,
+                               const Invocation& so_far) const override {
+    if (kind == ValueKind::endpoint) return {{"web-1", "up"}, {"web-2", "down"}};
+    if (kind == ValueKind::object_kind) return {{"cluster", ""}, {"endpoint", ""}};
+    if (kind == ValueKind::object_name && so_far.arguments == std::vector<std::string>{"cluster"}) {
+      return {{"größe", ""}, {"grün", ""}};
+    }
+    if (kind == ValueKind::file) return {{"my file.yaml", ""}, {"sub/", "directory"}};
+    return {};
+  }
+};
+
+class Completion : public ::testing::Test {
+ protected:
+  std::string inserted(std::string_view line) const {
+    return complete_line(grammar_, names_, line, {}).text;
+  }
+  std::string listed(std::string_view line) const {
+    return complete_line(grammar_, names_, line, {}).listing;
+  }
+  std::string explained(std::string_view line, std::size_t width = 0) const {
+    return explain_line(grammar_, names_, line, {false, width});
+  }
+
+  Grammar grammar_{all_commands(), interactive_options(), true};
+  FakeNames names_;
+};
+
+TEST_F(Completion, FinishesTheOnlyCandidate) {
+  EXPECT_EQ(inserted("sh"), "ow ");
+  EXPECT_EQ(inserted("show end"), "points ");
+  EXPECT_EQ(inserted("show flows --cl"), "ient ");
+  EXPECT_EQ(inserted("drain "), "endpoint ");
+  EXPECT_EQ(inserted("sh f"), "lows ") << "after an abbreviation";
+}
+
+TEST_F(Completion, GoesAsFarAsAllAgreeThenLists) {
+  EXPECT_EQ(inserted("drain endpoint "), "web-");
+  EXPECT_EQ(inserted("drain endpoint web-"), "");
+  EXPECT_EQ(listed("drain endpoint web-"), "  web-1  up\n  web-2  down\n");
+  EXPECT_EQ(listed("d"),
+            "  diff    show what apply would change, and what that does to traffic\n"
+            "  delete  remove a configuration object\n"
+            "  drain   endpoint\n");
+}
+
+TEST_F(Completion, NeverStopsInsideACharacter) {
+  EXPECT_EQ(inserted("delete cluster "), "gr") << "ö and ü share their first byte";
+}
+
+TEST_F(Completion, QuotesWhatNeedsIt) {
+  EXPECT_EQ(inserted("apply -f my"), "\\ file.yaml ");
+  EXPECT_EQ(inserted("apply -f s"), "ub/") << "a directory goes on";
+}
+
+TEST_F(Completion, OffersOptionsWhenNothingElseIsLeft) {
+  EXPECT_EQ(inserted("show drops "), "--");
+  EXPECT_EQ(listed("show drops --"),
+            "  --all    also the reasons that never occurred\n"
+            "  --watch  SECONDS: repeat every SECONDS until Ctrl-C\n"
+            "  --json   answer as JSON with all digits\n"
+            "  --help   explain the command\n");
+  EXPECT_EQ(inserted("show drops --all "), "--watch ");
+}
+
+TEST_F(Completion, HasNothingForNonsense) {
+  EXPECT_EQ(inserted("frobnicate "), "");
+  EXPECT_EQ(listed("frobnicate "), "  'frobnicate' is not a command\n");
+  EXPECT_EQ(listed("show x"), "");
+  EXPECT_EQ(inserted("# show fl"), "");
+}
+
+TEST_F(Completion, ExplainsEverythingThatMayCome) {
+  EXPECT_EQ(explained("show flows --limit "), "  N  at most N flows (50 when not given)\n");
+  EXPECT_EQ(explained("drain "),
+            "  endpoint  let an endpoint keep its flows and get no new ones\n");
+  EXPECT_EQ(explained("drain endpoint "),
+            "  NAME         name of the endpoint\n"
+            "  web-1        up\n"
+            "  web-2        down\n"
+            "  --namespace  NAMESPACE: the object's namespace, if it is not the default one\n"
+            "  --json       answer as JSON with all digits\n"
+            "  --help       explain the command\n");
+  EXPECT_EQ(explained("show drops --all --watch 1 --json "),
+            "  --help   explain the command\n"
+            "  <Enter>  dropped packets by reason\n");
+  EXPECT_EQ(explained("show zz"), "  nothing begins with 'zz' here\n");
+  EXPECT_EQ(explained("show drops --limit "), "  'show drops' has no option --limit\n");
+}
+
+TEST_F(Completion, FoldsLongHelpUnderItself) {
+  EXPECT_EQ(explained("drain ", 50),
+            "  endpoint  let an endpoint keep its flows and get\n"
+            "            no new ones\n");
+}
+
+TEST_F(Completion, TheEmptyLineListsEveryFirstWord) {
+  const std::string text = explained("");
+  for (const char* word : {"apply", "diff", "delete", "show", "drain", "undrain", "help", "quit"}) {
+    EXPECT_NE(text.find(std::string("  ") + word + " "), std::string::npos) << word;
+  }
+}
+
+}  // namespace
+}  // namespace sluice
