@@ -25,7 +25,8 @@ void retire(World& world, Burst& burst, FlowRecord* record) {
 
 }  // namespace
 
-void find_flow(World& world, Burst& burst) {
+std::uint32_t find_flow(World& world, Burst& burst) {
+  std::uint32_t missing_count = 0;
   for_each_live(burst, [&](Packet& packet) {
     if (!has_ports(packet) || packet.port == exception_port) return;
     const FlowMatch guess = world.flows.guess(packet.hash);
@@ -33,7 +34,10 @@ void find_flow(World& world, Burst& burst) {
     packet.direction = guess.direction;
   });
   for_each_live(burst, [&](Packet& packet) {
-    if (!has_ports(packet) || packet.port == exception_port) return;
+    if (!has_ports(packet) || packet.port == exception_port) {
+      ++missing_count;
+      return;
+    }
     const FlowMatch match =
         world.flows.confirm({packet.flow, packet.direction}, packet.frame.key, packet.hash);
     packet.flow = match.record;
@@ -41,7 +45,9 @@ void find_flow(World& world, Burst& burst) {
     if (packet.flow != nullptr && is_new_connection(packet) && may_reopen(*packet.flow)) [[unlikely]] {
       retire(world, burst, packet.flow);
     }
+    if (packet.flow == nullptr) ++missing_count;
   });
+  return missing_count;
 }
 
 }  // namespace sluice

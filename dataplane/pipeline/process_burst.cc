@@ -72,9 +72,10 @@ void check_neighbors(World& world) {
 
 void process_burst(World& world, Burst& burst) {
   parse(world, burst);
-  find_flow(world, burst);
-  classify(world, burst);
-  open_flow(world, burst);
+  if (find_flow(world, burst) > 0) {  // packets of no known flow: few, once a burst is warm
+    classify(world, burst);
+    open_flow(world, burst);
+  }
   rewrite(world, burst);
   resolve_next_hop(world, burst);
 }
@@ -117,7 +118,12 @@ bool announce(World& world, std::size_t& cursor) {
 }
 
 void count_verdicts(World& world, Burst& burst) {
+  std::uint64_t forwarded = 0;
   for (const Packet& packet : burst.all()) {
+    if (packet.verdict == Verdict::forward) [[likely]] {
+      ++forwarded;
+      continue;
+    }
     LB_ASSERT(packet.verdict != Verdict::undecided);
     world.counters.of(packet.verdict).add(1);
     if (!is_drop(packet.verdict) && packet.verdict != Verdict::reject_no_endpoint) continue;
@@ -127,6 +133,7 @@ void count_verdicts(World& world, Burst& burst) {
       world.counters.vips[packet.flow->vip_id].dropped.add(1);
     }
   }
+  world.counters.of(Verdict::forward).add(forwarded);
 }
 
 }  // namespace sluice

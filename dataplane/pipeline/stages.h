@@ -9,8 +9,8 @@ namespace sluice {
 
 // Bytes -> offsets, five-tuple, hash. Faults become drops.        Leaves: frame, hash.
 void parse(World& world, Burst& burst);
-// Packets of tracked flows find their record.                     Leaves: flow, direction.
-void find_flow(World& world, Burst& burst);
+// Packets of tracked flows find their record; how many do not.    Leaves: flow, direction.
+std::uint32_t find_flow(World& world, Burst& burst);
 // For the others: what is the destination to us? Answers ARP, ND and ping; punts; hands off; drops.
 //                                                                 Leaves: vip, on packets that may open a flow.
 void classify(World& world, Burst& burst);
