@@ -7,16 +7,12 @@
 //             turn before it is dropped.
 //   NAT       replies name only the client, so the owner is a hash of the client's address and port, both ways.
 //   When RSS is not stable (a profile says so), FULL_NAT flows are owned by that hash as well.
+#include "dataplane/pipeline/owner.h"
 #include "dataplane/pipeline/pipelined.h"
 #include "dataplane/pipeline/stages.h"
 
 namespace sluice {
 namespace {
-
-std::uint32_t owner_by_client(const World& world, IpAddress client, Be16 port) {
-  const std::uint64_t hash = keyed_hash(world.tables->node().choice_secret, client.high ^ port.raw, client.low);
-  return static_cast<std::uint32_t>((hash >> 32) * world.lcore_count >> 32);
-}
 
 // Hands the packet to its owner and says so; false when we are the owner, or it was handed to us already.
 bool is_handed_to(const World& world, Packet& packet, std::uint32_t owner) {
@@ -71,7 +67,7 @@ void classify_to_vip(World& world, Packet& packet) {
   const bool is_owned_by_client_hash =
       !world.is_rss_stable || world.tables->clusters()[vip->cluster].forwarding == Forwarding::nat;
   if (is_owned_by_client_hash &&
-      is_handed_to(world, packet, owner_by_client(world, key.source, key.source_port))) {
+      is_handed_to(world, packet, owner_by_client(*world.tables, key.source, key.source_port, world.lcore_count))) {
     return;
   }
   const bool may_open =
@@ -124,7 +120,7 @@ void classify_one(World& world, Packet& packet) {
     case AddressKind::none: break;
   }
   if (world.tables->is_return_source(key.source, key.source_port, key.protocol)) {
-    const std::uint32_t owner = owner_by_client(world, key.destination, key.destination_port);
+    const std::uint32_t owner = owner_by_client(*world.tables, key.destination, key.destination_port, world.lcore_count);
     if (!is_handed_to(world, packet, owner)) packet.verdict = Verdict::drop_no_flow;
     return;
   }

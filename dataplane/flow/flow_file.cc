@@ -1,0 +1,163 @@
+#include "dataplane/flow/flow_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "dataplane/base/crc32c.h"
+
+namespace sluice {
+namespace {
+
+constexpr char flow_file_magic[8] = {'S', 'L', 'U', 'F', 'L', 'O', 'W', 'S'};
+constexpr std::uint64_t header_area_bytes = 4'096;
+
+struct FlowFileHeader {
+  char magic[8];
+  std::uint32_t layout;  // flow_layout
+  std::uint32_t record_bytes;
+  std::uint64_t records_per_lcore;
+  std::uint32_t lcore_count;
+  std::uint32_t crc;  // CRC-32C of the header, this field taken as zero
+};
+static_assert(sizeof(FlowFileHeader) == 32);
+
+FlowFileHeader header_for(std::uint64_t records_per_lcore, std::uint32_t lcore_count) {
+  FlowFileHeader header{};
+  std::copy(std::begin(flow_file_magic), std::end(flow_file_magic), header.magic);
+  header.layout = flow_layout;
+  header.record_bytes = sizeof(FlowRecord);
+  header.records_per_lcore = records_per_lcore;
+  header.lcore_count = lcore_count;
+  header.crc = crc32c(std::as_bytes(std::span(&header, 1)));
+  return header;
+}
+
+// Why the records behind this header cannot be read; empty when they can.
+std::string fault_of(const FlowFileHeader& header, std::uint64_t file_bytes) {
+  if (!std::equal(std::begin(flow_file_magic), std::end(flow_file_magic), header.magic)) {
+    return "it is no file of flow records, or was being made when its process died";
+  }
+  FlowFileHeader without_crc = header;
+  without_crc.crc = 0;
+  if (crc32c(std::as_bytes(std::span(&without_crc, 1))) != header.crc) return "its header is damaged";
+  if (header.layout != flow_layout || header.record_bytes != sizeof(FlowRecord)) {
+    return fmt::format("its records have layout {} with {} bytes, this version has layout {} with {}", header.layout,
+                       header.record_bytes, flow_layout, sizeof(FlowRecord));
+  }
+  if (header.lcore_count == 0 || header.records_per_lcore == 0 ||
+      header.records_per_lcore > (file_bytes - header_area_bytes) / sizeof(FlowRecord) / header.lcore_count) {
+    return "it is shorter than its header says";
+  }
+  return {};
+}
+
+// The unit in which the file grows: a huge page on hugetlbfs.
+std::uint64_t block_bytes_of(int fd) {
+  struct statfs info {};
+  if (fstatfs(fd, &info) != 0 || info.f_type != HUGETLBFS_MAGIC) return 4'096;
+  return static_cast<std::uint64_t>(info.f_bsize);
+}
+
+}  // namespace
+
+FlowFile::FlowFile(FlowFile&& other) noexcept
+    : fd_(std::move(other.fd_)),
+      base_(std::exchange(other.base_, nullptr)),
+      mapped_bytes_(other.mapped_bytes_),
+      lcore_count_(other.lcore_count_),
+      records_per_lcore_(other.records_per_lcore_),
+      is_adoptable_(other.is_adoptable_),
+      leftovers_(std::move(other.leftovers_)),
+      fresh_reason_(std::move(other.fresh_reason_)) {}
+
+FlowFile::~FlowFile() {
+  if (base_ != nullptr) munmap(base_, mapped_bytes_);
+}
+
+Result<void> FlowFile::map(std::uint64_t bytes, const std::string& path) {
+  if (base_ != nullptr) munmap(std::exchange(base_, nullptr), mapped_bytes_);
+  void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd_.get(), 0);
+  if (base == MAP_FAILED) {
+    if (errno == ENOMEM) {
+      return fail(fmt::format("flow records: {} MiB do not fit in the free hugepages of {}; reserve more in "
+                              "/proc/sys/vm/nr_hugepages, lower node.flows.capacity, or name a --flow-file on a tmpfs",
+                              bytes >> 20, path));
+    }
+    return fail(fmt::format("flow records: {}: cannot be mapped: {}", path, strerror(errno)));
+  }
+  base_ = static_cast<std::byte*>(base);
+  mapped_bytes_ = bytes;
+  return {};
+}
+
+Result<FlowFile> FlowFile::open(const std::string& path, FlowFileShape shape) {
+  FlowFile file;
+  file.lcore_count_ = shape.lcore_count;
+  file.records_per_lcore_ = (shape.capacity + shape.lcore_count - 1) / shape.lcore_count;
+  file.fd_ = Fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file.fd_) {
+    const char* advice = errno == ENOENT ? "; is hugetlbfs mounted? `mount -t hugetlbfs none /dev/hugepages`" : "";
+    return fail(fmt::format("flow records: {}: {}{}", path, strerror(errno), advice));
+  }
+  if (flock(file.fd_.get(), LOCK_EX | LOCK_NB) != 0) {
+    return fail(fmt::format("flow records: {}: another sluice-dataplane holds them; stop that one or give this one its "
+                            "own --flow-file",
+                            path));
+  }
+
+  struct stat info {};
+  fstat(file.fd_.get(), &info);
+  const auto old_bytes = static_cast<std::uint64_t>(info.st_size);
+  const std::uint64_t block = block_bytes_of(file.fd_.get());
+  const std::uint64_t used = header_area_bytes + file.records_per_lcore_ * shape.lcore_count * sizeof(FlowRecord);
+  const std::uint64_t bytes = (used + block - 1) / block * block;
+
+  if (old_bytes >= block) {
+    if (auto mapped = file.map(old_bytes, path); !mapped) return tl::unexpected(mapped.error());
+    const auto& header = *reinterpret_cast<const FlowFileHeader*>(file.base_);
+    file.fresh_reason_ = fault_of(header, old_bytes);
+    if (file.fresh_reason_.empty()) {
+      if (header.records_per_lcore == file.records_per_lcore_ && header.lcore_count == shape.lcore_count) {
+        file.is_adoptable_ = true;
+        return file;
+      }
+      const std::span<const FlowRecord> old(reinterpret_cast<const FlowRecord*>(file.base_ + header_area_bytes),
+                                            header.records_per_lcore * header.lcore_count);
+      for (const FlowRecord& record : old) {
+        if (record.state != FlowState::unused && is_sealed(record)) file.leftovers_.push_back(record);
+      }
+    }
+    munmap(std::exchange(file.base_, nullptr), file.mapped_bytes_);
+  } else if (old_bytes > 0) {
+    file.fresh_reason_ = "it is shorter than its header";
+  }
+
+  // Anew: cut to nothing first, for that is what zeroes; the header comes last, so that a half-made file is
+  // recognised.
+  if (ftruncate(file.fd_.get(), 0) != 0 || ftruncate(file.fd_.get(), static_cast<off_t>(bytes)) != 0) {
+    return fail(fmt::format("flow records: {}: {}", path, strerror(errno)));
+  }
+  if (auto mapped = file.map(bytes, path); !mapped) return tl::unexpected(mapped.error());
+  const FlowFileHeader header = header_for(file.records_per_lcore_, shape.lcore_count);
+  std::memcpy(file.base_, &header, sizeof header);
+  return file;
+}
+
+std::span<FlowRecord> FlowFile::records_of(std::uint32_t lcore) const {
+  auto* first = reinterpret_cast<FlowRecord*>(base_ + header_area_bytes);
+  return {first + lcore * records_per_lcore_, records_per_lcore_};
+}
+
+}  // namespace sluice

@@ -1,0 +1,94 @@
+// Ports: the network ports of this process, set up as the snapshot's rows say.
+//
+// A *slot* is a port's place in this object; it never changes while the process lives. A *row* is its place in
+// the snapshot of the moment. slot_of_row() maps one to the other by name and device.
+// Order of setting up: claim every interface, detach what a killed predecessor left, probe, configure, start,
+// fill the maps of the XDP programs.
+// Threads: the control thread, except where noted. Errors: name the port and what to do; whatever was opened
+// is closed again.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dataplane/base/result.h"
+#include "dataplane/io/xdp_program.h"
+#include "dataplane/net/address.h"
+#include "dataplane/tables/snapshot.h"
+
+struct rte_mempool;
+
+namespace sluice {
+
+struct Port {
+  std::string name, profile, driver, device;
+  std::string eal_name;              // "net_af_xdp0", "0000:01:00.0"
+  std::uint16_t ethdev = 0;          // DPDK's number
+  std::uint16_t queue_count = 0;     // receive and transmit
+  std::uint16_t mtu = 0;
+  MacAddress mac{};
+  bool is_bifurcated = false;
+  bool is_rss_stable = false;        // as the profile declares it
+  std::vector<std::string> offloads; // in use, by DPDK's names
+  std::string steering;              // how packets come to the lcore that owns their flow
+  std::string steering_reason;
+  std::optional<InterfaceClaim> claim;
+  std::optional<XdpProgram> xdp;
+};
+
+struct PortStats {
+  std::uint64_t rx_packets = 0, rx_bytes = 0, tx_packets = 0, tx_bytes = 0;
+  std::uint64_t rx_missed = 0, rx_no_buffer = 0;
+  bool is_link_up = false;
+};
+
+// The driver's part of "--vdev=net_af_xdp0,iface=veth0,...": name and arguments. "--allow=0000:01:00.0": the
+// address, already probed.
+struct EalOption {
+  std::string name;
+  std::string arguments;
+  bool is_virtual = false;
+  // The value of `key` among the arguments; empty when it is not there.
+  std::string argument(std::string_view key) const;
+  static Result<EalOption> parse(std::string_view text, const std::string& xdp_program_path);
+};
+
+class Ports {
+ public:
+  // Needs a running EAL. `xdp_program_path`: xdp_redirect.bpf.o.
+  static Result<Ports> open(const Snapshot& tables, const std::string& xdp_program_path);
+  Ports(Ports&& other) noexcept;
+  Ports& operator=(Ports&&) = delete;
+  ~Ports();  // stops and closes: the XDP programs are detached
+
+  std::size_t count() const { return ports_.size(); }
+  const Port& operator[](std::size_t slot) const { return ports_[slot]; }
+  rte_mempool* pool() const { return pool_; }
+
+  // Opens the TAP toward the kernel. Its DPDK number, for the worker.
+  Result<std::uint16_t> open_exception_port(const std::string& interface, std::uint16_t mtu);
+  bool has_exception_port() const { return has_exception_port_; }
+  std::uint16_t exception_ethdev() const { return exception_ethdev_; }
+  MacAddress exception_mac() const;  // the PMD's end
+
+  // By row of `tables`: the slot, or nothing when this process has no such port.
+  std::array<std::optional<std::uint16_t>, ports_max> slot_of_row(const Snapshot& tables) const;
+  // Brings the XDP programs to what `tables` serves.
+  Result<void> serve_addresses(const Snapshot& tables);
+  PortStats stats(std::size_t slot) const;
+
+ private:
+  Ports() = default;
+  Result<void> open_port(const Snapshot& tables, const PortRow& row, const std::string& xdp_program_path);
+
+  std::vector<Port> ports_;
+  rte_mempool* pool_ = nullptr;
+  bool has_exception_port_ = false;
+  std::uint16_t exception_ethdev_ = 0;
+};
+
+}  // namespace sluice

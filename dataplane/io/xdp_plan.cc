@@ -1,0 +1,54 @@
+#include "dataplane/io/xdp_plan.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace sluice {
+namespace {
+
+template <class Key>
+void sort_unique(std::vector<Key>& keys) {
+  std::sort(keys.begin(), keys.end());
+  keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+}
+
+template <class Key>
+XdpChange<Key> change_of(const std::vector<Key>& from, const std::vector<Key>& to) {
+  XdpChange<Key> change;
+  std::set_difference(to.begin(), to.end(), from.begin(), from.end(), std::back_inserter(change.add));
+  std::set_difference(from.begin(), from.end(), to.begin(), to.end(), std::back_inserter(change.remove));
+  return change;
+}
+
+}  // namespace
+
+XdpContent xdp_content_of(const Snapshot& tables) {
+  XdpContent content;
+  for (const VipRow& vip : tables.vips()) content.addresses.push_back({vip.address});
+  for (const SnatPoolRow& pool : tables.snat_pools()) {
+    for (const IpAddress& address :
+         tables.snat_addresses().subspan(pool.first_address, pool.address_count_v4 + pool.address_count_v6)) {
+      content.addresses.push_back({address});
+    }
+  }
+  for (const AddressRow& own : tables.addresses()) content.addresses.push_back({own.address});
+  for (const ClusterRow& cluster : tables.clusters()) {
+    if (cluster.forwarding != Forwarding::nat) continue;
+    for (const EndpointRow& endpoint : tables.endpoints_of(cluster)) {
+      content.sources.push_back({endpoint.address, endpoint.port.raw, endpoint.protocol, 0, 0});
+    }
+  }
+  sort_unique(content.addresses);
+  sort_unique(content.sources);
+  return content;
+}
+
+XdpChange<XdpAddressKey> xdp_change(const std::vector<XdpAddressKey>& from, const std::vector<XdpAddressKey>& to) {
+  return change_of(from, to);
+}
+
+XdpChange<XdpSourceKey> xdp_change(const std::vector<XdpSourceKey>& from, const std::vector<XdpSourceKey>& to) {
+  return change_of(from, to);
+}
+
+}  // namespace sluice

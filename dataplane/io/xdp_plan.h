@@ -1,0 +1,50 @@
+// What the maps of the XDP program should hold, and the steps from what they hold to that. Pure: the
+// system calls are in xdp_program.h.
+//
+// Order of a change: first everything new is added, then what is gone is removed, so that no address that
+// stays is missing for a moment.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "dataplane/tables/snapshot.h"
+
+namespace sluice {
+
+// The keys of the two maps, byte for byte as xdp_redirect.bpf.c declares them.
+struct XdpAddressKey {
+  IpAddress address;
+  friend auto operator<=>(const XdpAddressKey&, const XdpAddressKey&) = default;
+};
+static_assert(sizeof(XdpAddressKey) == 16);
+
+struct XdpSourceKey {
+  IpAddress address;
+  std::uint16_t port = 0;  // as on the wire
+  std::uint8_t protocol = 0;
+  std::uint8_t zero = 0;
+  std::uint32_t tail = 0;  // not part of the map's key: see xdp_source_key_bytes
+  friend auto operator<=>(const XdpSourceKey&, const XdpSourceKey&) = default;
+};
+inline constexpr std::size_t xdp_source_key_bytes = 20;
+
+// Sorted, without duplicates.
+struct XdpContent {
+  std::vector<XdpAddressKey> addresses;  // VIPs, SNAT addresses, the box's own
+  std::vector<XdpSourceKey> sources;     // whose packets are replies of a NAT-mode cluster
+};
+
+XdpContent xdp_content_of(const Snapshot& tables);
+
+template <class Key>
+struct XdpChange {
+  std::vector<Key> add;
+  std::vector<Key> remove;
+};
+
+// Both sorted.
+XdpChange<XdpAddressKey> xdp_change(const std::vector<XdpAddressKey>& from, const std::vector<XdpAddressKey>& to);
+XdpChange<XdpSourceKey> xdp_change(const std::vector<XdpSourceKey>& from, const std::vector<XdpSourceKey>& to);
+
+}  // namespace sluice

@@ -1,0 +1,287 @@
+#include "dataplane/lcore/control_verbs.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+#include "dataplane/base/json_writer.h"
+#include "dataplane/flow/tcp_state.h"
+#include "dataplane/lcore/clock.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint64_t flows_shown_max = 100'000;
+
+// One number over all lcores.
+template <class Read>
+std::uint64_t sum(const Engine& engine, Read read) {
+  std::uint64_t total = 0;
+  for (const auto& worker : engine.workers()) total += read(*worker);
+  return total;
+}
+
+std::uint64_t sum_of(const Engine& engine, Counter Counters::* counter) {
+  return sum(engine, [&](const Worker& worker) { return (worker.world().counters.*counter).read(); });
+}
+
+std::uint64_t sum_of(const Engine& engine, Verdict verdict) {
+  return sum(engine, [&](const Worker& worker) { return worker.world().counters.of(verdict).read(); });
+}
+
+std::string_view protocol_name(std::uint8_t number) {
+  switch (number) {
+    case protocol::tcp: return "tcp";
+    case protocol::udp: return "udp";
+    default: return "other";
+  }
+}
+
+std::string_view name_of(EndpointState state) {
+  switch (state) {
+    case EndpointState::up: return "up";
+    case EndpointState::down: return "down";
+    case EndpointState::draining: return "draining";
+    case EndpointState::unknown: return "unknown";
+  }
+  return "unknown";
+}
+
+Instant now() { return {monotonic_ns() / 1'000'000}; }
+
+}  // namespace
+
+std::uint64_t flows_in_use(const Engine& engine) {
+  // The sum of what the VIPs hold: the lcores count it anyway, and it may be read while they do.
+  return sum(engine, [&](const Worker& worker) {
+    std::uint64_t count = 0;
+    for (const VipRow& vip : engine.tables().vips()) count += worker.world().counters.vips[vip.id].flows_active.read();
+    return count;
+  });
+}
+
+std::string ports_reply(const Engine& engine) {
+  JsonWriter json;
+  json.open_object().field("ok", true).key("ports").open_array();
+  const Ports& ports = engine.ports();
+  const auto slots = ports.slot_of_row(engine.tables());
+  for (std::size_t slot = 0; slot < ports.count(); ++slot) {
+    const Port& port = ports[slot];
+    const PortStats stats = ports.stats(slot);
+    json.open_object();
+    json.field("name", port.name).field("driver", port.driver).field("device", port.device);
+    json.field("profile", port.profile).field("mac", port.mac.text()).field("mtu", port.mtu);
+    json.field("link", stats.is_link_up ? "up" : "down").field("queues", port.queue_count);
+    json.key("offloads").open_array();
+    for (const std::string& name : port.offloads) json.value(name);
+    json.close_array();
+    json.field("steering", port.steering).field("steering_reason", port.steering_reason);
+    json.field("rx_packets", stats.rx_packets).field("rx_bytes", stats.rx_bytes);
+    json.field("tx_packets", stats.tx_packets).field("tx_bytes", stats.tx_bytes);
+    json.field("tx_dropped", sum(engine, [&](const Worker& worker) {
+      return worker.settler().sent().refused_by_slot[slot].read();
+    }));
+    json.field("rx_missed", stats.rx_missed).field("rx_no_mbuf", stats.rx_no_buffer);
+    json.key("addresses").open_array();
+    for (const AddressRow& row : engine.tables().addresses()) {
+      if (slots[row.port] != slot) continue;
+      const unsigned bits = row.address.is_v4() && row.prefix_length >= 96 ? row.prefix_length - 96u : row.prefix_length;
+      json.value(fmt::format("{}/{}", row.address.text(), bits));
+    }
+    json.close_array().close_object();
+  }
+  json.close_array().close_object();
+  return json.text();
+}
+
+std::string drops_reply(const Engine& engine) {
+  JsonWriter json;
+  json.open_object().field("ok", true).key("drops").open_array();
+  for (std::size_t i = 0; i < verdict_count; ++i) {
+    const auto verdict = static_cast<Verdict>(i);
+    if (!is_drop(verdict)) continue;
+    json.open_object().field("name", counter_name_of(verdict)).field("packets", sum_of(engine, verdict));
+    json.field("help", help_of(verdict)).key("lcores").open_array();
+    for (const auto& worker : engine.workers()) json.value(worker->world().counters.of(verdict).read());
+    json.close_array().close_object();
+  }
+  json.close_array().close_object();
+  return json.text();
+}
+
+std::string ledger_reply(const Engine& engine) {
+  JsonWriter json;
+  json.open_object().field("ok", true);
+  const std::uint64_t released = sum_of(engine, &Counters::released);
+  json.field("received", sum_of(engine, &Counters::received));
+  json.field("generated", sum_of(engine, &Counters::generated));
+  json.field("handed_in", sum_of(engine, &Counters::handed_in));
+  json.field("copied", sum_of(engine, &Counters::copied));
+  json.field("released", released);
+  json.key("verdicts").open_object();
+  for (std::size_t i = 0; i < verdict_count; ++i) {
+    const auto verdict = static_cast<Verdict>(i);
+    json.field(sluice::name_of(verdict), sum_of(engine, verdict));
+  }
+  json.close_object();
+  json.field("held", sum_of(engine, Verdict::hold) - released);
+  json.field("in_handoff", sum(engine, [](const Worker& worker) { return std::uint64_t{worker.settler().in_rings()}; }));
+  const std::uint64_t to_kernel =
+      sum(engine, [](const Worker& worker) { return worker.settler().sent().to_kernel.read(); });
+  const std::uint64_t by_ports = sum(engine, [](const Worker& worker) {
+    std::uint64_t count = 0;
+    for (const Counter& counter : worker.settler().sent().by_slot) count += counter.read();
+    return count;
+  });
+  json.field("sent", by_ports + to_kernel).field("sent_to_kernel", to_kernel);
+  json.close_object();
+  return json.text();
+}
+
+std::string vips_reply(const Engine& engine) {
+  const Snapshot& tables = engine.tables();
+  JsonWriter json;
+  json.open_object().field("ok", true).key("vips").open_array();
+  for (const VipRow& vip : tables.vips()) {
+    const auto total = [&](Counter VipCounters::* counter) {
+      return sum(engine, [&](const Worker& worker) { return (worker.world().counters.vips[vip.id].*counter).read(); });
+    };
+    json.open_object().field("id", vip.id).field("name", tables.name(vip.name));
+    json.field("virtual_host", tables.name(vip.virtual_host));
+    json.field("address", vip.address.text()).field("port", vip.port.host());
+    json.field("protocol", protocol_name(vip.protocol));
+    json.field("cluster", tables.name(tables.clusters()[vip.cluster].name));
+    json.field("state", vip.state == VipState::ready ? "ready" : "pending");
+    json.field("flows_opened", total(&VipCounters::flows_opened));
+    json.field("flows_active", total(&VipCounters::flows_active));
+    json.field("rx_packets", total(&VipCounters::rx_packets)).field("rx_bytes", total(&VipCounters::rx_bytes));
+    json.field("tx_packets", total(&VipCounters::tx_packets)).field("tx_bytes", total(&VipCounters::tx_bytes));
+    json.field("dropped", total(&VipCounters::dropped)).close_object();
+  }
+  json.close_array().close_object();
+  return json.text();
+}
+
+std::string endpoints_reply(const Engine& engine) {
+  const Snapshot& tables = engine.tables();
+  JsonWriter json;
+  json.open_object().field("ok", true).key("endpoints").open_array();
+  for (const EndpointRow& endpoint : tables.endpoints()) {
+    const auto total = [&](Counter EndpointCounters::* counter) {
+      return sum(engine,
+                 [&](const Worker& worker) { return (worker.world().counters.endpoints[endpoint.id].*counter).read(); });
+    };
+    json.open_object().field("id", endpoint.id).field("name", tables.name(endpoint.name));
+    json.field("cluster", tables.name(tables.clusters()[endpoint.cluster].name));
+    json.field("address", endpoint.address.text()).field("port", endpoint.port.host());
+    json.field("protocol", protocol_name(endpoint.protocol));
+    json.field("state", name_of(endpoint.state)).field("weight", endpoint.weight);
+    json.field("flows_opened", total(&EndpointCounters::flows_opened));
+    json.field("flows_active", total(&EndpointCounters::flows_active));
+    json.field("to_packets", total(&EndpointCounters::to_packets)).field("to_bytes", total(&EndpointCounters::to_bytes));
+    json.field("from_packets", total(&EndpointCounters::from_packets));
+    json.field("from_bytes", total(&EndpointCounters::from_bytes)).close_object();
+  }
+  json.close_array().close_object();
+  return json.text();
+}
+
+Result<FlowFilter> FlowFilter::parse(const ControlRequest& request) {
+  FlowFilter filter;
+  if (const std::string text = request.argument("client"); !text.empty()) {
+    filter.client = IpAddress::parse(text);
+    if (!filter.client) return fail(fmt::format("flows: client={}: is no IP address", text));
+  }
+  filter.vip = request.argument("vip");
+  filter.endpoint = request.argument("endpoint");
+  const std::string protocol_text = request.argument("protocol");
+  if (protocol_text == "tcp") filter.protocol = protocol::tcp;
+  else if (protocol_text == "udp") filter.protocol = protocol::udp;
+  else if (!protocol_text.empty()) return fail(fmt::format("flows: protocol={}: tcp or udp is expected", protocol_text));
+  if (const std::string text = request.argument("limit"); !text.empty()) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), filter.limit);
+    if (error != std::errc() || end != text.data() + text.size() || filter.limit > flows_shown_max) {
+      return fail(fmt::format("flows: limit={}: a number from 0 to {} is expected", text, flows_shown_max));
+    }
+  }
+  return filter;
+}
+
+bool FlowFilter::matches(const Snapshot& tables, const FlowRecord& record) const {
+  if (protocol != 0 && record.protocol != protocol) return false;
+  if (client && arriving_key(record, Direction::to_endpoint).source != *client) return false;
+  if (!vip.empty()) {
+    const VipRow* row = tables.vip_by_id(record.vip_id);
+    if (row == nullptr || (tables.name(row->name) != vip && tables.name(row->virtual_host) != vip)) return false;
+  }
+  if (!endpoint.empty()) {
+    const EndpointRow* row = tables.endpoint_by_id(record.endpoint_id);
+    if (row == nullptr || tables.name(row->name) != endpoint) return false;
+  }
+  return true;
+}
+
+std::string flows_reply(const Engine& engine, const ControlRequest& request) {
+  const auto filter = FlowFilter::parse(request);
+  if (!filter) return json_error(filter.error().message);
+  const Snapshot& tables = engine.tables();
+  const Instant moment = now();
+  std::uint64_t total = 0, shown = 0;
+  JsonWriter json;
+  json.open_object().field("ok", true).key("flows").open_array();
+  for (const auto& worker : engine.workers()) {
+    for (const FlowRecord& live : worker->world().flows.records()) {
+      const auto record = copy_of(live);
+      if (!record || !filter->matches(tables, *record)) continue;
+      ++total;
+      if (shown >= filter->limit) continue;
+      ++shown;
+      const FlowKey client = arriving_key(*record, Direction::to_endpoint);
+      const FlowKey reply = arriving_key(*record, Direction::to_client);
+      const std::uint32_t idle_ms = ms_since(record->last_seen, moment);
+      const std::uint32_t timeout_ms = timeout_ms_of(*record, tables.node());
+      const VipRow* vip = tables.vip_by_id(record->vip_id);
+      const EndpointRow* endpoint = tables.endpoint_by_id(record->endpoint_id);
+      json.open_object().field("protocol", protocol_name(record->protocol));
+      json.field("client", address_port_text(client.source, client.source_port));
+      json.field("vip", address_port_text(client.destination, client.destination_port));
+      json.field("snat", address_port_text(reply.destination, reply.destination_port));
+      json.field("endpoint", address_port_text(reply.source, reply.source_port));
+      json.field("state", sluice::name_of(record->state)).field("idle_ms", idle_ms);
+      json.field("expires_ms", idle_ms < timeout_ms ? timeout_ms - idle_ms : 0);
+      json.field("lcore", worker->world().lcore);
+      json.field("vip_name", vip != nullptr ? tables.name(vip->name) : std::string_view("(removed)"));
+      json.field("endpoint_name", endpoint != nullptr ? tables.name(endpoint->name) : std::string_view("(removed)"));
+      json.close_object();
+    }
+  }
+  json.close_array().field("total", total).field("shown", shown).close_object();
+  return json.text();
+}
+
+std::string neighbors_reply(const Engine& engine) {
+  // Every lcore learns by itself; the first one is told the most, for it hears all ARP and ND of its queues and the
+  // copies of the others.
+  std::vector<Neighbor> neighbors;
+  if (!engine.workers().front()->copy_neighbors(neighbors, {500})) {
+    return json_error("neighbors: worker lcore 0 does not answer; is its CPU held by another task?");
+  }
+  const Instant moment = now();
+  const Snapshot& tables = engine.tables();
+  JsonWriter json;
+  json.open_object().field("ok", true).key("neighbors").open_array();
+  for (const Neighbor& neighbor : neighbors) {
+    const bool is_resolved = neighbor.state != NeighborState::incomplete;
+    json.open_object().field("address", neighbor.address.text());
+    json.field("mac", is_resolved ? neighbor.mac.text() : std::string());
+    json.field("port", neighbor.port < tables.ports().size() ? tables.name(tables.ports()[neighbor.port].name)
+                                                             : std::string_view("(removed)"));
+    json.field("state", sluice::name_of(neighbor.state));
+    json.field("age_ms", is_resolved ? ms_since(neighbor.confirmed_stamp, moment) : 0);
+    json.field("held", neighbor.held_count).close_object();
+  }
+  json.close_array().close_object();
+  return json.text();
+}
+
+}  // namespace sluice

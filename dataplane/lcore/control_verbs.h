@@ -1,0 +1,35 @@
+// The replies of the control socket that only look: what the running engine has to tell, as JSON.
+// Counters are read as they stand, the lcores are not stopped for it.
+// Threads: the control thread.
+#pragma once
+
+#include <string>
+
+#include "dataplane/base/control_channel.h"
+#include "dataplane/lcore/engine.h"
+
+namespace sluice {
+
+std::string ports_reply(const Engine& engine);
+std::string drops_reply(const Engine& engine);
+std::string ledger_reply(const Engine& engine);
+std::string vips_reply(const Engine& engine);
+std::string endpoints_reply(const Engine& engine);
+// Arguments: limit, client, vip, endpoint, protocol.
+std::string flows_reply(const Engine& engine, const ControlRequest& request);
+std::string neighbors_reply(const Engine& engine);
+std::uint64_t flows_in_use(const Engine& engine);
+
+// What a flow must be to be shown. Empty: anything.
+struct FlowFilter {
+  std::optional<IpAddress> client;
+  std::string vip;       // name of the VIP or of its virtual_host
+  std::string endpoint;  // name
+  std::uint8_t protocol = 0;
+  std::uint64_t limit = 100;
+
+  static Result<FlowFilter> parse(const ControlRequest& request);
+  bool matches(const Snapshot& tables, const FlowRecord& record) const;
+};
+
+}  // namespace sluice

@@ -1,0 +1,266 @@
+#include "dataplane/lcore/dataplane.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/magic.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "dataplane/base/json_writer.h"
+#include "dataplane/base/log.h"
+#include "dataplane/io/eal.h"
+#include "dataplane/lcore/clock.h"
+#include "dataplane/lcore/control_verbs.h"
+
+namespace sluice {
+namespace {
+
+constexpr char hugepage_mount[] = "/dev/hugepages";
+volatile sig_atomic_t is_signalled = 0;
+
+void on_signal(int) { is_signalled = 1; }
+
+std::string xdp_program_path() {
+  std::error_code ignored;
+  const auto directory = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
+  for (const std::string& place : {(directory / "xdp_redirect.bpf.o").string(),
+                                   (directory / "io" / "xdp_redirect.bpf.o").string()}) {
+    if (std::filesystem::exists(place, ignored)) return place;
+  }
+  return SLUICE_XDP_PROGRAM;
+}
+
+// Said at once, and not only when the first configuration comes.
+Result<void> check_host(const std::string& flow_file) {
+  std::ifstream file("/proc/meminfo");
+  std::stringstream text;
+  text << file.rdbuf();
+  if (auto checked = check_hugepages(parse_meminfo(text.str()), 1); !checked) return checked;
+  if (flow_file.starts_with(hugepage_mount)) {
+    struct statfs info {};
+    if (statfs(hugepage_mount, &info) != 0 || info.f_type != HUGETLBFS_MAGIC) {
+      return fail(fmt::format("hugepages: no hugetlbfs is mounted on {0}; mount it with `mkdir -p {0} && mount -t hugetlbfs "
+                              "none {0}`, and reserve pages with `echo 512 > /proc/sys/vm/nr_hugepages`",
+                              hugepage_mount));
+    }
+  }
+  return {};
+}
+
+Result<Fd> take_lock(const std::string& run_dir) {
+  const std::string path = run_dir + "/dataplane.lock";
+  Fd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd) return fail(fmt::format("{}: {}", path, strerror(errno)));
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    std::array<char, 32> pid{};
+    const ssize_t bytes = read(fd.get(), pid.data(), pid.size() - 1);
+    return fail(fmt::format("{}: sluice-dataplane with pid {} runs on this run directory; stop it or choose another "
+                            "--run-dir",
+                            run_dir, bytes > 0 ? std::string(pid.data(), static_cast<std::size_t>(bytes)) : "unknown"));
+  }
+  const std::string pid = std::to_string(getpid());
+  if (ftruncate(fd.get(), 0) != 0 || pwrite(fd.get(), pid.data(), pid.size(), 0) < 0) {
+    return fail(fmt::format("{}: {}", path, strerror(errno)));
+  }
+  return fd;
+}
+
+Result<void> make_directory(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return fail(fmt::format("{}: {}", path, error.message()));
+  return {};
+}
+
+}  // namespace
+
+Result<DataplaneOptions> DataplaneOptions::parse(int argc, char** argv) {
+  DataplaneOptions options;
+  const std::pair<std::string_view, std::string*> known[] = {{"--run-dir", &options.run_dir},
+                                                             {"--state-dir", &options.state_dir},
+                                                             {"--flow-file", &options.flow_file},
+                                                             {"--xdp-program", &options.xdp_program}};
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    const std::size_t equals = word.find('=');
+    const std::string_view name = word.substr(0, equals);
+    const auto option =
+        std::find_if(std::begin(known), std::end(known), [&](const auto& entry) { return entry.first == name; });
+    if (option == std::end(known)) {
+      return fail(fmt::format("unknown option {}; known are --run-dir, --state-dir, --flow-file, --xdp-program", word));
+    }
+    if (equals != std::string_view::npos) {
+      *option->second = word.substr(equals + 1);
+    } else if (i + 1 < argc) {
+      *option->second = argv[++i];
+    } else {
+      return fail(fmt::format("{} wants a value", word));
+    }
+  }
+  while (options.run_dir.size() > 1 && options.run_dir.ends_with('/')) options.run_dir.pop_back();
+  if (options.flow_file.empty()) {
+    options.flow_file = fmt::format("{}/sluice-{}-flows", hugepage_mount,
+                                    std::filesystem::path(options.run_dir).filename().string());
+  }
+  if (options.xdp_program.empty()) options.xdp_program = xdp_program_path();
+  return options;
+}
+
+Result<std::unique_ptr<Dataplane>> Dataplane::create(DataplaneOptions options) {
+  std::unique_ptr<Dataplane> dataplane(new Dataplane(std::move(options)));
+  const DataplaneOptions& settings = dataplane->options_;
+  dataplane->started_ms_ = monotonic_ns() / 1'000'000;
+  for (const std::string& path : {settings.run_dir, settings.state_dir}) {
+    if (auto made = make_directory(path); !made) return tl::unexpected(made.error());
+  }
+  auto lock = take_lock(settings.run_dir);
+  if (!lock) return tl::unexpected(lock.error());
+  dataplane->lock_ = std::move(*lock);
+  if (auto checked = check_host(settings.flow_file); !checked) return tl::unexpected(checked.error());
+  auto server = ControlServer::listen(settings.run_dir + "/dataplane.sock", [self = dataplane.get()](ControlRequest& request) {
+    return self->handle(request);
+  });
+  if (!server) return tl::unexpected(server.error());
+  dataplane->server_.emplace(std::move(*server));
+  return dataplane;
+}
+
+void Dataplane::run() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGINT, &action, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  load_saved();
+  while (!is_ending_ && is_signalled == 0) server_->serve({200});
+  server_->serve({0});  // the answer to `shutdown`
+  engine_.reset();
+  log_info("ended");
+}
+
+void Dataplane::load_saved() {
+  const std::string path = options_.state_dir + "/snapshot";
+  if (!std::filesystem::exists(path)) {
+    log_info("no configuration yet: waiting for one to be published on {}/dataplane.sock", options_.run_dir);
+    return;
+  }
+  const auto loaded = [&]() -> Result<void> {
+    auto memory = SnapshotMemory::of_file(path);
+    if (!memory) return tl::unexpected(memory.error());
+    return put_in_force(std::move(*memory));
+  }();
+  if (!loaded) {
+    refuse(loaded.error());
+    log_error("{}: {}; waiting for a configuration to be published", path, loaded.error().message);
+  }
+}
+
+Result<void> Dataplane::begin(std::unique_ptr<Published> first) {
+  auto engine = Engine::start(std::move(first), {options_.flow_file, options_.xdp_program});
+  if (!engine) return tl::unexpected(engine.error());
+  engine_ = std::move(*engine);
+  log_info("forwarding: generation {}, {} ports, {} workers, {} flows taken over, {} ms after start",
+           engine_->tables().generation(), engine_->ports().count(), engine_->workers().size(), engine_->flows_adopted(),
+           monotonic_ns() / 1'000'000 - started_ms_);
+  return {};
+}
+
+Result<void> Dataplane::put_in_force(SnapshotMemory memory) {
+  auto next = Published::verify(std::move(memory));
+  if (!next) return tl::unexpected(next.error());
+  if (engine_ == nullptr) return begin(std::move(*next));
+  const Snapshot& running = engine_->tables();
+  const Snapshot& tables = (*next)->tables;
+  if (tables.generation() == running.generation()) {
+    if (std::equal(tables.bytes().begin(), tables.bytes().end(), running.bytes().begin(), running.bytes().end())) return {};
+    return fail(fmt::format("snapshot: generation {} is in force with other content; a change needs another number",
+                            tables.generation()));
+  }
+  return engine_->publish(std::move(*next));
+}
+
+std::string Dataplane::refuse(const Error& error) {
+  ++refused_count_;
+  refused_reason_ = error.message;
+  return json_error(error.message);
+}
+
+std::string Dataplane::publish(ControlRequest& request) {
+  auto memory = SnapshotMemory::of_sealed(request.attached);
+  const auto done = memory ? put_in_force(std::move(*memory)) : tl::unexpected(memory.error());
+  if (!done) {
+    log_warning("publish refused: {}", done.error().message);
+    return refuse(done.error());
+  }
+  // In force already: a full disk must not stop a health change.
+  if (auto saved = save_snapshot(engine_->tables(), options_.state_dir + "/snapshot"); !saved) {
+    log_warning("the configuration in force could not be saved for the next start: {}", saved.error().message);
+  }
+  JsonWriter json;
+  json.open_object().field("ok", true).field("generation", engine_->tables().generation());
+  json.key("restart_required").open_array();
+  for (const std::string& reason : restart_reasons(engine_->started_with(), engine_->tables())) json.value(reason);
+  json.close_array().close_object();
+  return json.text();
+}
+
+std::string Dataplane::status() const {
+  JsonWriter json;
+  json.open_object().field("ok", true).field("process", "dataplane").field("version", SLUICE_VERSION);
+  json.field("pid", getpid()).field("uptime_ms", monotonic_ns() / 1'000'000 - started_ms_);
+  json.field("state", engine_ == nullptr ? "waiting for configuration" : "forwarding");
+  json.field("generation", engine_ == nullptr ? 0 : engine_->tables().generation());
+  json.key("restart_required").open_array();
+  if (engine_ != nullptr) {
+    for (const std::string& reason : restart_reasons(engine_->started_with(), engine_->tables())) json.value(reason);
+  }
+  json.close_array();
+  json.field("workers", engine_ == nullptr ? 0 : engine_->workers().size());
+  json.field("flows_in_use", engine_ == nullptr ? 0 : flows_in_use(*engine_));
+  json.field("flows_capacity", engine_ == nullptr ? 0 : engine_->flows_capacity());
+  json.field("flows_adopted", engine_ == nullptr ? 0 : engine_->flows_adopted());
+  json.key("snapshot_refused").open_object().field("count", refused_count_).field("last_reason", refused_reason_);
+  json.close_object().close_object();
+  return json.text();
+}
+
+std::string Dataplane::handle(ControlRequest& request) {
+  if (request.verb == "status") return status();
+  if (request.verb == "publish") return publish(request);
+  if (request.verb == "shutdown") {
+    is_ending_ = true;
+    return R"({"ok":true})";
+  }
+  using Reply = std::string (*)(const Engine&, const ControlRequest&);
+  static constexpr std::pair<std::string_view, Reply> replies[] = {
+      {"ports", [](const Engine& engine, const ControlRequest&) { return ports_reply(engine); }},
+      {"drops", [](const Engine& engine, const ControlRequest&) { return drops_reply(engine); }},
+      {"ledger", [](const Engine& engine, const ControlRequest&) { return ledger_reply(engine); }},
+      {"vips", [](const Engine& engine, const ControlRequest&) { return vips_reply(engine); }},
+      {"endpoints", [](const Engine& engine, const ControlRequest&) { return endpoints_reply(engine); }},
+      {"flows", flows_reply},
+      {"neighbors", [](const Engine& engine, const ControlRequest&) { return neighbors_reply(engine); }}};
+  for (const auto& [verb, reply] : replies) {
+    if (verb != request.verb) continue;
+    if (engine_ == nullptr) {
+      return json_error("the dataplane waits for its first configuration; apply one with `sluice apply -f FILE`");
+    }
+    return reply(*engine_, request);
+  }
+  return json_error(fmt::format("unknown verb '{}'; known are status, publish, ports, drops, ledger, vips, endpoints, "
+                                "flows, neighbors, shutdown",
+                                request.verb));
+}
+
+}  // namespace sluice

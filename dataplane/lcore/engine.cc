@@ -1,0 +1,223 @@
+#include "dataplane/lcore/engine.h"
+
+#include <errno.h>
+#include <fmt/format.h>
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+#include <rte_rcu_qsbr.h>
+#include <rte_ring.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "dataplane/base/log.h"
+#include "dataplane/io/eal.h"
+#include "dataplane/lcore/clock.h"
+#include "dataplane/pipeline/owner.h"
+
+namespace sluice {
+namespace {
+
+constexpr unsigned ring_count_max = 1'024;               // packets on their way from one lcore to another
+constexpr std::uint64_t take_over_ns_max = 2'000'000'000;  // a worker passes between bursts every few microseconds
+
+int run_worker(void* worker) {
+  static_cast<Worker*>(worker)->run();
+  return 0;
+}
+
+template <class T>
+Result<T> random_value() {
+  T value;
+  if (getrandom(&value, sizeof value, 0) != sizeof value) return fail(fmt::format("getrandom: {}", strerror(errno)));
+  return value;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::start(std::unique_ptr<Published> first, const EnginePaths& paths) {
+  std::unique_ptr<Engine> engine(new Engine());
+  engine->published_.push_back(std::move(first));
+  engine->started_with_ = &engine->tables();
+  const Snapshot& tables = engine->tables();
+  const std::uint32_t worker_count = tables.node().worker_count;
+  if (auto started = start_eal(tables); !started) return tl::unexpected(started.error());
+  if (auto opened = engine->open_flows(paths.flow_file); !opened) return tl::unexpected(opened.error());
+  auto ports = Ports::open(tables, paths.xdp_program);
+  if (!ports) return tl::unexpected(ports.error());
+  engine->ports_.emplace(std::move(*ports));
+  engine->published_.back()->slot_of_row = engine->ports_->slot_of_row(tables);
+  if (const auto interface = tables.name(tables.node().exception_interface); !interface.empty()) {
+    auto opened = ExceptionPort::open(*engine->ports_, tables, std::string(interface));
+    if (!opened) return tl::unexpected(opened.error());
+    engine->exception_.emplace(std::move(*opened));
+  }
+  if (auto opened = engine->open_rings(worker_count); !opened) return tl::unexpected(opened.error());
+
+  const std::size_t readers_bytes = rte_rcu_qsbr_get_memsize(worker_count);
+  auto* readers = static_cast<rte_rcu_qsbr*>(std::aligned_alloc(64, (readers_bytes + 63) / 64 * 64));
+  rte_rcu_qsbr_init(readers, worker_count);
+  engine->readers_ = {readers, [](rte_rcu_qsbr* memory) { std::free(memory); }};
+  engine->current_.store(engine->published_.back().get(), std::memory_order_release);  // pairs with adopt_newest
+
+  for (std::size_t slot = 0; slot <= engine->ports_->count(); ++slot) {
+    engine->locks_.push_back(std::make_unique<QueueLock>());
+  }
+  for (std::uint32_t i = 0; i < worker_count; ++i) {
+    engine->workers_.push_back(std::make_unique<Worker>(engine->plan_for(i, worker_count),
+                                                        std::move(engine->worlds_[i]), engine->current_, readers));
+  }
+  for (std::uint32_t i = 0; i < worker_count; ++i) {
+    rte_eal_remote_launch(run_worker, engine->workers_[i].get(), lcore_of_worker(i));
+  }
+  if (!engine->wait_until_taken()) return fail("a worker lcore does not start: is its CPU held by a real-time task?");
+  return engine;
+}
+
+Engine::~Engine() {
+  for (auto& worker : workers_) worker->stop();
+  for (std::uint32_t i = 0; i < workers_.size(); ++i) rte_eal_wait_lcore(lcore_of_worker(i));
+  for (rte_ring* ring : rings_) {
+    if (ring == nullptr) continue;
+    void* mbuf = nullptr;
+    while (rte_ring_dequeue(ring, &mbuf) == 0) rte_pktmbuf_free(static_cast<rte_mbuf*>(mbuf));
+    rte_ring_free(ring);
+  }
+}
+
+Result<void> Engine::open_flows(const std::string& path) {
+  const Snapshot& tables = this->tables();
+  const std::uint32_t lcore_count = tables.node().worker_count;
+  auto file = FlowFile::open(path, {tables.node().flow_capacity, lcore_count});
+  if (!file) return tl::unexpected(file.error());
+  flow_file_.emplace(std::move(*file));
+  if (!flow_file_->fresh_reason().empty()) {
+    log_warning("flow records: {}: not taken over, all flows begin anew: {}", path, flow_file_->fresh_reason());
+  }
+  // New for each process: nobody outside can know which keys share a bucket.
+  const auto secret = random_value<HashSecret>();
+  if (!secret) return tl::unexpected(secret.error());
+
+  const auto is_ours = [&](const FlowRecord& record, std::uint32_t lcore) {
+    return record.vip_id < vips_max && record.endpoint_id < endpoints_max &&
+           owner_of_record(tables, record, lcore_count) == lcore;
+  };
+  std::vector<FlowRecord> strays = flow_file_->take_leftovers();
+  for (std::uint32_t lcore = 0; lcore < lcore_count; ++lcore) {
+    const auto seed = random_value<std::uint64_t>();
+    if (!seed) return tl::unexpected(seed.error());
+    worlds_.push_back(std::make_unique<World>(Conntrack(flow_file_->records_of(lcore), *secret), lcore, lcore_count));
+    World& world = *worlds_.back();
+    world.snat_ports = SnatPorts(*seed);
+    world.random_state = *seed | 1;
+    if (!flow_file_->is_adoptable()) continue;
+    for (const FlowRecord& record : flow_file_->records_of(lcore)) {
+      if (record.state != FlowState::unused && !is_ours(record, lcore) && is_sealed(record)) strays.push_back(record);
+    }
+    world.flows.adopt_all([&](const FlowRecord& record) { return is_ours(record, lcore); });
+  }
+  for (const FlowRecord& record : strays) {
+    for (std::uint32_t lcore = 0; lcore < lcore_count; ++lcore) {
+      if (is_ours(record, lcore)) worlds_[lcore]->flows.import(record);
+    }
+  }
+  for (auto& world : worlds_) {
+    flows_adopted_ += world->flows.count();
+    for (const FlowRecord& record : world->flows.records()) {
+      if (record.state == FlowState::unused) continue;
+      world->counters.vips[record.vip_id].flows_active.add(1);
+      world->counters.endpoints[record.endpoint_id].flows_active.add(1);
+    }
+  }
+  return {};
+}
+
+Result<void> Engine::open_rings(std::uint32_t lcore_count) {
+  rings_.resize(std::size_t{lcore_count} * lcore_count, nullptr);
+  for (std::uint32_t from = 0; from < lcore_count; ++from) {
+    for (std::uint32_t to = 0; to < lcore_count; ++to) {
+      if (from == to) continue;
+      const std::string name = fmt::format("handoff_{}_{}", from, to);
+      rte_ring* ring = rte_ring_create(name.c_str(), ring_count_max, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+      if (ring == nullptr) return fail(fmt::format("no memory for the ring between lcores: {}", rte_strerror(rte_errno)));
+      rings_[from * lcore_count + to] = ring;
+    }
+  }
+  return {};
+}
+
+WorkerPlan Engine::plan_for(std::uint32_t worker, std::uint32_t worker_count) {
+  WorkerPlan plan;
+  plan.settle.pool = ports_->pool();
+  for (std::uint16_t slot = 0; slot < ports_->count(); ++slot) {
+    const Port& port = (*ports_)[slot];
+    for (std::uint16_t queue = 0; queue < port.queue_count; ++queue) {
+      if (queue % worker_count == worker) plan.queues.push_back({port.ethdev, queue, slot});
+    }
+    const bool is_queue_shared = worker_count > port.queue_count;
+    plan.settle.ports.push_back({port.ethdev, static_cast<std::uint16_t>(worker % port.queue_count),
+                                 is_queue_shared ? locks_[slot].get() : nullptr});
+    plan.ports.push_back({port.mac, port.mtu, true});
+  }
+  if (exception_) {
+    plan.has_exception_port = true;
+    plan.exception_mac = exception_->kernel_mac();
+    plan.settle.exception = TxQueue{exception_->ethdev(), 0, worker_count > 1 ? locks_.back().get() : nullptr};
+    if (worker == 0) plan.exception = RxQueue{exception_->ethdev(), 0, 0};
+  }
+  for (std::uint32_t other = 0; other < worker_count; ++other) {
+    plan.settle.rings.push_back(rings_[worker * worker_count + other]);
+    plan.rings.push_back(rings_[other * worker_count + worker]);
+  }
+  return plan;
+}
+
+bool Engine::wait_until_taken() {
+  // Each worker reports at the end of a loop at whose beginning it looked at current_: once all have reported since
+  // now, none holds an older one.
+  const std::uint64_t token = rte_rcu_qsbr_start(readers_.get());
+  const std::uint64_t deadline_ns = monotonic_ns() + take_over_ns_max;
+  const auto is_taken = [&] {
+    for (const auto& worker : workers_) {
+      if (!worker->is_registered()) return false;
+    }
+    return rte_rcu_qsbr_check(readers_.get(), token, false) == 1;
+  };
+  while (!is_taken()) {
+    if (monotonic_ns() > deadline_ns) return false;
+    const timespec duration{0, 20'000};
+    nanosleep(&duration, nullptr);
+  }
+  return true;
+}
+
+Result<void> Engine::publish(std::unique_ptr<Published> next) {
+  next->slot_of_row = ports_->slot_of_row(next->tables);
+  published_.push_back(std::move(next));
+  current_.store(published_.back().get(), std::memory_order_release);  // pairs with Worker::adopt_newest
+  if (!wait_until_taken()) {
+    return fail("a worker lcore has not taken the new tables within 2 s: is its CPU held by a real-time task?");
+  }
+  if (started_with_ == &published_.front()->tables && !first_copy_) {
+    first_copy_ = std::move(published_.front());  // restart_required is measured against it
+  }
+  published_.erase(published_.begin(), published_.end() - 1);
+  // After the workers: what the XDP programs send us, they know.
+  if (auto served = ports_->serve_addresses(tables()); !served) return served;
+  if (exception_) {
+    if (auto served = exception_->serve_addresses(tables()); !served) return served;
+  }
+  return {};
+}
+
+std::uint64_t Engine::flows_capacity() const {
+  std::uint64_t count = 0;
+  for (const auto& worker : workers_) count += worker->world().flows.capacity();
+  return count;
+}
+
+}  // namespace sluice

@@ -1,0 +1,181 @@
+#include "dataplane/lcore/settle.h"
+
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_pause.h>
+#include <rte_ring.h>
+
+#include <cstring>
+
+namespace sluice {
+namespace {
+
+constexpr std::uint16_t exception_slot = ports_max;
+constexpr unsigned tx_tries = 2;  // the second finds the room that the first made by waking the driver
+
+// The pipeline may have moved the start or the end of the frame.
+void fit(rte_mbuf& mbuf, const std::byte* data, std::uint16_t bytes) {
+  mbuf.data_off = static_cast<std::uint16_t>(data - static_cast<const std::byte*>(mbuf.buf_addr));
+  mbuf.data_len = bytes;
+  mbuf.pkt_len = bytes;
+}
+
+class LockGuard {
+ public:
+  explicit LockGuard(QueueLock* lock) : lock_(lock) {
+    if (lock_ == nullptr) return;
+    while (lock_->is_taken.test_and_set(std::memory_order_acquire)) rte_pause();  // pairs with the release below
+  }
+  ~LockGuard() {
+    if (lock_ != nullptr) lock_->is_taken.clear(std::memory_order_release);
+  }
+  LockGuard(const LockGuard&) = delete;
+  LockGuard& operator=(const LockGuard&) = delete;
+
+ private:
+  QueueLock* lock_;
+};
+
+}  // namespace
+
+void set_hops(rte_mbuf& mbuf, std::uint8_t hops) { mbuf.hash.usr = hops; }
+std::uint8_t hops_of(const rte_mbuf& mbuf) { return static_cast<std::uint8_t>(mbuf.hash.usr); }
+
+std::optional<std::uint16_t> Settler::slot_of(std::uint16_t tx_port) const {
+  if (tx_port == exception_port) return plan_.exception ? std::optional(exception_slot) : std::nullopt;
+  return tx_port < ports_max ? slot_of_row_[tx_port] : std::nullopt;
+}
+
+void Settler::settle(World& world, Burst& burst) {
+  // What waits is given its final shape first: it may be among the released already.
+  for (Packet& packet : burst.all()) {
+    if (packet.verdict == Verdict::hold) fit(*static_cast<rte_mbuf*>(packet.handle), packet.data, packet.bytes);
+    if (packet.is_shared && packet.verdict != Verdict::reply) copy_to_others(world, packet);
+  }
+  send_released(world);
+  for (Packet& packet : burst.all()) take_care_of(world, packet);
+  send_generated(world);
+  for (std::uint16_t slot = 0; slot <= exception_slot; ++slot) {
+    if (batches_[slot].count > 0) flush(world, slot);
+  }
+  for (const ReleasedPacket& released : world.released.items()) world.counters.of(released.verdict).add(1);
+  world.counters.released.add(world.released.items().size());
+  world.released.clear();
+  world.generated.clear();
+  count_verdicts(world, burst);
+  burst.count = 0;
+}
+
+void Settler::take_care_of(World& world, Packet& packet) {
+  auto* mbuf = static_cast<rte_mbuf*>(packet.handle);
+  if (is_sent(packet.verdict)) {
+    fit(*mbuf, packet.data, packet.bytes);
+    const bool is_to_kernel = packet.tx_port == exception_port;
+    put(world, slot_of(packet.tx_port),
+        {mbuf, &packet.verdict, is_to_kernel ? Verdict::drop_exception_full : Verdict::drop_tx_full});
+    return;
+  }
+  switch (packet.verdict) {
+    case Verdict::punt:
+      fit(*mbuf, packet.data, packet.bytes);
+      put(world, slot_of(exception_port), {mbuf, &packet.verdict, Verdict::drop_exception_full});
+      return;
+    case Verdict::hold: return;
+    case Verdict::handoff: {
+      set_hops(*mbuf, static_cast<std::uint8_t>(packet.hops + 1));
+      rte_ring* ring = packet.target_lcore < plan_.rings.size() ? plan_.rings[packet.target_lcore] : nullptr;
+      if (ring != nullptr && rte_ring_sp_enqueue(ring, mbuf) == 0) return;
+      packet.verdict = Verdict::drop_handoff_full;
+      break;
+    }
+    default: break;
+  }
+  rte_pktmbuf_free(mbuf);
+}
+
+void Settler::copy_to_others(World& world, const Packet& packet) {
+  for (rte_ring* ring : plan_.rings) {
+    if (ring == nullptr) continue;
+    const auto& original = *static_cast<const rte_mbuf*>(packet.handle);
+    rte_mbuf* copy = rte_pktmbuf_copy(&original, plan_.pool, 0, UINT32_MAX);
+    if (copy == nullptr) return;  // the other lcores will ask for themselves
+    copy->port = original.port;
+    set_hops(*copy, static_cast<std::uint8_t>(packet.hops + 1));
+    if (rte_ring_sp_enqueue(ring, copy) == 0) {
+      world.counters.copied.add(1);
+    } else {
+      rte_pktmbuf_free(copy);
+    }
+  }
+}
+
+void Settler::send_released(World& world) {
+  for (ReleasedPacket& released : world.released.items()) {
+    auto* mbuf = static_cast<rte_mbuf*>(released.handle);
+    if (is_sent(released.verdict)) {
+      put(world, slot_of(released.tx_port), {mbuf, &released.verdict, Verdict::drop_tx_full});
+    } else {
+      rte_pktmbuf_free(mbuf);
+    }
+  }
+}
+
+void Settler::send_generated(World& world) {
+  for (const GeneratedFrame& frame : world.generated.items()) {
+    rte_mbuf* mbuf = rte_pktmbuf_alloc(plan_.pool);
+    if (mbuf == nullptr) return;  // asked again later
+    std::memcpy(rte_pktmbuf_append(mbuf, frame.bytes), frame.data.data(), frame.bytes);
+    put(world, slot_of(frame.tx_port), {mbuf, nullptr, Verdict::drop_tx_full});
+  }
+}
+
+void Settler::put(World& world, std::optional<std::uint16_t> slot, Entry entry) {
+  if (!slot) {
+    rte_pktmbuf_free(entry.mbuf);
+    if (entry.verdict != nullptr) *entry.verdict = entry.if_refused;
+    return;
+  }
+  Batch& batch = batches_[*slot];
+  batch.entries[batch.count++] = entry;
+  if (batch.count == batch_count_max) flush(world, *slot);
+}
+
+void Settler::flush(World& world, std::uint16_t slot) {
+  Batch& batch = batches_[slot];
+  const TxQueue& queue = slot == exception_slot ? *plan_.exception : plan_.ports[slot];
+  std::array<rte_mbuf*, batch_count_max> mbufs;
+  for (std::uint32_t i = 0; i < batch.count; ++i) mbufs[i] = batch.entries[i].mbuf;
+
+  std::uint32_t sent = 0;
+  {
+    const LockGuard guard(queue.lock);
+    for (unsigned tries = 0; tries < tx_tries && sent < batch.count; ++tries) {
+      sent += rte_eth_tx_burst(queue.ethdev, queue.queue, mbufs.data() + sent,
+                               static_cast<std::uint16_t>(batch.count - sent));
+    }
+  }
+  std::uint32_t own = 0;
+  for (std::uint32_t i = 0; i < sent; ++i) own += batch.entries[i].verdict == nullptr ? 1 : 0;
+  for (std::uint32_t i = sent; i < batch.count; ++i) {
+    rte_pktmbuf_free(mbufs[i]);
+    if (batch.entries[i].verdict != nullptr) *batch.entries[i].verdict = batch.entries[i].if_refused;
+  }
+  world.counters.generated.add(own);
+  if (slot == exception_slot) {
+    sent_.to_kernel.add(sent);
+  } else {
+    sent_.by_slot[slot].add(sent);
+    sent_.refused_by_slot[slot].add(batch.count - sent);
+  }
+  batch.count = 0;
+}
+
+std::size_t Settler::in_rings() const {
+  std::size_t count = 0;
+  for (const rte_ring* ring : plan_.rings) {
+    if (ring != nullptr) count += rte_ring_count(ring);
+  }
+  return count;
+}
+
+}  // namespace sluice

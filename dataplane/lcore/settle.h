@@ -1,0 +1,91 @@
+// Settler: carries out what the pipeline decided, for one lcore. The only place that sends, punts, hands on
+// and frees packets, and that counts them.
+//
+// Every packet of the burst ends in exactly one of: a port's transmit queue, the exception port, another
+// lcore's ring, the neighbour table's hold queue, the buffer pool. What a queue or ring does not take becomes
+// a drop before it is counted, so the ledger (pipeline/counters.h) balances.
+// Threads: the lcore's. Memory: fixed.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "dataplane/lcore/published.h"
+#include "dataplane/pipeline/process_burst.h"
+
+struct rte_mbuf;
+struct rte_mempool;
+struct rte_ring;
+
+namespace sluice {
+
+// A word in memory that several lcores may spin on, in a line of its own.
+struct alignas(64) QueueLock {
+  std::atomic_flag is_taken = ATOMIC_FLAG_INIT;
+};
+
+struct TxQueue {
+  std::uint16_t ethdev = 0;
+  std::uint16_t queue = 0;
+  QueueLock* lock = nullptr;  // set when more lcores than queues share the port
+};
+
+struct SettlePlan {
+  std::vector<TxQueue> ports;       // by slot
+  std::optional<TxQueue> exception;
+  std::vector<rte_ring*> rings;     // by target lcore; nullptr for oneself
+  rte_mempool* pool = nullptr;
+};
+
+// One writer, the lcore; any readers.
+struct SentCounters {
+  std::array<Counter, ports_max> by_slot;
+  std::array<Counter, ports_max> refused_by_slot;  // tx full
+  Counter to_kernel;
+};
+
+class Settler {
+ public:
+  explicit Settler(SettlePlan plan) : plan_(std::move(plan)) {}
+
+  // Row -> slot of the snapshot that the world has now.
+  void bind(const Published& published) { slot_of_row_ = published.slot_of_row; }
+  void settle(World& world, Burst& burst);
+  const SentCounters& sent() const { return sent_; }
+  std::size_t in_rings() const;  // what waits for other lcores; any thread
+
+ private:
+  static constexpr std::uint32_t batch_count_max = 64;
+
+  struct Entry {
+    rte_mbuf* mbuf = nullptr;
+    Verdict* verdict = nullptr;  // nullptr: a frame of our own
+    Verdict if_refused = Verdict::drop_tx_full;
+  };
+  struct Batch {
+    std::array<Entry, batch_count_max> entries;
+    std::uint32_t count = 0;
+  };
+
+  void send_released(World& world);
+  void send_generated(World& world);
+  void take_care_of(World& world, Packet& packet);
+  void copy_to_others(World& world, const Packet& packet);
+  // `slot`: ports_max stands for the exception port.
+  void put(World& world, std::optional<std::uint16_t> slot, Entry entry);
+  void flush(World& world, std::uint16_t slot);
+  std::optional<std::uint16_t> slot_of(std::uint16_t tx_port) const;
+
+  SettlePlan plan_;
+  std::array<std::optional<std::uint16_t>, ports_max> slot_of_row_{};
+  std::array<Batch, ports_max + 1> batches_;
+  SentCounters sent_;
+};
+
+// What travels with a buffer through a ring beside its bytes.
+void set_hops(rte_mbuf& mbuf, std::uint8_t hops);
+std::uint8_t hops_of(const rte_mbuf& mbuf);
+
+}  // namespace sluice

@@ -1,0 +1,174 @@
+#include "dataplane/lcore/worker.h"
+
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_pause.h>
+#include <rte_prefetch.h>
+#include <rte_rcu_qsbr.h>
+#include <rte_ring.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "dataplane/lcore/backoff.h"
+#include "dataplane/lcore/clock.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint16_t no_port = 0xffff;
+constexpr std::uint32_t rx_room_min = 4;  // some drivers receive in fours
+
+void add_packet(Burst& burst, rte_mbuf* mbuf, std::uint16_t port, std::uint8_t hops) {
+  Packet& packet = burst.add();
+  packet.data = rte_pktmbuf_mtod(mbuf, std::byte*);
+  packet.handle = mbuf;
+  packet.bytes = mbuf->data_len;
+  packet.port = port;
+  packet.hops = hops;
+  if (mbuf->nb_segs > 1) packet.verdict = Verdict::drop_segmented;
+  rte_prefetch0(packet.data);
+}
+
+}  // namespace
+
+Worker::Worker(WorkerPlan plan, std::unique_ptr<World> world, const std::atomic<const Published*>& current,
+               rte_rcu_qsbr* readers)
+    : plan_(std::move(plan)),
+      world_(std::move(world)),
+      current_(current),
+      readers_(readers),
+      settler_(plan_.settle),
+      row_of_ethdev_(RTE_MAX_ETHPORTS, no_port) {
+  world_->exception_mac = plan_.exception_mac;
+  world_->has_exception_port = plan_.has_exception_port;
+}
+
+void Worker::adopt_newest() {
+  const Published* newest = current_.load(std::memory_order_acquire);  // pairs with Dataplane::publish
+  if (newest == published_) [[likely]] return;
+  published_ = newest;
+  world_->tables = &newest->tables;
+  row_of_slot_.fill(no_port);
+  world_->ports.fill(PortFacts{});
+  for (std::uint16_t row = 0; row < ports_max; ++row) {
+    const auto slot = newest->slot_of_row[row];
+    if (!slot) continue;
+    row_of_slot_[*slot] = row;
+    world_->ports[row] = plan_.ports[*slot];
+  }
+  for (const RxQueue& queue : plan_.queues) row_of_ethdev_[queue.ethdev] = row_of_slot_[queue.slot];
+  for (std::size_t slot = 0; slot < plan_.settle.ports.size(); ++slot) {
+    row_of_ethdev_[plan_.settle.ports[slot].ethdev] = row_of_slot_[slot];
+  }
+  if (plan_.has_exception_port) row_of_ethdev_[plan_.settle.exception->ethdev] = exception_port;
+  settler_.bind(*newest);
+  adopt_snapshot(*world_);
+  is_announcing_ = world_->lcore == 0;
+  announce_cursor_ = 0;
+}
+
+void Worker::receive_from_ring(Burst& burst, rte_ring* ring) {
+  std::array<void*, burst_count_max> mbufs;
+  const unsigned count = rte_ring_sc_dequeue_burst(ring, mbufs.data(), burst_count_max - burst.count, nullptr);
+  for (unsigned i = 0; i < count; ++i) {
+    auto* mbuf = static_cast<rte_mbuf*>(mbufs[i]);
+    // A port that has left the configuration meanwhile: index 0 is as good as any, the packet finds no route there.
+    const std::uint16_t row = row_of_ethdev_[mbuf->port];
+    add_packet(burst, mbuf, row == no_port ? 0 : row, hops_of(*mbuf));
+  }
+  world_->counters.handed_in.add(count);
+}
+
+void Worker::receive_from_port(Burst& burst, const RxQueue& queue, std::uint16_t row) {
+  const std::uint32_t room = burst_count_max - burst.count;
+  if (room < rx_room_min) return;
+  std::array<rte_mbuf*, burst_count_max> mbufs;
+  const std::uint16_t count =
+      rte_eth_rx_burst(queue.ethdev, queue.queue, mbufs.data(), static_cast<std::uint16_t>(room));
+  for (std::uint16_t i = 0; i < count; ++i) {
+    mbufs[i]->port = queue.ethdev;
+    add_packet(burst, mbufs[i], row, 0);
+  }
+  world_->counters.received.add(count);
+}
+
+void Worker::receive(Burst& burst) {
+  for (rte_ring* ring : plan_.rings) {
+    if (ring != nullptr && !burst.is_full()) receive_from_ring(burst, ring);
+  }
+  // Another queue comes first each time: a flood on one port leaves room for the others.
+  const std::size_t count = plan_.queues.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    const RxQueue& queue = plan_.queues[(first_queue_ + i) % count];
+    if (row_of_slot_[queue.slot] != no_port) receive_from_port(burst, queue, row_of_slot_[queue.slot]);
+  }
+  ++first_queue_;
+  if (plan_.exception) receive_from_port(burst, *plan_.exception, exception_port);
+}
+
+void Worker::run() {
+  prctl(PR_SET_TIMERSLACK, 1'000);  // ns; the default of 50 us would double every short sleep
+  TscClock clock(rte_get_tsc_hz());
+  Backoff backoff;
+  auto burst = std::make_unique<Burst>();
+  World& world = *world_;
+  rte_rcu_qsbr_thread_register(readers_, world.lcore);
+  rte_rcu_qsbr_thread_online(readers_, world.lcore);
+  is_registered_.store(true, std::memory_order_release);
+  world.now = clock.now();
+  world.swept = world.now;
+
+  while (!is_stopping_.load(std::memory_order_acquire)) {
+    world.now = clock.now();
+    adopt_newest();
+    receive(*burst);
+    const bool is_busy = burst->count > 0;
+    if (is_busy) process_burst(world, *burst);
+    maintain(world);
+    if (is_announcing_) is_announcing_ = !announce(world, announce_cursor_);
+    settler_.settle(world, *burst);
+    rte_rcu_qsbr_quiescent(readers_, world.lcore);
+    answer_copy_request();
+    if (is_busy) {
+      backoff.busy();
+      continue;
+    }
+    const Backoff::Step step = backoff.idle(world.tables->node().is_idle_backoff != 0);
+    if (step.is_pause) rte_pause();
+    if (step.sleep_ns != 0) {
+      const timespec duration{0, static_cast<long>(step.sleep_ns)};
+      nanosleep(&duration, nullptr);
+    }
+  }
+  rte_rcu_qsbr_thread_offline(readers_, world.lcore);
+  rte_rcu_qsbr_thread_unregister(readers_, world.lcore);
+}
+
+void Worker::answer_copy_request() {
+  std::vector<Neighbor>* wanted = copy_request_.load(std::memory_order_acquire);  // pairs with copy_neighbors
+  if (wanted == nullptr) return;
+  wanted->clear();
+  for (std::uint16_t i = 0; i < world_->neighbors.count_used(); ++i) {
+    if (world_->neighbors[i].state != NeighborState::unused) wanted->push_back(world_->neighbors[i]);
+  }
+  copy_request_.store(nullptr, std::memory_order_release);  // pairs with copy_neighbors
+}
+
+bool Worker::copy_neighbors(std::vector<Neighbor>& copy, Milliseconds wait) {
+  // The buffer belongs to this object: when the answer comes too late, it harms nobody.
+  if (copy_request_.load(std::memory_order_acquire) == nullptr) {
+    copy_.reserve(neighbors_max);
+    copy_request_.store(&copy_, std::memory_order_release);
+  }
+  const std::uint64_t deadline_ns = monotonic_ns() + wait.count * 1'000'000;
+  while (copy_request_.load(std::memory_order_acquire) != nullptr) {
+    if (monotonic_ns() > deadline_ns) return false;
+    const timespec duration{0, 50'000};
+    nanosleep(&duration, nullptr);
+  }
+  copy = copy_;
+  return true;
+}
+
+}  // namespace sluice
