@@ -57,6 +57,7 @@ const char* name_of(FlowState state) {
     case FlowState::closing: return "closing";
     case FlowState::closed: return "closed";
     case FlowState::reset: return "reset";
+    case FlowState::ended: return "ended";
   }
   return "damaged";
 }
@@ -105,7 +106,7 @@ void write_record(FlowRecord& record, const FlowOpening& opening, std::uint32_t 
 }
 
 bool is_sealed(const FlowRecord& record) {
-  return record.state <= FlowState::reset && record.check == seal_of(record);
+  return record.state <= FlowState::ended && record.check == seal_of(record);
 }
 
 }  // namespace sluice

@@ -28,6 +28,7 @@ enum class FlowState : std::uint8_t {
   closing,      // TCP: one side has sent FIN
   closed,       // TCP: both have; kept for stray segments
   reset,        // TCP: RST seen; revived if both sides go on talking (a forged RST)
+  ended,        // TCP: we end it (drain deadline); each side is told with a reset when it speaks next
 };
 const char* name_of(FlowState state);
 

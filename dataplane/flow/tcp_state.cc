@@ -57,7 +57,7 @@ bool is_plausible_from_client(const FlowRecord& record, std::uint8_t tcp_flags, 
 }
 
 bool may_reopen(const FlowRecord& record) {
-  return record.state == FlowState::closed || record.state == FlowState::reset;
+  return record.state == FlowState::closed || record.state == FlowState::reset || record.state == FlowState::ended;
 }
 
 std::uint32_t timeout_ms_of(const FlowRecord& record, const NodeRow& node) {
@@ -65,7 +65,8 @@ std::uint32_t timeout_ms_of(const FlowRecord& record, const NodeRow& node) {
     case FlowState::opening:
     case FlowState::answered: return node.tcp_opening_ms;
     case FlowState::one_way: return std::min(record.idle_timeout_ms, udp_one_way_ms_max);
-    case FlowState::closing: return node.tcp_closing_ms;
+    case FlowState::closing:
+    case FlowState::ended: return node.tcp_closing_ms;
     case FlowState::closed: return node.tcp_closed_ms;
     case FlowState::reset: return node.tcp_reset_ms;
     default: return record.idle_timeout_ms;

@@ -5,25 +5,6 @@
 namespace sluice {
 namespace {
 
-// RFC 9293 3.10.7.1: a SYN that nobody wants is answered with RST, ACK. In place, headers only.
-void reject(Packet& packet) {
-  auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
-  const FlowKey back = packet.frame.key.reversed();
-  const std::uint32_t data_bytes = packet.frame.l4_bytes - tcp.header_bytes();
-  tcp.source_port = back.source_port;
-  tcp.destination_port = back.destination_port;
-  tcp.acknowledgment = be32(tcp.sequence.host() + 1 + data_bytes);
-  tcp.sequence = be32(0);
-  tcp.data_offset = sizeof(TcpHeader) / 4 << 4;
-  tcp.flags = tcp_flag::rst | tcp_flag::ack;
-  tcp.window = be16(0);
-  tcp.urgent = be16(0);
-  tcp.checksum = 0;
-  tcp.checksum = checksum_of(packet.span().subspan(packet.frame.l4_offset, sizeof tcp),
-                             pseudo_header_sum(back.source, back.destination, protocol::tcp, sizeof tcp));
-  send_back(packet, packet.frame.l4_offset - packet.frame.l3_offset + sizeof tcp, Verdict::reject_no_endpoint);
-}
-
 bool choose_source(World& world, Packet& packet, const ClusterRow& cluster, const EndpointRow& endpoint,
                    FlowKey& to_endpoint) {
   const SnatPoolRow& pool = world.tables->snat_pools()[cluster.snat_pool];
@@ -51,7 +32,7 @@ void open_one(World& world, Packet& packet) {
     return;
   }
   if (cluster.slot_count == 0) {
-    if (is_tcp) return reject(packet);
+    if (is_tcp) return reject(packet, Verdict::reject_no_endpoint);
     packet.verdict = Verdict::drop_no_endpoint;
     return;
   }

@@ -18,10 +18,16 @@ constexpr std::uint32_t neighbor_probes_max = 4;
 constexpr std::uint32_t neighbor_reachable_ms = 30'000;  // RFC 4861 10, REACHABLE_TIME
 constexpr std::uint32_t neighbor_unused_ms = 600'000;
 
-// Flows of a VIP or an endpoint that is no longer configured end here: nobody may inherit them.
-bool is_orphan(const World& world, const FlowRecord& record) {
-  return world.tables->vip_by_id(record.vip_id) == nullptr ||
-         world.tables->endpoint_by_id(record.endpoint_id) == nullptr;
+// Flows of a VIP or an endpoint that is no longer configured are closed: nobody may inherit them. Flows of an
+// endpoint whose drain deadline has passed are ended.
+void look_after(World& world, FlowRecord& record, const NodeRow& node) {
+  const EndpointRow* endpoint = world.tables->endpoint_by_id(record.endpoint_id);
+  const bool is_orphan = endpoint == nullptr || world.tables->vip_by_id(record.vip_id) == nullptr;
+  if (is_orphan || is_expired(record, node, world.now)) return close_flow(world, record);
+  if (endpoint->state != EndpointState::ended || record.state == FlowState::ended) return;
+  if (record.protocol != protocol::tcp) return close_flow(world, record);
+  record.state = FlowState::ended;
+  record.last_seen = world.now.stamp();
 }
 
 void expire_flows(World& world) {
@@ -30,9 +36,8 @@ void expire_flows(World& world) {
   if (owed == 0) return;
   world.swept = world.now;
   const NodeRow& node = world.tables->node();
-  world.flows.sweep(static_cast<std::uint32_t>(std::min(owed, sweep_count_max)), [&](FlowRecord& record) {
-    if (is_expired(record, node, world.now) || is_orphan(world, record)) close_flow(world, record);
-  });
+  world.flows.sweep(static_cast<std::uint32_t>(std::min(owed, sweep_count_max)),
+                    [&](FlowRecord& record) { look_after(world, record, node); });
 }
 
 void give_up_on(World& world, std::uint16_t index) {
@@ -126,7 +131,7 @@ void count_verdicts(World& world, Burst& burst) {
     }
     LB_ASSERT(packet.verdict != Verdict::undecided);
     world.counters.of(packet.verdict).add(1);
-    if (!is_drop(packet.verdict) && packet.verdict != Verdict::reject_no_endpoint) continue;
+    if (!is_drop(packet.verdict) && !is_reject(packet.verdict)) continue;
     if (packet.vip != nullptr) {
       world.counters.vips[packet.vip->id].dropped.add(1);
     } else if (packet.flow != nullptr) {

@@ -83,12 +83,23 @@ Verdict admit(Packet& packet, FlowRecord& flow) {
   return Verdict::undecided;
 }
 
+void tell_the_end(Packet& packet) {
+  if ((packet.frame.tcp_flags & tcp_flag::rst) != 0) {
+    packet.verdict = Verdict::drop_no_flow;
+  } else {
+    reject(packet, Verdict::reject_flow_ended);
+  }
+}
+
 }  // namespace
 
 void rewrite(World& world, Burst& burst) {
   for_each_live(burst, [&](Packet& packet) {
     if (packet.flow == nullptr) return;
     FlowRecord& flow = *packet.flow;
+    if (flow.state == FlowState::ended) [[unlikely]] {
+      return tell_the_end(packet);
+    }
     packet.verdict = admit(packet, flow);
     if (!packet.is_live()) [[unlikely]] return;
     flow.last_seen = world.now.stamp();

@@ -27,6 +27,8 @@ void handle_neighbor_discovery(World& world, Packet& packet);
 void answer_echo(Packet& packet);  // an ICMP or ICMPv6 echo request to one of our addresses
 // Turns a packet of `l3_bytes` around: addresses, lengths, TTL, header checksum. The transport is the caller's.
 void send_back(Packet& packet, std::size_t l3_bytes, Verdict verdict);
+// Answers a TCP segment, which is no RST itself, with the RST that its sender will believe.
+void reject(Packet& packet, Verdict verdict);
 
 // Frames of our own, put into world.generated. False when there is no room or no address to ask from.
 bool ask_for_neighbor(World& world, const Neighbor& neighbor);

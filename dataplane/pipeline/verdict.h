@@ -16,6 +16,7 @@ namespace sluice {
   X(forward, "sent to an endpoint or a client")                                                             \
   X(reply, "turned around by the balancer itself: ping")                        \
   X(reject_no_endpoint, "TCP to a VIP whose cluster has no endpoint that takes new flows; answered with a reset")  \
+  X(reject_flow_ended, "its endpoint was drained and the deadline has passed; answered with a reset")                \
   X(punt, "given to the kernel of this box through the exception port")                                     \
   X(handoff, "given to the lcore that owns the flow")                                                       \
   X(absorb, "taken in: ARP and neighbour discovery that we learned from or answered with a frame of our own")                             \
@@ -72,6 +73,7 @@ inline constexpr std::size_t verdict_count = static_cast<std::size_t>(Verdict::c
 std::string_view name_of(Verdict verdict);  // "drop_no_flow"
 std::string_view help_of(Verdict verdict);
 bool is_drop(Verdict verdict);
+bool is_reject(Verdict verdict);  // answered with a reset
 // Whether the packet itself leaves by a port: forward, reply, reject_*.
 bool is_sent(Verdict verdict);
 // "drop.no_flow": the form in which counters are shown.

@@ -155,7 +155,8 @@ struct ClusterRow {
 };
 static_assert(sizeof(ClusterRow) == 40);
 
-enum class EndpointState : std::uint8_t { up, down, draining, unknown };  // only `up` is in the slots
+// Only `up` is in the slots. `ended`: its drain deadline has passed, and its flows are reset.
+enum class EndpointState : std::uint8_t { up, down, draining, unknown, ended };
 
 struct EndpointRow {  // an endpoint as a member of one cluster
   IpAddress address;

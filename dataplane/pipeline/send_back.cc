@@ -33,6 +33,28 @@ void send_back(Packet& packet, std::size_t l3_bytes, Verdict verdict) {
   packet.verdict = verdict;
 }
 
+// RFC 9293 3.10.7.1. In place, headers only.
+void reject(Packet& packet, Verdict verdict) {
+  auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
+  const FlowKey back = packet.frame.key.reversed();
+  const bool has_ack = (tcp.flags & tcp_flag::ack) != 0;
+  const std::uint32_t segment_length = packet.frame.l4_bytes - tcp.header_bytes() +
+                                       ((tcp.flags & tcp_flag::syn) != 0) + ((tcp.flags & tcp_flag::fin) != 0);
+  const Be32 sequence = has_ack ? tcp.acknowledgment : be32(0);
+  tcp.acknowledgment = has_ack ? be32(0) : be32(tcp.sequence.host() + segment_length);
+  tcp.sequence = sequence;
+  tcp.source_port = back.source_port;
+  tcp.destination_port = back.destination_port;
+  tcp.data_offset = sizeof(TcpHeader) / 4 << 4;
+  tcp.flags = has_ack ? tcp_flag::rst : tcp_flag::rst | tcp_flag::ack;
+  tcp.window = be16(0);
+  tcp.urgent = be16(0);
+  tcp.checksum = 0;
+  tcp.checksum = checksum_of(packet.span().subspan(packet.frame.l4_offset, sizeof tcp),
+                             pseudo_header_sum(back.source, back.destination, protocol::tcp, sizeof tcp));
+  send_back(packet, packet.frame.l4_offset - packet.frame.l3_offset + sizeof tcp, verdict);
+}
+
 void answer_echo(Packet& packet) {
   auto& icmp = packet.at<IcmpHeader>(packet.frame.l4_offset);
   const std::uint8_t reply_type =
