@@ -52,10 +52,16 @@ def run(command, **options):
                           **options).returncode
 
 
-def existing_suites(build):
+def existing_suites(build, tally):
+    """The suites that have tests; a test that is in none of them would never run, so it fails."""
     listed = subprocess.run(["meson", "introspect", "--tests", build], capture_output=True,
                             text=True, check=True).stdout
-    found = {suite.rpartition(":")[2] for test in json.loads(listed) for suite in test["suite"]}
+    found = set()
+    for test in json.loads(listed):
+        its = {suite.rpartition(":")[2] for suite in test["suite"]} & set(SUITES)
+        if not its:
+            tally.failed.append(f"{test['name']}: in none of the suites {', '.join(SUITES)}")
+        found |= its
     return [suite for suite in SUITES if suite in found]
 
 
@@ -107,7 +113,7 @@ def main():
 
     begin = time.monotonic()
     tally = Tally()
-    present = existing_suites(BUILD)
+    present = existing_suites(BUILD, tally)
     suites = [suite for suite in wanted if suite in present]
     for suite in wanted:
         if suite != "site" and suite not in present:
