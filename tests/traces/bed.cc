@@ -1,0 +1,436 @@
+#include "tests/traces/bed.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_set>
+
+namespace sluice::trace {
+namespace {
+
+constexpr std::uint64_t step_ms = 25;
+constexpr MacAddress kernel_mac{{0x02, 0, 0, 0, 0, 0xee}};
+
+std::size_t l3_bytes_of_addresses(bool is_v4) { return is_v4 ? 8 : 32; }
+
+}  // namespace
+
+Result<std::unique_ptr<Bed>> Bed::create(const Model& model) {
+  std::unique_ptr<Bed> bed(new Bed(model));
+  bed->records_.resize(model.lcore_count);
+  for (auto& records : bed->records_) {
+    records.resize(std::max<std::uint64_t>(1, model.flow_capacity / model.lcore_count));
+  }
+  bed->make_worlds(false);
+  if (auto published = bed->publish(model); !published) return tl::unexpected(published.error());
+  return bed;
+}
+
+Bed::~Bed() = default;
+
+void Bed::make_worlds(bool is_restart) {
+  worlds_.clear();
+  rings_.clear();
+  rings_.resize(records_.size());
+  for (std::uint32_t lcore = 0; lcore < records_.size(); ++lcore) {
+    const HashSecret secret{0x9e3779b97f4a7c15ull + is_restart, 0xc2b2ae3d27d4eb4full};
+    worlds_.push_back(std::make_unique<World>(Conntrack(std::span(records_[lcore]), secret), lcore,
+                                              static_cast<std::uint32_t>(records_.size())));
+    World& world = *worlds_.back();
+    world.now = world.swept = world.neighbors_checked = now_;
+    world.snat_ports = SnatPorts(7 + lcore);
+    world.exception_mac = kernel_mac;
+  }
+}
+
+Result<void> Bed::publish(const Model& model) {
+  auto buffer = model.compile();
+  if (!buffer) return tl::unexpected(buffer.error());
+  buffers_of_tables_.push_back(std::make_unique<SnapshotBuffer>(std::move(*buffer)));
+  auto snapshot = Snapshot::verify(std::as_const(*buffers_of_tables_.back()).bytes());
+  if (!snapshot) return tl::unexpected(snapshot.error());
+  tables_ = std::make_unique<Snapshot>(*snapshot);
+  model_ = model;
+  for (auto& world : worlds_) {
+    world->tables = tables_.get();
+    for (std::uint16_t port = 0; port < model.ports().size(); ++port) {
+      world->ports[port] = {port_mac(port), model.ports()[port].mtu, true};
+    }
+    world->has_exception_port = model.has_exception_port;
+    adopt_snapshot(*world);
+  }
+  return {};
+}
+
+void Bed::restart() {
+  held_.clear();
+  make_worlds(true);
+  sent_ = 0;
+  if (auto published = publish(Model(model_)); !published) fault(published.error().message);
+  for (auto& world : worlds_) {
+    world->flows.adopt_all([](const FlowRecord& record) {
+      return record.vip_id < vips_max && record.endpoint_id < endpoints_max;
+    });
+    for (const FlowRecord& record : world->flows.records()) {
+      if (record.state == FlowState::unused) continue;
+      world->counters.vips[record.vip_id].flows_active.add(1);
+      world->counters.endpoints[record.endpoint_id].flows_active.add(1);
+    }
+  }
+}
+
+MacAddress Bed::port_mac(std::uint16_t port) const { return {{0x02, 0, 0, 0, 0x01, static_cast<std::uint8_t>(port + 1)}}; }
+
+MacAddress Bed::mac_of(IpAddress address) const {
+  if (const auto told = macs_.find(address.text()); told != macs_.end()) return told->second;
+  const auto bytes = address.bytes();
+  return {{0x02, static_cast<std::uint8_t>(address.is_v4() ? 4 : 6), bytes[12], bytes[13], bytes[14], bytes[15]}};
+}
+
+std::uint16_t Bed::port_for(IpAddress source) const {
+  const auto hop = model_.hop_to(source);
+  return hop ? hop->port : std::uint16_t{0};
+}
+
+void Bed::teach(IpAddress address) {
+  const auto hop = model_.hop_to(address);
+  if (!hop) return;
+  for (auto& world : worlds_) {
+    if (world->neighbors.find(hop->address, hop->port) != no_neighbor) continue;
+    if (world->neighbors.find_or_add(hop->address, hop->port, now_) == no_neighbor) continue;
+    world->neighbors.learn(hop->address, hop->port, mac_of(hop->address), now_);
+  }
+}
+
+void Bed::teach_neighbors(std::span<const Input> inputs) {
+  if (!model_.answers_for_neighbors) return;
+  for (const EndpointRow& endpoint : tables_->endpoints()) teach(endpoint.address);
+  for (const Input& input : inputs) {
+    const PacketText text = read_frame(input.frame);
+    if (const auto source = IpAddress::parse(text.source)) teach(*source);
+    if (input.port != exception_port) continue;
+    if (const auto destination = IpAddress::parse(text.destination)) teach(*destination);
+  }
+}
+
+std::vector<Fate> Bed::receive(std::uint32_t lcore, std::span<const Input> inputs) {
+  teach_neighbors(inputs);
+  fates_.assign(inputs.size(), {});
+  std::vector<std::unique_ptr<Buffer>> buffers;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    // Copies of a vector have no spare room.
+    buffers.push_back(std::make_unique<Buffer>(Buffer{Bytes(inputs[i].frame), Bytes(inputs[i].frame), inputs[i].port, 0, i, true}));
+  }
+  worlds_[lcore]->counters.received.add(inputs.size());
+  run(lcore, std::move(buffers));
+  drain_rings();
+  check_ledger();
+  std::vector<Fate> fates = std::move(fates_);
+  fates_.clear();
+  while (!questions_.empty()) {
+    const Output question = std::move(questions_.front());
+    questions_.pop_front();
+    answer_for_network(question);
+  }
+  return fates;
+}
+
+void Bed::run(std::uint32_t lcore, std::vector<std::unique_ptr<Buffer>> buffers) {
+  World& world = *worlds_[lcore];
+  world.now = now_;
+  Burst burst;
+  for (auto& buffer : buffers) {
+    Packet& packet = burst.add();
+    packet.data = buffer->bytes.data();
+    packet.bytes = static_cast<std::uint16_t>(buffer->bytes.size());
+    packet.port = buffer->port;
+    packet.hops = buffer->hops;
+    packet.handle = buffer.release();
+  }
+  process_burst(world, burst);
+  maintain(world);
+  settle(world, burst);
+}
+
+void Bed::settle(World& world, Burst& burst) {
+  for (Packet& packet : burst.all()) {
+    auto* buffer = static_cast<Buffer*>(packet.handle);
+    if (packet.verdict == Verdict::undecided) fault("a packet left the pipeline undecided");
+    if (buffer->has_fate) fates_[buffer->fate].push_back(packet.verdict);
+    if (!packet.is_shared || packet.verdict == Verdict::reply) continue;
+    for (std::uint32_t other = 0; other < worlds_.size(); ++other) {
+      if (other == world.lcore) continue;
+      auto copy = std::make_unique<Buffer>();
+      copy->bytes = copy->original = buffer->bytes;
+      copy->port = packet.port;
+      copy->hops = static_cast<std::uint8_t>(packet.hops + 1);
+      rings_[other].push_back(std::move(copy));
+      world.counters.copied.add(1);
+    }
+  }
+  // A packet may be held and released in one burst: first those that are held now.
+  std::vector<std::unique_ptr<Buffer>> owned(burst.count);
+  for (std::uint32_t i = 0; i < burst.count; ++i) {
+    owned[i].reset(static_cast<Buffer*>(burst.packets[i].handle));
+    if (burst.packets[i].verdict == Verdict::hold) held_.push_back(std::move(owned[i]));
+  }
+  for (ReleasedPacket& released : world.released.items()) {
+    const auto found = std::find_if(held_.begin(), held_.end(), [&](const auto& held) { return held.get() == released.handle; });
+    if (found == held_.end()) {
+      fault("a packet was released that nobody held");
+      continue;
+    }
+    world.counters.of(released.verdict).add(1);
+    if (is_sent(released.verdict)) {
+      Bytes frame = (*found)->bytes;
+      frame.resize(released.bytes);
+      emit({std::move(frame), released.tx_port, released.verdict}, found->get());
+    }
+    held_.erase(found);
+  }
+  world.counters.released.add(world.released.items().size());
+  world.released.clear();
+
+  for (std::uint32_t i = 0; i < burst.count; ++i) {
+    Packet& packet = burst.packets[i];
+    if (is_sent(packet.verdict) || packet.verdict == Verdict::punt) {
+      Bytes frame(packet.data, packet.data + packet.bytes);
+      emit({std::move(frame), packet.verdict == Verdict::punt ? exception_port : packet.tx_port, packet.verdict},
+           owned[i].get());
+    } else if (packet.verdict == Verdict::handoff) {
+      if (packet.target_lcore == world.lcore || packet.target_lcore >= worlds_.size()) {
+        fault(fmt::format("lcore {} hands a packet to lcore {}", world.lcore, packet.target_lcore));
+        continue;
+      }
+      owned[i]->hops = static_cast<std::uint8_t>(packet.hops + 1);
+      rings_[packet.target_lcore].push_back(std::move(owned[i]));
+    }
+  }
+  for (const GeneratedFrame& frame : world.generated.items()) {
+    world.counters.generated.add(1);
+    emit({Bytes(frame.data.begin(), frame.data.begin() + frame.bytes), frame.tx_port, Verdict::undecided}, nullptr);
+  }
+  world.generated.clear();
+  count_verdicts(world, burst);
+}
+
+void Bed::drain_rings() {
+  for (int round = 0;; ++round) {
+    bool was_empty = true;
+    for (std::uint32_t lcore = 0; lcore < worlds_.size(); ++lcore) {
+      std::vector<std::unique_ptr<Buffer>> buffers;
+      while (!rings_[lcore].empty() && buffers.size() < burst_count_max) {
+        buffers.push_back(std::move(rings_[lcore].front()));
+        rings_[lcore].pop_front();
+      }
+      if (buffers.empty()) continue;
+      was_empty = false;
+      worlds_[lcore]->counters.handed_in.add(buffers.size());
+      run(lcore, std::move(buffers));
+    }
+    if (was_empty) return;
+    if (round > 64) {
+      fault("packets go round between the lcores");
+      for (auto& ring : rings_) ring.clear();
+      return;
+    }
+  }
+}
+
+void Bed::emit(Output output, const Buffer* from) {
+  ++sent_;
+  if (checks_outputs || from == nullptr) check_output(output, from);
+  const bool is_question = from == nullptr && model_.answers_for_neighbors;
+  if (is_question) {
+    const PacketText text = read_frame(output.frame);
+    const bool asks = (text.flags.contains("request") && text.option("sender") != text.option("target")) ||
+                      text.flags.contains("solicit");
+    if (asks) {
+      questions_.push_back(std::move(output));
+      return;
+    }
+  }
+  outputs.push_back(std::move(output));
+}
+
+bool Bed::answer_for_network(const Output& output) {
+  const PacketText asked = read_frame(output.frame);
+  const auto target = IpAddress::parse(asked.option("target"));
+  if (!target) return false;
+  PacketText answer;
+  answer.kind = asked.kind;
+  answer.flags.insert(asked.kind == "arp" ? "reply" : "advertise");
+  const bool is_arp = asked.kind == "arp";
+  answer.options[is_arp ? "sender" : "target"] = asked.option("target");
+  answer.options[is_arp ? "target" : "sender"] = asked.option("sender");
+  const auto frame = build_frame(answer, mac_of(*target), port_mac(output.port), 0);
+  if (frame) receive(0, Input{*frame, output.port});
+  return frame.has_value();
+}
+
+void Bed::check_output(const Output& output, const Buffer* from) {
+  const auto complain = [&](const std::string& what) {
+    fault(fmt::format("{}\n      sent {}\n      {}{}", what, read_frame(output.frame).text(), hex_dump(output.frame),
+                      from == nullptr ? "" : "\n      came in as\n      " + hex_dump(from->original)));
+  };
+  if (output.port == exception_port) {
+    if (from == nullptr) return;
+    Bytes expected = from->original;
+    std::copy(kernel_mac.bytes.begin(), kernel_mac.bytes.end(), reinterpret_cast<std::uint8_t*>(expected.data()));
+    if (expected != output.frame) complain("a punted packet was changed");
+    return;
+  }
+  const std::string input_faults = from == nullptr ? "" : faults_of(from->original);
+  if (const std::string faults = faults_of(output.frame); !faults.empty() && input_faults.empty()) complain(faults);
+  const PacketText text = read_frame(output.frame);
+  if (text.option("smac") != port_mac(output.port).text()) complain("the source MAC is not the port's");
+  if (output.frame.size() > model_.ports()[output.port].mtu + 14u) complain("longer than the MTU");
+  if (from == nullptr) return;
+
+  if (output.verdict == Verdict::forward) {
+    // All but what the rewrite is meant to change must be as it came; addresses and ports are the trace's business.
+    Bytes expected = from->original;
+    if (expected.size() != output.frame.size()) return complain("the frame's length changed");
+    const bool is_v4 = expected[12] == std::byte{0x08};
+    const std::size_t l4 = 14 + (is_v4 ? (static_cast<std::size_t>(expected[14]) & 0xf) * 4 : 40);
+    const std::size_t addresses = is_v4 ? 26 : 22;
+    const auto take = [&](std::size_t at, std::size_t count) {
+      std::copy_n(output.frame.begin() + static_cast<long>(at), count, expected.begin() + static_cast<long>(at));
+    };
+    take(0, 12);
+    if (from->port != exception_port) {
+      take(addresses, l3_bytes_of_addresses(is_v4));
+      if (!text.source_port.empty() && text.option("ext").empty()) {
+        // IPv6 extension headers move the ports; find them from the end of what both share.
+        std::size_t ports = l4;
+        std::uint8_t next = static_cast<std::uint8_t>(expected[is_v4 ? 23 : 20]);
+        while (!is_v4 && (next == 0 || next == 43 || next == 60)) {
+          next = static_cast<std::uint8_t>(expected[ports]);
+          ports += (static_cast<std::size_t>(expected[ports + 1]) + 1) * 8;
+        }
+        take(ports, 4);
+        if (!input_faults.empty()) take(ports + (next == 6 ? 16 : 6), 2);
+      }
+      std::byte& ttl = expected[is_v4 ? 22 : 21];
+      ttl = static_cast<std::byte>(static_cast<std::uint8_t>(ttl) - 1);
+      const Bytes with_wrong_sum = expected;
+      fix_checksums(expected);
+      if (!input_faults.empty()) {
+        // A transport checksum that came wrong must leave wrong: only the ends may judge it.
+        expected = with_wrong_sum;
+        if (is_v4) take(24, 2);
+        if (faults_of(output.frame).empty()) complain("a wrong checksum was made right");
+      }
+    }
+    if (expected != output.frame) complain("other bytes changed than the rewrite may change; expected\n      " + hex_dump(expected));
+    const auto destination = IpAddress::parse(text.destination);
+    const auto hop = destination ? model_.hop_to(*destination) : std::nullopt;
+    if (!hop) return complain("there is no route to the destination");
+    if (hop->port != output.port) complain("it left by the wrong port");
+    if (text.option("dmac") != mac_of(hop->address).text()) {
+      complain(fmt::format("next hop {} has hardware address {}", hop->address.text(), mac_of(hop->address).text()));
+    }
+    return;
+  }
+  if (text.option("dmac") != read_frame(from->original).option("smac")) complain("it does not go back to who sent it");
+  if (output.port != from->port) complain("it does not go back by the port it came by");
+}
+
+void Bed::advance(std::uint64_t ms) {
+  while (ms > 0) {
+    const std::uint64_t step = std::min(ms, step_ms);
+    ms -= step;
+    now_ = now_ + Milliseconds{step};
+    for (std::uint32_t lcore = 0; lcore < worlds_.size(); ++lcore) run(lcore, {});
+    while (!questions_.empty()) {
+      const Output question = std::move(questions_.front());
+      questions_.pop_front();
+      answer_for_network(question);
+    }
+  }
+  drain_rings();
+  check_ledger();
+  check_flows();
+}
+
+void Bed::announce_all() {
+  std::size_t cursor = 0;
+  for (int tries = 0; tries < 10'000; ++tries) {
+    const bool is_done = announce(*worlds_[0], cursor);
+    run(0, {});
+    if (is_done) return;
+  }
+  fault("announcing does not end");
+}
+
+std::uint64_t Bed::total(Verdict verdict) const {
+  std::uint64_t sum = 0;
+  for (const auto& world : worlds_) sum += world->counters.of(verdict).read();
+  return sum;
+}
+
+std::uint64_t Bed::flow_count() const {
+  std::uint64_t sum = 0;
+  for (const auto& world : worlds_) sum += world->flows.count();
+  return sum;
+}
+
+void Bed::check_ledger() {
+  std::uint64_t received = 0, copied = 0, generated = 0, held = 0, verdicts_of_the_end = 0;
+  for (const auto& world : worlds_) {
+    const Counters& counters = world->counters;
+    std::uint64_t verdicts = 0;
+    for (std::size_t i = 0; i < verdict_count; ++i) {
+      const auto verdict = static_cast<Verdict>(i);
+      verdicts += counters.of(verdict).read();
+      if (verdict != Verdict::hold && verdict != Verdict::handoff) verdicts_of_the_end += counters.of(verdict).read();
+    }
+    const std::uint64_t came = counters.received.read() + counters.handed_in.read() + counters.released.read();
+    if (came != verdicts) fault(fmt::format("ledger of lcore {}: {} came in, {} have a verdict", world->lcore, came, verdicts));
+    const std::uint64_t waiting = counters.of(Verdict::hold).read() - counters.released.read();
+    if (waiting != world->neighbors.held_count()) {
+      fault(fmt::format("ledger of lcore {}: {} held by count, {} in the queue", world->lcore, waiting,
+                        world->neighbors.held_count()));
+    }
+    received += counters.received.read();
+    copied += counters.copied.read();
+    generated += counters.generated.read();
+    held += world->neighbors.held_count();
+  }
+  if (total(Verdict::undecided) != 0) fault("ledger: packets were counted as undecided");
+  if (received + copied != verdicts_of_the_end + held) {
+    fault(fmt::format("ledger: received {} + copied {}, ended {} + held {}", received, copied, verdicts_of_the_end, held));
+  }
+  const std::uint64_t to_send = total(Verdict::forward) + total(Verdict::reply) + total(Verdict::reject_no_endpoint) +
+                                total(Verdict::punt) + generated;
+  if (to_send != sent_) fault(fmt::format("ledger: {} to be sent, {} sent", to_send, sent_));
+  if (held_.size() != held) fault(fmt::format("{} buffers are kept for {} held packets", held_.size(), held));
+}
+
+void Bed::check_flows() {
+  std::unordered_set<std::string> tuples;
+  for (const auto& world : worlds_) {
+    std::uint64_t count = 0, active_of_vips = 0, active_of_endpoints = 0;
+    for (const FlowRecord& record : world->flows.records()) {
+      if (record.state == FlowState::unused) continue;
+      ++count;
+      if (!is_sealed(record)) fault("a live flow record does not pass its seal");
+      for (const Direction direction : {Direction::to_endpoint, Direction::to_client}) {
+        const FlowKey key = arriving_key(record, direction);
+        const std::string text = fmt::format("{} > {} /{}", address_port_text(key.source, key.source_port),
+                                             address_port_text(key.destination, key.destination_port), key.protocol);
+        if (!tuples.insert(text).second) fault(fmt::format("two live flows share the five-tuple {}", text));
+        if (world->flows.find(key, world->flows.hash(key)).record != &record) fault(fmt::format("{} is not in the index", text));
+      }
+    }
+    for (const VipRow& vip : tables_->vips()) active_of_vips += world->counters.vips[vip.id].flows_active.read();
+    for (const EndpointRow& row : tables_->endpoints()) active_of_endpoints += world->counters.endpoints[row.id].flows_active.read();
+    if (count != world->flows.count()) fault(fmt::format("lcore {}: {} flows counted, {} in the records", world->lcore, world->flows.count(), count));
+    // Flows of what was removed stay until the sweep meets them.
+    if (active_of_vips > count || active_of_endpoints > count) fault("more flows active by VIP or endpoint than there are");
+  }
+}
+
+std::vector<std::string> Bed::take_faults() { return std::exchange(faults_, {}); }
+
+}  // namespace sluice::trace

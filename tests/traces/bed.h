@@ -1,0 +1,109 @@
+// Bed: the pipeline on a test bench. The lcores' Worlds around one Model, in one thread, in virtual time, without EAL.
+//
+// It stands where ../../dataplane/lcore stands in the product: it receives, settles, carries packets between lcores
+// and keeps their buffers, each of exactly the frame's size so that AddressSanitizer sees one byte too far.
+// Every frame that leaves is checked against the one that came in (check_output), and the ledger of
+// dataplane/pipeline/counters.h after every step (faults()).
+#pragma once
+
+#include <deque>
+#include <list>
+#include <memory>
+
+#include "dataplane/pipeline/process_burst.h"
+#include "tests/traces/model.h"
+
+namespace sluice::trace {
+
+struct Input {
+  Bytes frame;
+  std::uint16_t port = 0;
+};
+
+struct Output {
+  Bytes frame;
+  std::uint16_t port = 0;
+  Verdict verdict = Verdict::undecided;  // undecided: made by the balancer
+};
+
+// What became of one input, from lcore to lcore: {handoff, forward}.
+using Fate = std::vector<Verdict>;
+
+class Bed {
+ public:
+  static Result<std::unique_ptr<Bed>> create(const Model& model);
+  ~Bed();
+
+  // The model's new content becomes the lcores' snapshot.
+  Result<void> publish(const Model& model);
+  // The process dies and another one adopts the records.
+  void restart();
+
+  // At most burst_count_max inputs, one burst on one lcore, and all that follows from it on others.
+  std::vector<Fate> receive(std::uint32_t lcore, std::span<const Input> inputs);
+  Fate receive(std::uint32_t lcore, const Input& input) { return receive(lcore, std::span(&input, 1)).front(); }
+  void advance(std::uint64_t ms);  // in steps of at most 25 ms, maintain() in each
+  void announce_all();
+
+  std::deque<Output> outputs;  // what left and nobody has looked at
+  // What was found wrong since the last call: outputs, ledger, flows. Empty when all is well.
+  std::vector<std::string> take_faults();
+
+  std::uint64_t total(Verdict verdict) const;
+  std::uint64_t flow_count() const;
+  VipCounters& vip_counters(std::uint32_t lcore, std::uint32_t id) { return worlds_[lcore]->counters.vips[id]; }
+  EndpointCounters& endpoint_counters(std::uint32_t lcore, std::uint32_t id) {
+    return worlds_[lcore]->counters.endpoints[id];
+  }
+  World& world(std::uint32_t lcore) { return *worlds_[lcore]; }
+  std::uint32_t lcore_count() const { return static_cast<std::uint32_t>(worlds_.size()); }
+  const Model& model() const { return model_; }
+  const Snapshot& tables() const { return *tables_; }
+
+  MacAddress port_mac(std::uint16_t port) const;
+  // The hardware address of a host on a link, made up unless a trace has told another.
+  MacAddress mac_of(IpAddress address) const;
+  void set_mac(IpAddress address, MacAddress mac) { macs_[address.text()] = mac; }
+  std::uint16_t port_for(IpAddress source) const;  // by which a packet of this source comes in
+
+  bool checks_outputs = true;  // the storm checks its own flows only
+
+ private:
+  struct Buffer {
+    Bytes bytes, original;
+    std::uint16_t port = 0;
+    std::uint8_t hops = 0;
+    std::size_t fate = 0;  // index into fates_; none for copies
+    bool has_fate = false;
+  };
+  explicit Bed(const Model& model) : model_(model) {}
+
+  void make_worlds(bool is_restart);
+  void run(std::uint32_t lcore, std::vector<std::unique_ptr<Buffer>> buffers);
+  void settle(World& world, Burst& burst);
+  void drain_rings();
+  void emit(Output output, const Buffer* from);
+  void check_output(const Output& output, const Buffer* from);
+  void check_ledger();
+  void check_flows();
+  void teach(IpAddress address);
+  void teach_neighbors(std::span<const Input> inputs);
+  bool answer_for_network(const Output& output);  // true: it was a question, and the ideal network has answered
+  void fault(std::string text) { faults_.push_back(std::move(text)); }
+
+  Model model_;
+  std::vector<std::unique_ptr<SnapshotBuffer>> buffers_of_tables_;
+  std::unique_ptr<Snapshot> tables_;
+  std::vector<std::vector<FlowRecord>> records_;  // by lcore; outlive the worlds
+  std::vector<std::unique_ptr<World>> worlds_;
+  std::vector<std::deque<std::unique_ptr<Buffer>>> rings_;
+  std::list<std::unique_ptr<Buffer>> held_;
+  std::vector<Fate> fates_;
+  std::map<std::string, MacAddress> macs_;
+  std::deque<Output> questions_;
+  Instant now_{1'000'000};
+  std::uint64_t sent_ = 0;
+  std::vector<std::string> faults_;
+};
+
+}  // namespace sluice::trace

@@ -1,0 +1,422 @@
+#include "tests/traces/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace sluice::trace {
+namespace {
+
+// The words up to the end of a simple statement; `at` moves behind it.
+Words take_statement(const Words& words, std::size_t& at) {
+  Words taken;
+  while (at < words.size() && words[at] != ";" && words[at] != "}" && words[at] != "{") taken.push_back(words[at++]);
+  if (at < words.size() && words[at] == ";") ++at;
+  return taken;
+}
+
+std::optional<std::uint64_t> number_of(const std::string& word) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+  if (error != std::errc() || end != word.data() + word.size()) return std::nullopt;
+  return value;
+}
+
+bool split_endpoint(const std::string& text, IpAddress& address, std::uint16_t& port) {
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string::npos) return false;
+  std::string host = text.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
+  const auto parsed = IpAddress::parse(host);
+  const auto number = number_of(text.substr(colon + 1));
+  if (!parsed || !number || *number > 65'535) return false;
+  address = *parsed;
+  port = static_cast<std::uint16_t>(*number);
+  return true;
+}
+
+template <class Item>
+Item* find_named(std::vector<Item>& items, const std::string& name) {
+  const auto found = std::find_if(items.begin(), items.end(), [&](const Item& item) { return item.name == name; });
+  return found == items.end() ? nullptr : &*found;
+}
+
+// Each weight's share of slots, spread evenly: what mgmt does for weighted round robin.
+std::vector<std::uint16_t> slots_for(const ClusterModel& cluster) {
+  std::vector<std::uint16_t> slots;
+  for (std::uint16_t round = 0;; ++round) {
+    bool has_any = false;
+    for (std::size_t i = 0; i < cluster.endpoints.size(); ++i) {
+      const EndpointModel& endpoint = cluster.endpoints[i];
+      if (endpoint.state != EndpointState::up || endpoint.weight <= round) continue;
+      slots.push_back(static_cast<std::uint16_t>(i));
+      has_any = true;
+    }
+    if (!has_any) return slots;
+  }
+}
+
+}  // namespace
+
+std::optional<std::uint64_t> parse_duration_ms(const std::string& word) {
+  const std::size_t digits = word.find_first_not_of("0123456789");
+  const auto value = number_of(word.substr(0, digits));
+  if (!value || digits == std::string::npos) return std::nullopt;
+  const std::string unit = word.substr(digits);
+  if (unit == "ms") return *value;
+  if (unit == "s") return *value * 1'000;
+  if (unit == "m") return *value * 60'000;
+  if (unit == "h") return *value * 3'600'000;
+  return std::nullopt;
+}
+
+const std::vector<PortModel>& Model::usual_ports() {
+  static const std::vector<PortModel> ports = {{"outside", {"10.1.0.1/24", "fd00:1::1/64"}, 1'500, true},
+                                               {"inside", {"10.2.0.1/24", "fd00:2::1/64"}, 1'500, true}};
+  return ports;
+}
+
+std::vector<RouteModel> Model::routes() const {
+  std::vector<RouteModel> all = routes_;
+  if (is_usual_routes_ && is_usual_ports_) {
+    all.push_back({*IpPrefix::parse("0.0.0.0/0"), *IpAddress::parse("10.1.0.254"), ""});
+    all.push_back({*IpPrefix::parse("::/0"), *IpAddress::parse("fd00:1::fe"), ""});
+  }
+  for (const PortModel& port : ports()) {
+    for (const std::string& address : port.addresses) all.push_back({*IpPrefix::parse(address), {}, port.name});
+  }
+  for (RouteModel& route : all) {
+    if (!route.port.empty()) continue;
+    for (const PortModel& port : ports()) {
+      for (const std::string& address : port.addresses) {
+        const auto network = IpPrefix::parse(address);
+        if (network->is_v4() == route.next_hop.is_v4() && network->contains(route.next_hop)) route.port = port.name;
+      }
+    }
+  }
+  return all;
+}
+
+std::optional<Model::Hop> Model::hop_to(IpAddress destination) const {
+  std::optional<RouteModel> best;
+  for (const RouteModel& route : routes()) {
+    if (route.prefix.is_v4() != destination.is_v4() || !route.prefix.contains(destination)) continue;
+    if (!best || route.prefix.length > best->prefix.length) best = route;
+  }
+  if (!best) return std::nullopt;
+  for (std::size_t i = 0; i < ports().size(); ++i) {
+    if (ports()[i].name == best->port) {
+      return Hop{best->next_hop.is_unset() ? destination : best->next_hop, static_cast<std::uint16_t>(i)};
+    }
+  }
+  return std::nullopt;
+}
+
+const EndpointModel* Model::endpoint(const std::string& text) const {
+  for (const ClusterModel& cluster : clusters_) {
+    for (const EndpointModel& endpoint : cluster.endpoints) {
+      if (endpoint.text == text) return &endpoint;
+    }
+  }
+  return nullptr;
+}
+
+const VipModel* Model::vip(const std::string& text) const {
+  const auto found = std::find_if(vips_.begin(), vips_.end(), [&](const VipModel& vip) { return vip.text == text; });
+  return found == vips_.end() ? nullptr : &*found;
+}
+
+Result<void> Model::set_endpoint(ClusterModel& cluster, const std::string& text, const Words& rest) {
+  EndpointModel endpoint;
+  endpoint.text = text;
+  if (!split_endpoint(text, endpoint.address, endpoint.port)) return fail(fmt::format("'{}' is no ADDRESS:PORT", text));
+  auto found = std::find_if(cluster.endpoints.begin(), cluster.endpoints.end(),
+                            [&](const EndpointModel& known) { return known.text == text; });
+  if (found == cluster.endpoints.end()) {
+    const auto next_id = static_cast<std::uint32_t>(endpoint_ids_.size() + 1);
+    endpoint.id = endpoint_ids_.try_emplace(cluster.name + " " + text, next_id).first->second;
+    found = cluster.endpoints.insert(cluster.endpoints.end(), endpoint);
+  }
+  for (std::size_t i = 0; i < rest.size(); ++i) {
+    const std::string& word = rest[i];
+    if (word == "up") found->state = EndpointState::up;
+    else if (word == "down") found->state = EndpointState::down;
+    else if (word == "drain") found->state = EndpointState::draining;
+    else if (word == "unknown") found->state = EndpointState::unknown;
+    else if (word == "weight" && i + 1 < rest.size()) found->weight = static_cast<std::uint16_t>(*number_of(rest[++i]));
+    else if (word == "remove") {
+      cluster.endpoints.erase(found);
+      return {};
+    } else if (word != "add") {
+      return fail(fmt::format("endpoint: '{}'?", word));
+    }
+  }
+  return {};
+}
+
+Result<void> Model::change_cluster(const Words& words, std::size_t& at) {
+  Words head = take_statement(words, at);
+  if (head.size() < 2) return fail("cluster: a name is needed");
+  ClusterModel* cluster = find_named(clusters_, head[1]);
+  if (cluster == nullptr) {
+    clusters_.push_back({});
+    cluster = &clusters_.back();
+    cluster->name = head[1];
+  }
+  const auto apply = [&](const Words& statement) -> Result<void> {
+    if (statement.size() < 2) return fail(fmt::format("cluster {}: an empty or short statement", cluster->name));
+    if (statement[0] == "endpoint") {
+      return set_endpoint(*cluster, statement[1], {statement.begin() + 2, statement.end()});
+    }
+    if (statement[0] == "forwarding") {
+      cluster->forwarding = statement[1] == "nat" ? Forwarding::nat : Forwarding::full_nat;
+    } else if (statement[0] == "choice") {
+      cluster->choice = statement[1] == "hash"     ? Choice::hash
+                        : statement[1] == "random" ? Choice::random
+                        : statement[1] == "least"  ? Choice::least
+                                                   : Choice::rotate;
+    } else if (statement[0] == "snat") {
+      cluster->snat = statement[1];
+    } else {
+      return fail(fmt::format("cluster {}: '{}'?", cluster->name, statement[0]));
+    }
+    return {};
+  };
+  if (head.size() > 2) return apply({head.begin() + 2, head.end()});
+  if (at >= words.size() || words[at] != "{") return {};
+  for (++at; at < words.size() && words[at] != "}";) {
+    if (auto done = apply(take_statement(words, at)); !done) return done;
+  }
+  if (at >= words.size()) return fail("cluster: a '}' is missing");
+  ++at;
+  return {};
+}
+
+Result<void> Model::change_vip(const Words& words, std::size_t& at) {
+  const Words head = take_statement(words, at);
+  if (head.size() < 2) return fail("vip: ADDRESS:PORT/PROTOCOL is needed");
+  const std::string& text = head[1];
+  auto found = std::find_if(vips_.begin(), vips_.end(), [&](const VipModel& vip) { return vip.text == text; });
+  if (head.size() > 2 && head[2] == "remove") {
+    if (found == vips_.end()) return fail(fmt::format("vip {} is not there", text));
+    vips_.erase(found);
+    return {};
+  }
+  if (found == vips_.end()) {
+    VipModel vip;
+    vip.text = text;
+    const std::size_t slash = text.rfind('/');
+    if (slash == std::string::npos || !split_endpoint(text.substr(0, slash), vip.address, vip.port)) {
+      return fail(fmt::format("'{}' is no ADDRESS:PORT/PROTOCOL", text));
+    }
+    vip.protocol = text.substr(slash + 1) == "udp" ? 17 : 6;
+    vip.idle_ms = vip.protocol == 17 ? 60'000 : 3'600'000;
+    vip.id = vip_ids_.try_emplace(text, static_cast<std::uint32_t>(vip_ids_.size() + 1)).first->second;
+    found = vips_.insert(vips_.end(), vip);
+  }
+  const auto apply = [&](const Words& statement) -> Result<void> {
+    for (std::size_t i = 0; i < statement.size(); ++i) {
+      if (statement[i] == "pending") found->state = VipState::pending;
+      else if (statement[i] == "ready") found->state = VipState::ready;
+      else if (statement[i] == "cluster" && i + 1 < statement.size()) found->cluster = statement[++i];
+      else if (statement[i] == "idle" && i + 1 < statement.size()) {
+        const auto ms = parse_duration_ms(statement[++i]);
+        if (!ms) return fail("vip: idle wants a duration");
+        found->idle_ms = static_cast<std::uint32_t>(*ms);
+      } else {
+        return fail(fmt::format("vip: '{}'?", statement[i]));
+      }
+    }
+    return {};
+  };
+  if (head.size() > 2) return apply({head.begin() + 2, head.end()});
+  if (at >= words.size() || words[at] != "{") return {};
+  for (++at; at < words.size() && words[at] != "}";) {
+    if (auto done = apply(take_statement(words, at)); !done) return done;
+  }
+  if (at >= words.size()) return fail("vip: a '}' is missing");
+  ++at;
+  return {};
+}
+
+Result<void> Model::change(const Words& words) {
+  for (std::size_t at = 0; at < words.size();) {
+    if (words[at] == ";") {
+      ++at;
+    } else if (words[at] == "cluster") {
+      if (auto done = change_cluster(words, at); !done) return done;
+    } else if (words[at] == "vip") {
+      if (auto done = change_vip(words, at); !done) return done;
+    } else {
+      const Words line = take_statement(words, at);
+      const auto arg = [&](std::size_t i) { return i < line.size() ? line[i] : std::string(); };
+      if (line.empty()) return fail(fmt::format("'{}' is out of place", words[at]));
+      if (line[0] == "port") {
+        is_usual_ports_ = false;
+        std::erase_if(ports_, [&](const PortModel& port) { return port.name == arg(1); });
+        PortModel port;
+        port.name = arg(1);
+        for (std::size_t i = 2; i < line.size(); ++i) {
+          if (line[i] == "mtu") port.mtu = static_cast<std::uint16_t>(number_of(arg(++i)).value_or(0));
+          else if (line[i] == "rss") port.is_rss_stable = arg(++i) != "unstable";
+          else if (IpPrefix::parse(line[i])) port.addresses.push_back(line[i]);
+          else return fail(fmt::format("port: '{}'?", line[i]));
+        }
+        ports_.push_back(port);
+      } else if (line[0] == "route") {
+        is_usual_routes_ = false;
+        if (arg(1) == "none") continue;
+        const auto prefix = IpPrefix::parse(arg(1));
+        if (!prefix) return fail(fmt::format("route: '{}' is no prefix", arg(1)));
+        RouteModel route{*prefix, {}, ""};
+        if (arg(2) == "via") route.next_hop = IpAddress::parse(arg(3)).value_or(IpAddress{});
+        else route.port = arg(3);
+        routes_.push_back(route);
+      } else if (line[0] == "snat") {
+        is_usual_snats_ = false;
+        SnatModel snat;
+        snat.name = arg(1);
+        for (std::size_t i = 2; i < line.size(); ++i) {
+          if (line[i] == "ports") {
+            const std::string range = arg(++i);
+            const std::size_t dash = range.find('-');
+            snat.port_first = static_cast<std::uint16_t>(number_of(range.substr(0, dash)).value_or(0));
+            snat.port_last = static_cast<std::uint16_t>(number_of(range.substr(dash + 1)).value_or(0));
+          } else if (const auto address = IpAddress::parse(line[i])) {
+            snat.addresses.push_back(*address);
+          } else {
+            return fail(fmt::format("snat: '{}'?", line[i]));
+          }
+        }
+        std::erase_if(snats_, [&](const SnatModel& known) { return known.name == snat.name; });
+        snats_.push_back(snat);
+      } else if (line[0] == "timeouts") {
+        for (std::size_t i = 1; i + 1 < line.size(); i += 2) {
+          const auto ms = parse_duration_ms(line[i + 1]);
+          if (!ms) return fail(fmt::format("timeouts: '{}' is no duration", line[i + 1]));
+          const auto value = static_cast<std::uint32_t>(*ms);
+          if (line[i] == "opening") opening_ms_ = value;
+          else if (line[i] == "closing") closing_ms_ = value;
+          else if (line[i] == "closed") closed_ms_ = value;
+          else if (line[i] == "reset") reset_ms_ = value;
+          else return fail(fmt::format("timeouts: '{}'?", line[i]));
+        }
+      } else if (line[0] == "lcores") {
+        lcore_count = static_cast<std::uint32_t>(number_of(arg(1)).value_or(1));
+      } else if (line[0] == "flows") {
+        flow_capacity = number_of(arg(1)).value_or(1);
+      } else if (line[0] == "neighbors") {
+        answers_for_neighbors = arg(1) != "manual";
+      } else if (line[0] == "exception") {
+        has_exception_port = arg(1) == "on";
+      } else {
+        return fail(fmt::format("'{}' is no statement of a world", line[0]));
+      }
+      if (at < words.size() && words[at] != ";" && (words[at] == "{" || words[at] == "}")) {
+        return fail(fmt::format("'{}' is out of place", words[at]));
+      }
+    }
+  }
+  return {};
+}
+
+Result<SnapshotBuffer> Model::compile() const {
+  SnapshotWriter writer;
+  writer.node.name = writer.name("trace");
+  writer.node.flow_capacity = flow_capacity;
+  writer.node.worker_count = lcore_count;
+  writer.node.tcp_opening_ms = opening_ms_;
+  writer.node.tcp_closing_ms = closing_ms_;
+  writer.node.tcp_closed_ms = closed_ms_;
+  writer.node.tcp_reset_ms = reset_ms_;
+  writer.node.choice_secret = {0x0123456789abcdefull, 0xfedcba9876543210ull};
+
+  for (std::size_t i = 0; i < ports().size(); ++i) {
+    const PortModel& port = ports()[i];
+    PortRow row{};
+    row.name = writer.name(port.name);
+    row.queue_count = static_cast<std::uint16_t>(lcore_count);
+    row.mtu = port.mtu;
+    row.is_rss_stable = port.is_rss_stable;
+    writer.add(row);
+    for (const std::string& text : port.addresses) {
+      AddressRow address{};
+      address.address = *IpAddress::parse(text.substr(0, text.find('/')));
+      address.port = static_cast<std::uint16_t>(i);
+      address.prefix_length = IpPrefix::parse(text)->length;
+      writer.add(address);
+    }
+  }
+  for (const RouteModel& route : routes()) {
+    RouteRow row{};
+    row.network = route.prefix.network;
+    row.prefix_length = route.prefix.length;
+    row.next_hop = route.next_hop;
+    bool is_known = false;
+    for (std::size_t i = 0; i < ports().size(); ++i) {
+      if (ports()[i].name != route.port) continue;
+      row.port = static_cast<std::uint16_t>(i);
+      is_known = true;
+    }
+    if (!is_known) return fail(fmt::format("route {}: no port leads there", route.prefix.text()));
+    writer.add(row);
+  }
+  std::vector<SnatModel> snats = snats_;
+  if (is_usual_snats_) {
+    snats.push_back({"inside", {*IpAddress::parse("10.2.0.100"), *IpAddress::parse("fd00:2::100")}, 1'024, 65'535});
+  }
+  for (const SnatModel& snat : snats) writer.add_snat_pool(snat.name, snat.addresses, snat.port_first, snat.port_last);
+
+  for (std::size_t c = 0; c < clusters_.size(); ++c) {
+    const ClusterModel& cluster = clusters_[c];
+    ClusterRow row{};
+    row.name = writer.name(cluster.name);
+    row.id = static_cast<std::uint32_t>(c);
+    row.forwarding = cluster.forwarding;
+    row.choice = cluster.choice;
+    row.snat_pool = cluster.forwarding == Forwarding::nat ? no_row : 0;
+    for (std::size_t i = 0; i < snats.size(); ++i) {
+      if (cluster.forwarding == Forwarding::full_nat && snats[i].name == cluster.snat) {
+        row.snat_pool = static_cast<std::uint32_t>(i);
+      }
+    }
+    std::uint8_t protocol = 6;
+    for (const VipModel& vip : vips_) {
+      if (vip.cluster == cluster.name) protocol = vip.protocol;
+    }
+    std::vector<EndpointRow> endpoints;
+    for (const EndpointModel& endpoint : cluster.endpoints) {
+      EndpointRow endpoint_row{};
+      endpoint_row.address = endpoint.address;
+      endpoint_row.name = writer.name(endpoint.text);
+      endpoint_row.id = endpoint.id;
+      endpoint_row.port = be16(endpoint.port);
+      endpoint_row.weight = endpoint.weight;
+      endpoint_row.protocol = protocol;
+      endpoint_row.state = endpoint.state;
+      endpoints.push_back(endpoint_row);
+    }
+    writer.add_cluster(row, endpoints, slots_for(cluster));
+  }
+  for (const VipModel& vip : vips_) {
+    VipRow row{};
+    row.address = vip.address;
+    row.name = writer.name(vip.text);
+    row.virtual_host = row.name;
+    row.id = vip.id;
+    row.idle_timeout_ms = vip.idle_ms;
+    row.port = be16(vip.port);
+    row.protocol = vip.protocol;
+    row.state = vip.state;
+    row.cluster = no_row;
+    for (std::size_t c = 0; c < clusters_.size(); ++c) {
+      if (clusters_[c].name == vip.cluster) row.cluster = static_cast<std::uint32_t>(c);
+    }
+    if (row.cluster == no_row) return fail(fmt::format("vip {}: no cluster '{}'", vip.text, vip.cluster));
+    writer.add(row);
+  }
+  return writer.finish(++generation_);
+}
+
+}  // namespace sluice::trace

@@ -1,0 +1,118 @@
+// Model: the configuration of a trace's world, as its `config` and `set` lines say it, and the snapshot it becomes.
+//
+// Without a `port`, `route` or `snat` line a world has the usual ones:
+//   port outside 10.1.0.1/24 fd00:1::1/64      route 0.0.0.0/0 via 10.1.0.254   ::/0 via fd00:1::fe
+//   port inside  10.2.0.1/24 fd00:2::1/64      snat inside 10.2.0.100 fd00:2::100 ports 1024-65535
+//
+// Statements, each ended by `;`, `}` or the end of the line:
+//   port NAME ADDRESS/LENGTH... [mtu N] [rss unstable]
+//   route PREFIX via ADDRESS | route PREFIX dev PORT
+//   snat NAME ADDRESS... [ports FIRST-LAST]
+//   cluster NAME { endpoint ADDRESS:PORT [weight N]; forwarding nat|full_nat; choice hash|rotate|random|least; snat NAME; }
+//   cluster NAME endpoint ADDRESS:PORT up|down|drain|unknown|remove|add
+//   vip ADDRESS:PORT/PROTOCOL { cluster NAME; idle 60s; pending; }
+//   vip ADDRESS:PORT/PROTOCOL remove|pending|ready
+//   timeouts opening 10s closing 60s closed 10s reset 5s
+//   lcores N    flows N    neighbors auto|manual    exception on|off
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dataplane/tables/snapshot_writer.h"
+#include "tests/traces/packet_text.h"
+
+namespace sluice::trace {
+
+struct PortModel {
+  std::string name;
+  std::vector<std::string> addresses;  // with lengths
+  std::uint16_t mtu = 1'500;
+  bool is_rss_stable = true;
+};
+
+struct RouteModel {
+  IpPrefix prefix;
+  IpAddress next_hop;  // unset: on the link
+  std::string port;    // empty: the one on whose link next_hop is
+};
+
+struct SnatModel {
+  std::string name;
+  std::vector<IpAddress> addresses;
+  std::uint16_t port_first = 1'024, port_last = 65'535;
+};
+
+struct EndpointModel {
+  std::string text;  // "10.2.0.11:8080"
+  IpAddress address;
+  std::uint16_t port = 0;
+  std::uint16_t weight = 1;
+  EndpointState state = EndpointState::up;
+  std::uint32_t id = 0;
+};
+
+struct ClusterModel {
+  std::string name;
+  std::vector<EndpointModel> endpoints;
+  Forwarding forwarding = Forwarding::full_nat;
+  Choice choice = Choice::rotate;
+  std::string snat;  // empty: the first
+};
+
+struct VipModel {
+  std::string text;  // "10.9.0.1:80/tcp"
+  IpAddress address;
+  std::uint16_t port = 0;
+  std::uint8_t protocol = 0;
+  std::string cluster;
+  std::uint32_t idle_ms = 0;
+  VipState state = VipState::ready;
+  std::uint32_t id = 0;
+};
+
+std::optional<std::uint64_t> parse_duration_ms(const std::string& word);  // "31s", "250ms", "1h", "5m"
+
+class Model {
+ public:
+  // Takes in the statements of one line. Errors name the word.
+  Result<void> change(const Words& words);
+
+  Result<SnapshotBuffer> compile() const;
+
+  const std::vector<PortModel>& ports() const { return is_usual_ports_ ? usual_ports() : ports_; }
+  // Next hop and port index for a destination, found without the product's code; nothing when there is no route.
+  struct Hop {
+    IpAddress address;
+    std::uint16_t port;
+  };
+  std::optional<Hop> hop_to(IpAddress destination) const;
+  std::vector<RouteModel> routes() const;  // connected ones included
+  const EndpointModel* endpoint(const std::string& text) const;
+  const VipModel* vip(const std::string& text) const;
+
+  std::uint32_t lcore_count = 1;
+  std::uint64_t flow_capacity = 1'024;
+  bool answers_for_neighbors = true;  // an ideal network: whoever is asked for answers at once
+  bool has_exception_port = false;
+
+ private:
+  static const std::vector<PortModel>& usual_ports();
+  Result<void> change_cluster(const Words& words, std::size_t& at);
+  Result<void> change_vip(const Words& words, std::size_t& at);
+  Result<void> set_endpoint(ClusterModel& cluster, const std::string& text, const Words& rest);
+
+  bool is_usual_ports_ = true, is_usual_routes_ = true, is_usual_snats_ = true;
+  std::vector<PortModel> ports_;
+  std::vector<RouteModel> routes_;
+  std::vector<SnatModel> snats_;
+  std::vector<ClusterModel> clusters_;
+  std::vector<VipModel> vips_;
+  std::uint32_t opening_ms_ = 10'000, closing_ms_ = 60'000, closed_ms_ = 10'000, reset_ms_ = 5'000;
+  mutable std::uint64_t generation_ = 0;
+  // As mgmt does: an id is given to a name once and not used again.
+  std::map<std::string, std::uint32_t> vip_ids_, endpoint_ids_;
+};
+
+}  // namespace sluice::trace

@@ -1,0 +1,56 @@
+// Packets as text: what a line of a trace says, frames built from it, frames read back.
+//
+//   198.51.100.7:4000 > 10.9.0.1:80 tcp syn seq=100 len=5
+//   10.1.0.9 > 10.9.0.1 icmp echo id=7          [fd00:1::9]:53 > [fd00:9::1]:53 udp len=20
+//   10.1.0.9 > 10.9.0.1 proto 132               raw ffffffffffff0200...
+//   arp request 10.9.0.1 tell 10.1.0.254        arp reply 10.2.0.11 is 02:00:00:00:00:0b tell 10.2.0.1
+//   nd solicit fd00:9::1 tell fd00:1::fe        nd advertise fd00:2::11 is 02:00:00:00:00:0b tell fd00:2::1
+//
+// Nothing here uses the product's parser or rewriter: it is what they are checked against.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dataplane/base/result.h"
+#include "dataplane/net/address.h"
+
+namespace sluice::trace {
+
+using Bytes = std::vector<std::byte>;
+using Words = std::vector<std::string>;
+
+struct PacketText {
+  std::string kind;                            // tcp, udp, icmp, arp, nd, proto, raw; empty: not an IP packet
+  std::string source, source_port;             // addresses and ports may be $variables
+  std::string destination, destination_port;
+  std::set<std::string> flags;                 // tcp: syn ack ...; icmp: echo reply; arp: request reply; nd: ...
+  std::map<std::string, std::string> options;  // key=value
+
+  static Result<PacketText> parse(const Words& words);
+  std::string text() const;
+  std::string option(const std::string& key, const std::string& fallback = {}) const;
+  std::uint64_t number(const std::string& key, std::uint64_t fallback) const;
+};
+
+// The frame that a text stands for. `number` makes its payload and IP identification unlike those of others.
+// Lengths and checksums are right unless the options spoil them.
+Result<Bytes> build_frame(const PacketText& text, MacAddress source, MacAddress destination, std::uint32_t number);
+
+// Reads a frame; what cannot be read is left out.
+PacketText read_frame(std::span<const std::byte> frame);
+
+// What is wrong with the lengths and checksums of an emitted frame; empty when nothing is.
+std::string faults_of(std::span<const std::byte> frame);
+
+// Sets all checksums of an IP frame right. UDP over IPv4 that came without one stays so.
+void fix_checksums(std::span<std::byte> frame);
+
+std::string hex_dump(std::span<const std::byte> bytes);
+
+}  // namespace sluice::trace
