@@ -354,14 +354,16 @@ Continuation Grammar::next(std::span<const std::string> words, std::string_view 
     const std::size_t depth = walk.so_far.words.size();
     for (const std::string& word : distinct_words(walk.commands, depth)) {
       std::vector<std::string> under;
-      std::string help;
+      std::string_view help;
       for (const Command* candidate : walk.commands) {
         const auto candidate_words = words_of(*candidate);
         if (candidate_words[depth] != word) continue;
-        if (candidate_words.size() == depth + 1) help = candidate->help;
+        help = candidate->help;
         if (candidate_words.size() > depth + 1) under.emplace_back(candidate_words[depth + 1]);
       }
-      offer({word, under.empty() ? help : fmt::format("{}", fmt::join(under, ", "))});
+      // Of several, their names; of the only one, what it does.
+      offer(
+          {word, under.size() > 1 ? fmt::format("{}", fmt::join(under, ", ")) : std::string(help)});
     }
   } else if (const Argument* argument = walk.next_argument()) {
     offer_values(argument->kind, argument_usage(*argument), argument->help);

@@ -68,9 +68,11 @@ struct LineEditor::State {
     return CC_EOF;  // ends this line; read_line() tells it from Ctrl-D
   }
 
-  static unsigned char on_suspend(EditLine*, int) {
-    kill(getpid(), SIGTSTP);  // libedit restores the terminal around it
-    return CC_REFRESH;
+  static unsigned char on_suspend(EditLine* editor, int) {
+    kill(getpid(),
+         SIGTSTP);  // returns when we are continued; libedit restores the terminal around it
+    el_set(editor, EL_REFRESH);
+    return CC_NORM;
   }
 
   static char* on_prompt(EditLine* editor) { return of(editor).prompt.data(); }
@@ -129,6 +131,8 @@ LineEditor::~LineEditor() = default;
 std::optional<std::string> LineEditor::read_line() {
   state_->was_cleared = false;
   int length = 0;
+  // libedit shows the prompt before it takes the terminal: a Ctrl-C in between would be a signal.
+  el_set(state_->editor, EL_PREP_TERM, 1);
   const char* text = el_gets(state_->editor, &length);
   if (state_->was_cleared) return std::string();
   if (text == nullptr || length <= 0) return std::nullopt;

@@ -93,6 +93,7 @@ int run_terminal(const Peers& peers) {
   const Grammar grammar(all_commands(), interactive_options(), true);
   const Names names(peers, all_commands());
   Shell shell({peers, grammar, console, pause_unless_interrupted});
+  catch_interrupts();
   console.out(greeting(peers));
   LineEditor editor({[&](std::string_view line) {
                        return complete_line(grammar, names, line, Console::standard_style());
@@ -101,7 +102,6 @@ int run_terminal(const Peers& peers) {
                        return explain_line(grammar, names, line, Console::standard_style());
                      }},
                     "sluice> ", history_file());
-  catch_interrupts();
   while (!shell.wants_quit()) {
     const auto line = editor.read_line();
     if (!line) {

@@ -208,8 +208,7 @@ void add_version_row(Table& table, const ProcessStatus& status) {
 std::string dataplane_notes(const Json& status) {
   std::string text;
   if (const auto capacity = number_of(status, "flows_capacity")) {
-    text +=
-        fmt::format("Flows: {} of {}", count_cell(status, "flows_in_use"), format_count(*capacity));
+    text += fmt::format("Flows: {} of {}", exact_cell(status, "flows_in_use"), *capacity);
     const auto adopted = number_of(status, "flows_adopted").value_or(0);
     if (adopted > 0) text += fmt::format(", {} adopted at start", format_count(adopted));
     const auto workers = number_of(status, "workers").value_or(0);

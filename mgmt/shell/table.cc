@@ -197,8 +197,9 @@ std::string Table::text(const TextStyle& style) const {
   std::string result = style.has_color ? "\x1b[1m" + header + "\x1b[0m\n" : header + "\n";
   for (const auto& row : rows_) result += render_row(layout, columns_, row) + "\n";
   if (!layout.dropped.empty()) {
-    result += fmt::format("(not shown at this width: {}; --json has everything)\n",
-                          fmt::join(layout.dropped, ", "));
+    const std::string note = fmt::format("(not shown at this width: {}; --json has everything)",
+                                         fmt::join(layout.dropped, ", "));
+    for (const std::string& line : wrapped(note, style.width)) result += line + "\n";
   }
   return result;
 }

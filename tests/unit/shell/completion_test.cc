@@ -53,7 +53,7 @@ TEST_F(Completion, GoesAsFarAsAllAgreeThenLists) {
   EXPECT_EQ(listed("d"),
             "  diff    show what apply would change, and what that does to traffic\n"
             "  delete  remove a configuration object\n"
-            "  drain   endpoint\n");
+            "  drain   let an endpoint keep its flows and get no new ones\n");
 }
 
 TEST_F(Completion, NeverStopsInsideACharacter) {

@@ -36,10 +36,10 @@ TEST(Table, ANarrowTerminalLosesTheLeastImportantColumnsFirst) {
             "NAME        SECOND      THIRD\n0123456789  0123456789  0123456789\n");
   EXPECT_EQ(table.text({false, 33}),
             "NAME        SECOND\n0123456789  0123456789\n"
-            "(not shown at this width: THIRD; --json has everything)\n");
-  EXPECT_EQ(table.text({false, 5}),
+            "(not shown at this width: THIRD;\n--json has everything)\n");
+  EXPECT_EQ(table.text({false, 20}),
             "NAME\n0123456789\n"
-            "(not shown at this width: THIRD, SECOND; --json has everything)\n");
+            "(not shown at this\nwidth: THIRD,\nSECOND; --json has\neverything)\n");
 }
 
 TEST(Table, TheLastColumnWrapsBeforeAnythingIsLost) {
