@@ -4,34 +4,8 @@
 #include <cstring>
 
 #include "dataplane/base/assert.h"
-#include "dataplane/flow/flow_index.h"
 
 namespace sluice {
-namespace {
-
-FlowIndex::Reference reference_to(std::size_t record_index, Direction direction) {
-  return static_cast<FlowIndex::Reference>(record_index << 1 | static_cast<unsigned>(direction));
-}
-std::size_t record_of(FlowIndex::Reference reference) { return reference >> 1; }
-Direction direction_of(FlowIndex::Reference reference) { return static_cast<Direction>(reference & 1); }
-
-bool arrives_as(const FlowRecord& record, Direction direction, const FlowKey& key) {
-  const bool is_client_side = direction == Direction::to_endpoint;
-  const FlowSide& side = is_client_side ? record.client_side : record.endpoint_side;
-  if (side.remote_port != key.source_port || side.local_port != key.destination_port ||
-      record.protocol != key.protocol) {
-    return false;
-  }
-  const std::uint8_t v6_flag = is_client_side ? flow_flag::client_is_v6 : flow_flag::endpoint_is_v6;
-  const bool is_v6 = (record.flags & v6_flag) != 0;
-  if (key.source.is_v4()) {
-    return !is_v6 && side.remote == key.source.as_v4() && side.local == key.destination.as_v4();
-  }
-  return is_v6 && record.wide_remote[is_client_side ? 0 : 1] == key.source &&
-         record.wide_local[is_client_side ? 0 : 1] == key.destination;
-}
-
-}  // namespace
 
 Conntrack::Conntrack(std::span<FlowRecord> records, HashSecret secret)
     : records_(records), secret_(secret), index_(std::make_unique<FlowIndex>(records.size() * 2)) {
@@ -49,32 +23,6 @@ void Conntrack::rebuild_free_list() {
   for (std::size_t i = records_.size(); i-- > 0;) {
     if (records_[i].state == FlowState::unused) free_.push_back(static_cast<std::uint32_t>(i));
   }
-}
-
-void Conntrack::prefetch_bucket(FlowHash hash) const { index_->prefetch(hash); }
-
-FlowMatch Conntrack::guess(FlowHash hash) const {
-  FlowIndex::Reference reference;
-  if (!index_->guess(hash, reference)) return {};
-  FlowRecord* record = &records_[record_of(reference)];
-  __builtin_prefetch(record, 1);
-  return {record, direction_of(reference)};
-}
-
-FlowMatch Conntrack::confirm(FlowMatch guess, const FlowKey& key, FlowHash hash) const {
-  if (guess.record != nullptr && arrives_as(*guess.record, guess.direction, key)) [[likely]] return guess;
-  return find(key, hash);
-}
-
-FlowMatch Conntrack::find(const FlowKey& key, FlowHash hash) const {
-  FlowMatch match;
-  index_->find(hash, [&](FlowIndex::Reference reference) {
-    FlowRecord& record = records_[record_of(reference)];
-    if (!arrives_as(record, direction_of(reference), key)) return false;
-    match = {&record, direction_of(reference)};
-    return true;
-  });
-  return match;
 }
 
 FlowRecord* Conntrack::open(const FlowOpening& opening, Instant now) {

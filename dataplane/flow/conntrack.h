@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "dataplane/base/units.h"
+#include "dataplane/flow/flow_index.h"
 #include "dataplane/flow/flow_record.h"
 
 namespace sluice {
@@ -30,7 +31,15 @@ struct FlowMatch {
   Direction direction = Direction::to_endpoint;
 };
 
-class FlowIndex;
+// What the index refers to: a record and the direction whose five-tuple led to it.
+inline FlowIndex::Reference reference_to(std::size_t record_index, Direction direction) {
+  return static_cast<FlowIndex::Reference>(record_index << 1 | static_cast<unsigned>(direction));
+}
+inline std::size_t record_of(FlowIndex::Reference reference) { return reference >> 1; }
+inline Direction direction_of(FlowIndex::Reference reference) { return static_cast<Direction>(reference & 1); }
+
+// Whether packets with this five-tuple belong to the record, in this direction.
+bool arrives_as(const FlowRecord& record, Direction direction, const FlowKey& key);
 
 class Conntrack {
  public:
@@ -41,7 +50,7 @@ class Conntrack {
   ~Conntrack();
 
   FlowHash hash(const FlowKey& key) const { return hash_of(key, secret_); }
-  void prefetch_bucket(FlowHash hash) const;
+  void prefetch_bucket(FlowHash hash) const { index_->prefetch(hash); }
   // The first entry whose tag fits, its record on the way; nullptr when there is none. The bucket should be near.
   FlowMatch guess(FlowHash hash) const;
   // find() that looks at the guess first: right for all but a few in a thousand.
@@ -101,5 +110,47 @@ class Conntrack {
 
 // A copy for readers on other threads; nothing when the record is unused or was changing under our eyes.
 std::optional<FlowRecord> copy_of(const FlowRecord& record);
+
+// The lookup is inlined into the stages that call it for every packet.
+
+inline bool arrives_as(const FlowRecord& record, Direction direction, const FlowKey& key) {
+  const bool is_client_side = direction == Direction::to_endpoint;
+  const FlowSide& side = is_client_side ? record.client_side : record.endpoint_side;
+  if (side.remote_port != key.source_port || side.local_port != key.destination_port ||
+      record.protocol != key.protocol) {
+    return false;
+  }
+  const std::uint8_t v6_flag = is_client_side ? flow_flag::client_is_v6 : flow_flag::endpoint_is_v6;
+  const bool is_v6 = (record.flags & v6_flag) != 0;
+  if (key.source.is_v4()) {
+    return !is_v6 && side.remote == key.source.as_v4() && side.local == key.destination.as_v4();
+  }
+  return is_v6 && record.wide_remote[is_client_side ? 0 : 1] == key.source &&
+         record.wide_local[is_client_side ? 0 : 1] == key.destination;
+}
+
+inline FlowMatch Conntrack::guess(FlowHash hash) const {
+  FlowIndex::Reference reference;
+  if (!index_->guess(hash, reference)) return {};
+  FlowRecord* record = &records_[record_of(reference)];
+  __builtin_prefetch(record, 1);
+  return {record, direction_of(reference)};
+}
+
+inline FlowMatch Conntrack::confirm(FlowMatch guess, const FlowKey& key, FlowHash hash) const {
+  if (guess.record != nullptr && arrives_as(*guess.record, guess.direction, key)) [[likely]] return guess;
+  return find(key, hash);
+}
+
+inline FlowMatch Conntrack::find(const FlowKey& key, FlowHash hash) const {
+  FlowMatch match;
+  index_->find(hash, [&](FlowIndex::Reference reference) {
+    FlowRecord& record = records_[record_of(reference)];
+    if (!arrives_as(record, direction_of(reference), key)) return false;
+    match = {&record, direction_of(reference)};
+    return true;
+  });
+  return match;
+}
 
 }  // namespace sluice

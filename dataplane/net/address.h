@@ -75,7 +75,16 @@ struct MacAddress {
   constexpr bool is_multicast() const { return (bytes[0] & 1) != 0; }
   std::string text() const;
 
-  friend constexpr bool operator==(const MacAddress&, const MacAddress&) = default;
+  // By hand: the default compares byte by byte or calls memcmp, on every packet.
+  friend bool operator==(const MacAddress& a, const MacAddress& b) {
+    std::uint32_t head[2];
+    std::uint16_t tail[2];
+    std::memcpy(&head[0], a.bytes.data(), 4);
+    std::memcpy(&head[1], b.bytes.data(), 4);
+    std::memcpy(&tail[0], a.bytes.data() + 4, 2);
+    std::memcpy(&tail[1], b.bytes.data() + 4, 2);
+    return head[0] == head[1] && tail[0] == tail[1];
+  }
 };
 static_assert(sizeof(MacAddress) == 6);
 
