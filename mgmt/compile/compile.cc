@@ -1,0 +1,340 @@
+#include "mgmt/compile/compile.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "dataplane/base/assert.h"
+#include "mgmt/compile/slots.h"
+#include "mgmt/model/table_limits.h"
+
+namespace sluice {
+namespace {
+
+static_assert(limits::routes == routes_max && limits::vips == vips_max && limits::endpoints == endpoints_max);
+
+std::string replaced(std::string text, std::string_view placeholder, std::string_view value) {
+  for (std::size_t at = text.find(placeholder); at != std::string::npos; at = text.find(placeholder, at + value.size())) {
+    text.replace(at, placeholder.size(), value);
+  }
+  return text;
+}
+
+// The bits of rte_ethdev.h, DPDK 22.11; mgmt is built without DPDK.
+std::uint64_t rss_bit(api::RssProfile::HashField field) {
+  switch (field) {
+    case api::RssProfile::IPV4: return 1ull << 2;
+    case api::RssProfile::IPV4_FRAGMENT: return 1ull << 3;
+    case api::RssProfile::IPV4_TCP: return 1ull << 4;
+    case api::RssProfile::IPV4_UDP: return 1ull << 5;
+    case api::RssProfile::IPV6: return 1ull << 8;
+    case api::RssProfile::IPV6_FRAGMENT: return 1ull << 9;
+    case api::RssProfile::IPV6_TCP: return 1ull << 10;
+    case api::RssProfile::IPV6_UDP: return 1ull << 11;
+    default: return 0;
+  }
+}
+
+Steering steering_of(int value) {
+  switch (value) {
+    case api::NicProfileSpec::SNAT_PORT_HASH: return Steering::snat_port_hash;
+    case api::NicProfileSpec::FLOW_RULES: return Steering::flow_rules;
+    case api::NicProfileSpec::HANDOFF: return Steering::handoff;
+    default: return Steering::none;
+  }
+}
+
+HashSecret choice_secret_of(const std::string& seed) {
+  HashSecret secret = {0x5eed5eed5eed5eedull, 0x0123456789abcdefull};
+  for (std::size_t at = 0; at < seed.size(); at += 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, seed.data() + at, std::min<std::size_t>(8, seed.size() - at));
+    const std::uint64_t mixed = keyed_hash(secret, word, seed.size());
+    secret = {secret.b ^ mixed, keyed_hash(secret, mixed, at)};
+  }
+  return secret;
+}
+
+void write_node(SnapshotWriter& writer, const Object& node) {
+  const api::NodeSpec& spec = node_spec(node);
+  NodeRow& row = writer.node;
+  row.name = writer.name(node.key().name);
+  row.flow_capacity = spec.flows().capacity();
+  row.worker_count = static_cast<std::uint32_t>(spec.workers_size());
+  for (int i = 0; i < spec.workers_size(); ++i) {
+    row.worker_cpus[i] = static_cast<std::uint16_t>(spec.workers(i));
+  }
+  row.tcp_opening_ms = spec.timeouts().tcp_opening();
+  row.tcp_closing_ms = spec.timeouts().tcp_closing();
+  row.tcp_closed_ms = spec.timeouts().tcp_closed();
+  row.tcp_reset_ms = spec.timeouts().tcp_reset();
+  row.choice_secret = choice_secret_of(spec.choice_seed());
+  row.exception_interface = writer.name(spec.exception_port().interface());
+  row.is_idle_backoff = spec.idle_backoff() ? 1 : 0;
+}
+
+void write_port(SnapshotWriter& writer, const api::NodePort& port, int index, const NicProfiles& profiles) {
+  const auto found = profiles.find(port.profile());
+  LB_ASSERT(found != profiles.end());  // validated
+  const api::NicProfileSpec& profile = found->second.spec();
+  std::string option = profile.eal_option();
+  option = replaced(option, "{index}", std::to_string(index));
+  option = replaced(option, "{name}", port.name());
+  option = replaced(option, "{device}", port.device());
+  option = replaced(option, "{queues}", std::to_string(port.queues()));
+  PortRow row{};
+  row.name = writer.name(port.name());
+  row.profile = writer.name(port.profile());
+  row.driver = writer.name(profile.driver());
+  row.device = writer.name(port.device());
+  row.eal_option = writer.name(option);
+  for (const int field : profile.rss().hash_fields()) {
+    row.rss_hash_fields |= rss_bit(static_cast<api::RssProfile::HashField>(field));
+  }
+  row.queue_count = static_cast<std::uint16_t>(port.queues());
+  row.rx_descriptors = static_cast<std::uint16_t>(profile.rx_descriptors());
+  row.tx_descriptors = static_cast<std::uint16_t>(profile.tx_descriptors());
+  row.mtu = static_cast<std::uint16_t>(port.mtu());
+  row.is_bifurcated = profile.bifurcated() ? 1 : 0;
+  row.is_rss_stable = profile.rss().stable() ? 1 : 0;
+  for (int i = 0; i < profile.steering_size() && i < 3; ++i) row.steering[i] = steering_of(profile.steering(i));
+  writer.add(row);
+}
+
+void write_addresses_and_routes(SnapshotWriter& writer, const api::NodeSpec& spec) {
+  struct Connected {
+    IpPrefix prefix;
+    std::uint16_t port;
+  };
+  std::vector<Connected> connected;
+  for (int p = 0; p < spec.ports_size(); ++p) {
+    for (const std::string& text : spec.ports(p).addresses()) {
+      AddressRow row{};
+      row.address = *IpAddress::parse(text.substr(0, text.find('/')));
+      row.port = static_cast<std::uint16_t>(p);
+      row.prefix_length = IpPrefix::parse(text)->length;
+      writer.add(row);
+      const IpPrefix prefix = *IpPrefix::parse(text);
+      const bool is_known = std::any_of(connected.begin(), connected.end(),
+                                        [&](const Connected& c) { return c.prefix == prefix; });
+      if (!is_known) connected.push_back({prefix, row.port});
+    }
+  }
+  for (const Connected& network : connected) {
+    writer.add(RouteRow{network.prefix.network, {}, network.port, network.prefix.length, {}});
+  }
+  std::vector<RouteRow> routes;
+  for (const api::NodeRoute& route : spec.routes()) {
+    const IpPrefix prefix = *IpPrefix::parse(route.prefix());
+    const IpAddress next_hop = *IpAddress::parse(route.next_hop());
+    const Connected* via = nullptr;  // the narrowest network that holds the next hop
+    for (const Connected& network : connected) {
+      if (!network.prefix.contains(next_hop)) continue;
+      if (via == nullptr || network.prefix.length > via->prefix.length) via = &network;
+    }
+    LB_ASSERT(via != nullptr);  // validated
+    routes.push_back({prefix.network, next_hop, via->port, prefix.length, {}});
+  }
+  std::sort(routes.begin(), routes.end(), [](const RouteRow& a, const RouteRow& b) { return a.network < b.network; });
+  for (const RouteRow& row : routes) writer.add(row);
+}
+
+std::map<std::string, std::uint32_t> write_snat_pools(SnapshotWriter& writer, const api::NodeSpec& spec) {
+  std::map<std::string, const api::SnatPool*> sorted;
+  for (const api::SnatPool& pool : spec.snat_pools()) sorted.emplace(pool.name(), &pool);
+  std::map<std::string, std::uint32_t> rows;
+  for (const auto& [name, pool] : sorted) {
+    std::vector<IpAddress> addresses;
+    for (const std::string& text : pool->addresses()) addresses.push_back(*IpAddress::parse(text));
+    std::sort(addresses.begin(), addresses.end());
+    rows[name] = writer.add_snat_pool(name, addresses, static_cast<std::uint16_t>(pool->port_first()),
+                                      static_cast<std::uint16_t>(pool->port_last()));
+  }
+  return rows;
+}
+
+using Algorithm = api::ClusterExtension::Algorithm;
+
+Algorithm algorithm_of(const api::ClusterSpec& spec) {
+  if (spec.sluice().has_algorithm()) return spec.sluice().algorithm();
+  switch (spec.loadbalancer_algorithm()) {
+    case api::ClusterSpec::LEAST_REQUEST: return api::ClusterExtension::LEAST_REQUEST;
+    case api::ClusterSpec::RING_HASH: return api::ClusterExtension::RING_HASH;
+    case api::ClusterSpec::RANDOM: return api::ClusterExtension::RANDOM;
+    default: return api::ClusterExtension::ROUND_ROBIN;
+  }
+}
+
+Choice choice_of(Algorithm algorithm) {
+  switch (algorithm) {
+    case api::ClusterExtension::MAGLEV:
+    case api::ClusterExtension::RING_HASH: return Choice::hash;
+    case api::ClusterExtension::LEAST_REQUEST: return Choice::least;
+    case api::ClusterExtension::RANDOM: return Choice::random;
+    default: return Choice::rotate;
+  }
+}
+
+std::vector<std::uint16_t> build_slots(Algorithm algorithm, std::uint32_t maglev_size,
+                                       const std::vector<SlotEndpoint>& endpoints) {
+  switch (algorithm) {
+    case api::ClusterExtension::MAGLEV: return maglev_slots(endpoints, maglev_size);
+    case api::ClusterExtension::RING_HASH: return ring_slots(endpoints);
+    case api::ClusterExtension::LEAST_REQUEST: {  // each once: the dataplane compares load by weight itself
+      std::vector<std::uint16_t> slots;
+      for (const SlotEndpoint& endpoint : endpoints) slots.push_back(endpoint.index);
+      return slots;
+    }
+    default: return sequence_slots(endpoints);
+  }
+}
+
+std::string made_from(Algorithm algorithm, std::uint32_t maglev_size, const std::vector<SlotEndpoint>& endpoints) {
+  std::string text = fmt::format("{} {}", static_cast<int>(algorithm), maglev_size);
+  text.append(reinterpret_cast<const char*>(endpoints.data()), endpoints.size() * sizeof(SlotEndpoint));
+  return text;
+}
+static_assert(sizeof(SlotEndpoint) == 16);
+
+struct ClusterResult {
+  std::uint32_t row = 0;
+  bool is_pending = false;  // no health verdict says yet whether anything answers
+};
+
+class ClusterCompiler {
+ public:
+  ClusterCompiler(const CompileInput& input, SnapshotWriter& writer,
+                  const std::map<std::string, std::uint32_t>& snat_pools, SlotCache* cache)
+      : input_(input), writer_(writer), snat_pools_(snat_pools), cache_(cache) {}
+
+  ClusterResult write(const Object& cluster) {
+    const api::ClusterSpec& spec = cluster_spec(cluster);
+    const auto endpoints = endpoints_of(input_.objects, cluster);
+    std::vector<EndpointRow> rows;
+    std::vector<SlotEndpoint> takers;  // of new flows
+    bool has_unknown = false;
+    bool has_up = false;
+    for (const ResolvedEndpoint& endpoint : endpoints) {
+      const EndpointStatus status =
+          endpoint_status(cluster, endpoint.object->key(), input_.health, input_.draining);
+      EndpointRow row{};
+      row.address = endpoint.address;
+      row.name = writer_.name(endpoint.object->key().name);
+      row.id = *input_.ids.endpoints.find(endpoint_id_key(cluster, endpoint));
+      row.port = be16(endpoint.port);
+      row.weight = endpoint.weight;
+      row.protocol = endpoint.protocol;
+      row.state = status.state;
+      if (status.state == EndpointState::up) {
+        SlotEndpoint taker{};
+        taker.identity = endpoint_identity(endpoint.address, endpoint.port, endpoint.protocol);
+        taker.index = static_cast<std::uint16_t>(rows.size());
+        taker.weight = endpoint.weight;
+        takers.push_back(taker);
+      }
+      has_unknown = has_unknown || status.state == EndpointState::unknown;
+      has_up = has_up || status.state == EndpointState::up;
+      rows.push_back(row);
+    }
+
+    const Algorithm algorithm = algorithm_of(spec);
+    ClusterRow row{};
+    row.name = writer_.name(cluster.key().name);
+    row.id = *input_.ids.clusters.find(cluster_id_key(cluster));
+    row.forwarding = spec.sluice().forwarding() == api::ClusterExtension::NAT ? Forwarding::nat : Forwarding::full_nat;
+    row.snat_pool = row.forwarding == Forwarding::nat ? no_row : snat_pools_.at(spec.sluice().snat_pool());
+    row.choice = choice_of(algorithm);
+    std::vector<std::uint16_t> fresh;
+    const auto& slots = slots_for(cluster.key(), algorithm, spec.sluice().maglev_size(), takers, fresh);
+    return {writer_.add_cluster(row, rows, slots), has_unknown && !has_up};
+  }
+
+ private:
+  const std::vector<std::uint16_t>& slots_for(const ObjectKey& cluster, Algorithm algorithm, std::uint32_t maglev_size,
+                                              const std::vector<SlotEndpoint>& takers,
+                                              std::vector<std::uint16_t>& fresh) {
+    if (cache_ == nullptr) return fresh = build_slots(algorithm, maglev_size, takers);
+    std::string key = made_from(algorithm, maglev_size, takers);
+    if (const auto* kept = cache_->find(cluster, key)) return *kept;
+    return cache_->keep(cluster, std::move(key), build_slots(algorithm, maglev_size, takers));
+  }
+
+  const CompileInput& input_;
+  SnapshotWriter& writer_;
+  const std::map<std::string, std::uint32_t>& snat_pools_;
+  SlotCache* cache_;
+};
+
+}  // namespace
+
+const std::vector<std::uint16_t>* SlotCache::find(const ObjectKey& cluster, const std::string& made_from) const {
+  const auto found = entries_.find(cluster);
+  return found != entries_.end() && found->second.made_from == made_from ? &found->second.slots : nullptr;
+}
+
+const std::vector<std::uint16_t>& SlotCache::keep(const ObjectKey& cluster, std::string made_from,
+                                                  std::vector<std::uint16_t> slots) {
+  Entry& entry = entries_[cluster];
+  entry = {std::move(made_from), std::move(slots)};
+  return entry.slots;
+}
+
+EndpointStatus endpoint_status(const Object& cluster, const ObjectKey& endpoint, const HealthRecords& health,
+                               const std::set<ObjectKey>& draining) {
+  EndpointStatus status;
+  bool is_unknown = false;
+  bool is_down = false;
+  for (const api::ObjectRef& reference : cluster_spec(cluster).health_checks()) {
+    const ObjectKey check = target_of(reference, "healthcheck", cluster.key().space);
+    const auto found = health.find({endpoint, check});
+    status.is_checked = true;
+    if (found == health.end() || found->second.verdict == HealthVerdict::unknown) {
+      is_unknown = true;
+      if (status.reason.empty()) status.reason = "no probe has finished yet";
+      continue;
+    }
+    status.since_unix_ms = std::max(status.since_unix_ms, found->second.since_unix_ms);
+    if (found->second.verdict == HealthVerdict::down) {
+      is_down = true;
+      status.reason = check.name + ": " + found->second.reason;
+    }
+  }
+  status.state = is_down ? EndpointState::down : is_unknown ? EndpointState::unknown : EndpointState::up;
+  if (status.state == EndpointState::up) status.reason.clear();
+  if (draining.contains(endpoint)) status.state = EndpointState::draining;
+  return status;
+}
+
+Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
+  const ObjectPtr node = node_of(input.objects);
+  if (node == nullptr) return fail("there is no node object: apply one with at least one port");
+  SnapshotWriter writer;
+  write_node(writer, *node);
+  const api::NodeSpec& spec = node_spec(*node);
+  for (int i = 0; i < spec.ports_size(); ++i) write_port(writer, spec.ports(i), i, input.profiles);
+  write_addresses_and_routes(writer, spec);
+  const auto snat_pools = write_snat_pools(writer, spec);
+
+  const auto vips = vips_of(input.objects);
+  ClusterCompiler clusters(input, writer, snat_pools, cache);
+  std::map<ObjectKey, ClusterResult> cluster_rows;
+  for (const ObjectPtr& cluster : compiled_clusters(vips)) cluster_rows[cluster->key()] = clusters.write(*cluster);
+  for (const ResolvedVip& vip : vips) {
+    const ClusterResult& cluster = cluster_rows.at(vip.cluster->key());
+    VipRow row{};
+    row.address = vip.address;
+    row.name = writer.name(vip.policy->key().name);
+    row.virtual_host = writer.name(vip.virtual_host->key().name);
+    row.id = *input.ids.vips.find(vip_id_key(vip));
+    row.cluster = cluster.row;
+    row.idle_timeout_ms = idle_timeout_ms_of(virtual_host_spec(*vip.virtual_host));
+    row.port = be16(vip.port);
+    row.protocol = vip.protocol;
+    row.state = cluster.is_pending ? VipState::pending : VipState::ready;
+    writer.add(row);
+  }
+  return writer.finish(input.generation);
+}
+
+}  // namespace sluice

@@ -1,0 +1,57 @@
+// compile(): a validated configuration, what health checks know, and what is drained -> a snapshot.
+//
+// Pure and repeatable: the same arguments give the same bytes, whatever the order of edits. Rows are
+// sorted by kind and name. Nothing here is slow: a change of one endpoint's health rebuilds the slots of
+// its clusters only, when the caller passes the cache of the last time.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "dataplane/base/result.h"
+#include "dataplane/tables/snapshot_writer.h"
+#include "mgmt/compile/ids.h"
+#include "mgmt/health/verdicts.h"
+#include "mgmt/model/profiles.h"
+
+namespace sluice {
+
+// Remembers the slot tables by what they were built from. Optional: the result is the same without.
+class SlotCache {
+ public:
+  const std::vector<std::uint16_t>* find(const ObjectKey& cluster, const std::string& made_from) const;
+  const std::vector<std::uint16_t>& keep(const ObjectKey& cluster, std::string made_from,
+                                         std::vector<std::uint16_t> slots);
+
+ private:
+  struct Entry {
+    std::string made_from;
+    std::vector<std::uint16_t> slots;
+  };
+  std::map<ObjectKey, Entry> entries_;
+};
+
+struct CompileInput {
+  const ObjectStore& objects;    // validated, with a node
+  const NicProfiles& profiles;
+  const HealthRecords& health;
+  const std::set<ObjectKey>& draining;  // endpoints
+  const IdMap& ids;              // covers the objects
+  std::uint64_t generation = 0;
+};
+
+Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache = nullptr);
+
+// The state of an endpoint as a member of a cluster; `reason` says why it is not up.
+struct EndpointStatus {
+  EndpointState state = EndpointState::up;
+  bool is_checked = false;  // some health check watches it
+  std::string reason;
+  std::uint64_t since_unix_ms = 0;
+};
+EndpointStatus endpoint_status(const Object& cluster, const ObjectKey& endpoint, const HealthRecords& health,
+                               const std::set<ObjectKey>& draining);
+
+}  // namespace sluice

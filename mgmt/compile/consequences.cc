@@ -1,0 +1,108 @@
+#include "mgmt/compile/consequences.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <map>
+
+namespace sluice {
+namespace {
+
+std::string vip_text(const VipRow& vip) {
+  return fmt::format("{}/{}", address_port_text(vip.address, vip.port), vip.protocol == 17 ? "udp" : "tcp");
+}
+
+bool is_same(const PortRow& a, const PortRow& b, const Snapshot& before, const Snapshot& after) {
+  const auto same_name = [&](NameRef x, NameRef y) { return before.name(x) == after.name(y); };
+  return same_name(a.name, b.name) && same_name(a.profile, b.profile) && same_name(a.eal_option, b.eal_option) &&
+         a.queue_count == b.queue_count && a.mtu == b.mtu;
+}
+
+void compare_vips(const Snapshot* before, const Snapshot& after, Consequences& found) {
+  for (const VipRow& vip : after.vips()) {
+    if (before == nullptr || before->find_vip(vip.address, vip.port, vip.protocol) == nullptr) {
+      found.sentences.push_back(fmt::format("VIP {} is added", vip_text(vip)));
+    }
+  }
+  if (before == nullptr) return;
+  for (const VipRow& vip : before->vips()) {
+    if (after.find_vip(vip.address, vip.port, vip.protocol) == nullptr) {
+      found.sentences.push_back(fmt::format("VIP {} is removed", vip_text(vip)));
+    }
+  }
+}
+
+void compare_clusters(const Snapshot& before, const Snapshot& after, Consequences& found) {
+  std::map<std::uint32_t, const ClusterRow*> by_id;
+  for (const ClusterRow& cluster : after.clusters()) by_id[cluster.id] = &cluster;
+  for (const ClusterRow& cluster : before.clusters()) {
+    for (const EndpointRow& endpoint : before.endpoints_of(cluster)) {
+      if (after.endpoint_by_id(endpoint.id) != nullptr) continue;
+      found.removed_endpoints.push_back({endpoint.id, std::string(before.name(endpoint.name)), std::string(before.name(cluster.name))});
+    }
+    const auto now = by_id.find(cluster.id);
+    if (now == by_id.end()) {
+      found.sentences.push_back(fmt::format("cluster {} takes no more flows", before.name(cluster.name)));
+      continue;
+    }
+    const ClusterRow& next = *now->second;
+    if (next.slot_count == 0 && cluster.slot_count > 0) {
+      found.sentences.push_back(fmt::format("cluster {} has no endpoint left that takes new flows", before.name(cluster.name)));
+    } else if (cluster.choice == Choice::hash && next.choice == Choice::hash && cluster.slot_count > 0) {
+      const double share = remapped_share(before, cluster, after, next);
+      if (share > 0) {
+        found.sentences.push_back(fmt::format("cluster {}: {:.2f} % of the slot table leads to another endpoint for new flows",
+                                              before.name(cluster.name), share * 100));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+double remapped_share(const Snapshot& before, const ClusterRow& cluster_before, const Snapshot& after,
+                      const ClusterRow& cluster_after) {
+  const auto old_slots = before.slots_of(cluster_before);
+  const auto new_slots = after.slots_of(cluster_after);
+  if (old_slots.empty() || new_slots.empty()) return old_slots.empty() && new_slots.empty() ? 0.0 : 1.0;
+  const auto old_endpoints = before.endpoints_of(cluster_before);
+  const auto new_endpoints = after.endpoints_of(cluster_after);
+  const std::size_t count = std::max(old_slots.size(), new_slots.size());
+  std::size_t moved = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint32_t old_id = old_endpoints[old_slots[i * old_slots.size() / count]].id;
+    const std::uint32_t new_id = new_endpoints[new_slots[i * new_slots.size() / count]].id;
+    if (old_id != new_id) ++moved;
+  }
+  return static_cast<double>(moved) / static_cast<double>(count);
+}
+
+Consequences compare(const Snapshot* before, const Snapshot& after) {
+  Consequences found;
+  compare_vips(before, after, found);
+  if (before == nullptr) return found;
+  compare_clusters(*before, after, found);
+  bool has_same_ports = before->ports().size() == after.ports().size();
+  for (std::size_t i = 0; has_same_ports && i < after.ports().size(); ++i) {
+    has_same_ports = is_same(before->ports()[i], after.ports()[i], *before, after);
+  }
+  const NodeRow& old_node = before->node();
+  const NodeRow& new_node = after.node();
+  if (!has_same_ports) found.sentences.push_back("ports change: this takes effect when the dataplane is restarted");
+  if (old_node.worker_count != new_node.worker_count ||
+      std::memcmp(old_node.worker_cpus, new_node.worker_cpus, sizeof old_node.worker_cpus) != 0) {
+    found.sentences.push_back("workers change: this takes effect when the dataplane is restarted");
+  }
+  if (old_node.flow_capacity != new_node.flow_capacity) {
+    found.sentences.push_back("the flow capacity changes: this takes effect when the dataplane is restarted");
+  }
+  return found;
+}
+
+bool is_same_content(std::span<const std::byte> a, std::span<const std::byte> b) {
+  if (a.size() != b.size() || a.size() < sizeof(SnapshotHeader)) return false;
+  return std::memcmp(a.data() + sizeof(SnapshotHeader), b.data() + sizeof(SnapshotHeader),
+                     a.size() - sizeof(SnapshotHeader)) == 0;
+}
+
+}  // namespace sluice

@@ -1,0 +1,37 @@
+// Slot tables: which endpoint a new flow gets, worked out beforehand. Weights, health and drain are in
+// the table already: only endpoints that take new flows are given to these functions.
+//
+// The result depends on nothing but the arguments. Each slot is the `index` of an endpoint.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "dataplane/net/address.h"
+
+namespace sluice {
+
+struct SlotEndpoint {
+  std::uint64_t identity = 0;  // endpoint_identity(): who it is, whatever its name and place
+  std::uint16_t index = 0;     // in its cluster
+  std::uint16_t weight = 1;    // at least 1
+  std::uint32_t reserved = 0;  // no padding: the bytes are compared
+};
+
+// Depends on address, port and protocol only, so that a renamed endpoint keeps its slots.
+std::uint64_t endpoint_identity(IpAddress address, std::uint16_t port, std::uint8_t protocol);
+
+// Maglev (Eisenbud et al., NSDI 2016, section 3.4), turns in proportion to weight. `size` is a prime.
+std::vector<std::uint16_t> maglev_slots(std::span<const SlotEndpoint> endpoints, std::uint32_t size);
+
+// A hash ring of points in proportion to weight, flattened into ring_slot_count slots.
+inline constexpr std::uint32_t ring_slot_count = 65'536;
+std::vector<std::uint16_t> ring_slots(std::span<const SlotEndpoint> endpoints);
+
+// Each endpoint `weight` times (weights are scaled down when the table would exceed
+// sequence_slots_max), spread evenly: to be walked in turn or drawn from at random.
+inline constexpr std::uint32_t sequence_slots_max = 65'536;
+std::vector<std::uint16_t> sequence_slots(std::span<const SlotEndpoint> endpoints);
+
+}  // namespace sluice

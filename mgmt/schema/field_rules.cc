@@ -1,0 +1,202 @@
+#include "mgmt/schema/field_rules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "dataplane/net/address.h"
+#include "mgmt/model/fields.h"
+#include "mgmt/model/suggest.h"
+
+namespace sluice {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::OneofDescriptor;
+using google::protobuf::Reflection;
+
+constexpr std::size_t name_bytes_max = 63;
+constexpr std::size_t interface_bytes_max = 15;
+
+bool is_hex(std::string_view text) {
+  return text.size() % 2 == 0 && std::all_of(text.begin(), text.end(), [](char c) {
+           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+         });
+}
+
+bool is_device(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+           return c > ' ' && c != ',' && c != '{' && c != '}' && static_cast<unsigned char>(c) < 0x7f;
+         });
+}
+
+bool is_interface(std::string_view text) {
+  return is_device(text) && text.size() <= interface_bytes_max && text.find('/') == std::string_view::npos &&
+         text != "." && text != "..";
+}
+
+bool has_host_bits(std::string_view prefix_text) {
+  const auto prefix = IpPrefix::parse(prefix_text);
+  const auto address = IpAddress::parse(prefix_text.substr(0, prefix_text.find('/')));
+  return prefix && address && prefix->network != *address;
+}
+
+// What the format demands, when the text does not satisfy it; empty when it does.
+std::string format_broken(api::FieldRule::Format format, const std::string& text) {
+  switch (format) {
+    case api::FieldRule::FORMAT_NAME:
+      return is_dns_label(text) ? "" : "a DNS-1035 name: a-z, 0-9 and '-', beginning with a letter, at most 63 characters";
+    case api::FieldRule::FORMAT_ADDRESS:
+      return IpAddress::parse(text) ? "" : "an address like 192.0.2.1 or 2001:db8::1";
+    case api::FieldRule::FORMAT_PREFIX:
+      if (text.find('/') == std::string::npos || !IpPrefix::parse(text)) return "a network like 192.0.2.0/24 or 2001:db8::/64";
+      return has_host_bits(text) ? fmt::format("the network's own address: {}", IpPrefix::parse(text)->text()) : "";
+    case api::FieldRule::FORMAT_ADDRESS_LENGTH:
+      return text.find('/') != std::string::npos && IpPrefix::parse(text)
+                 ? ""
+                 : "an address and the length of its network, like 192.0.2.1/24 or 2001:db8::1/64";
+    case api::FieldRule::FORMAT_HEX: return is_hex(text) ? "" : "an even number of hexadecimal digits";
+    case api::FieldRule::FORMAT_INTERFACE:
+      return is_interface(text) ? "" : "an interface name of 1 to 15 characters without '/', ',' and space";
+    case api::FieldRule::FORMAT_DEVICE: return is_device(text) ? "" : "printable characters without ',', '{', '}' and space";
+    default: return "";
+  }
+}
+
+class FieldChecker {
+ public:
+  FieldChecker(const ObjectKey& object, Findings& findings) : object_(object), findings_(findings) {}
+
+  void check(const Message& message, const std::string& path) {
+    const Descriptor& type = *message.GetDescriptor();
+    for (int i = 0; i < type.field_count(); ++i) {
+      const FieldDescriptor& field = *type.field(i);
+      check_field(message, field, path.empty() ? field.name() : path + "." + field.name());
+    }
+    for (int i = 0; i < type.real_oneof_decl_count(); ++i) check_choice(message, *type.oneof_decl(i), path);
+  }
+
+ private:
+  void check_choice(const Message& message, const OneofDescriptor& choice, const std::string& path) {
+    if (message.GetReflection()->HasOneof(message, &choice) || !rule_of(*choice.field(0)).is_required()) return;
+    std::vector<std::string> names;
+    for (int i = 0; i < choice.field_count(); ++i) {
+      if (!rule_of(*choice.field(i)).is_unsupported()) names.push_back(choice.field(i)->name());
+    }
+    findings_.error(object_, path, fmt::format("no {} is given", choice.name()), "one of " + list_text(names));
+  }
+
+  void check_field(const Message& message, const FieldDescriptor& field, const std::string& path) {
+    const Reflection& reflection = *message.GetReflection();
+    const api::FieldRule& rule = rule_of(field);
+    if (field.is_map()) {
+      if (rule.count_max() > 0 && reflection.FieldSize(message, &field) > static_cast<int>(rule.count_max())) {
+        findings_.error(object_, path, "too many entries", fmt::format("at most {}", rule.count_max()));
+      }
+      return;
+    }
+    if (field.is_repeated()) {
+      check_list(message, field, path);
+      return;
+    }
+    if (!reflection.HasField(message, &field)) {
+      if (rule.is_required() && field.real_containing_oneof() == nullptr) {
+        findings_.error(object_, path, fmt::format("{} is required", field.name()), rule.help());
+      }
+      return;
+    }
+    if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+      check(reflection.GetMessage(message, &field), path);
+    } else {
+      check_scalar(message, field, -1, path);
+    }
+  }
+
+  void check_list(const Message& message, const FieldDescriptor& field, const std::string& path) {
+    const Reflection& reflection = *message.GetReflection();
+    const api::FieldRule& rule = rule_of(field);
+    const auto count = static_cast<std::uint32_t>(reflection.FieldSize(message, &field));
+    if (count < rule.count_min()) {
+      findings_.error(object_, path, count == 0 ? fmt::format("{} is required", field.name()) : "too few entries",
+                      fmt::format("at least {}", rule.count_min()));
+    }
+    if (rule.count_max() > 0 && count > rule.count_max()) {
+      findings_.error(object_, path, fmt::format("{} entries are too many", count),
+                      fmt::format("at most {}", rule.count_max()));
+      return;
+    }
+    for (int i = 0; i < static_cast<int>(count); ++i) {
+      const std::string item_path = fmt::format("{}[{}]", path, i);
+      if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+        check(reflection.GetRepeatedMessage(message, &field, i), item_path);
+      } else {
+        check_scalar(message, field, i, item_path);
+      }
+    }
+  }
+
+  void check_scalar(const Message& message, const FieldDescriptor& field, int index, const std::string& path) {
+    const api::FieldRule& rule = rule_of(field);
+    const std::string text = scalar_text(message, field, index);
+    if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
+      const auto* value = field.enum_type()->FindValueByName(text);
+      if (rule_of(*value).is_unsupported()) {
+        findings_.error(object_, path, fmt::format("{} is not supported by this version", text),
+                        "one of " + list_text(supported_values(*field.enum_type())));
+      }
+    } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32) {
+      check_range(static_cast<std::int64_t>(std::stoull(text)), rule, path);
+    } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+      if (rule.is_required() && text.empty()) {
+        findings_.error(object_, path, fmt::format("{} is empty", field.name()), rule.help());
+      } else if (rule.bytes_max() > 0 && text.size() > rule.bytes_max()) {
+        findings_.error(object_, path, fmt::format("{} bytes are too long", text.size()),
+                        fmt::format("at most {}", rule.bytes_max()));
+      } else if (const std::string expected = format_broken(rule.format(), text); !expected.empty()) {
+        findings_.error(object_, path, fmt::format("'{}' is not accepted", text.substr(0, 80)), expected);
+      }
+    }
+  }
+
+  void check_range(std::int64_t value, const api::FieldRule& rule, const std::string& path) {
+    if (value == 0 && rule.is_zero_allowed()) return;
+    const bool is_below = rule.has_min() && value < rule.min();
+    const bool is_above = rule.has_max() && value > rule.max();
+    if (!is_below && !is_above) return;
+    const std::uint64_t scale = rule.unit() == api::FieldRule::UNIT_S ? 1000 : 1;
+    const auto text = [&](std::int64_t number) {
+      return rule.unit() == api::FieldRule::UNIT_NONE ? std::to_string(number)
+                                                      : duration_text(static_cast<std::uint64_t>(number) * scale);
+    };
+    std::string expected = rule.has_max() ? fmt::format("{} to {}", text(rule.min()), text(rule.max()))
+                                          : fmt::format("at least {}", text(rule.min()));
+    if (rule.is_zero_allowed()) expected = "0, or " + expected;
+    findings_.error(object_, path, fmt::format("{} is too {}", text(value), is_below ? "small" : "large"), expected);
+  }
+
+  const ObjectKey& object_;
+  Findings& findings_;
+};
+
+}  // namespace
+
+bool is_dns_label(std::string_view text) {
+  const auto is_letter = [](char c) { return c >= 'a' && c <= 'z'; };
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  return !text.empty() && text.size() <= name_bytes_max && is_letter(text.front()) && text.back() != '-' &&
+         std::all_of(text.begin(), text.end(), [&](char c) { return is_letter(c) || is_digit(c) || c == '-'; });
+}
+
+void check_fields(const Object& object, Findings& findings) {
+  const Message& written = object.written();
+  const FieldDescriptor* spec = written.GetDescriptor()->FindFieldByName("spec");
+  if (!written.GetReflection()->HasField(written, spec)) {
+    findings.error(object.key(), "spec", "spec is required", "the fields of a " + object.key().kind);
+    return;
+  }
+  FieldChecker(object.key(), findings).check(object.effective(), "");
+}
+
+}  // namespace sluice

@@ -1,0 +1,69 @@
+// Follows the references from virtual_host to cluster: one answer for validation and for compile.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dataplane/net/address.h"
+#include "mgmt/api/advertise_policy.pb.h"
+#include "mgmt/api/cluster.pb.h"
+#include "mgmt/api/endpoint.pb.h"
+#include "mgmt/api/node.pb.h"
+#include "mgmt/api/route.pb.h"
+#include "mgmt/api/virtual_host.pb.h"
+#include "mgmt/model/objects.h"
+
+namespace sluice {
+
+inline constexpr std::uint8_t protocol_tcp = 6;
+inline constexpr std::uint8_t protocol_udp = 17;
+
+struct ResolvedVip {
+  ObjectPtr virtual_host;
+  ObjectPtr policy;
+  ObjectPtr cluster;
+  IpAddress address;
+  std::uint16_t port = 0;
+  std::uint8_t protocol = 0;
+
+  std::string text() const;  // "10.0.0.1:80/tcp"
+};
+
+struct ResolvedEndpoint {
+  ObjectPtr object;
+  IpAddress address;
+  std::uint16_t port = 0;
+  std::uint8_t protocol = 0;
+  std::uint16_t weight = 1;
+
+  const api::EndpointSpec& spec() const {
+    return static_cast<const api::Endpoint&>(object->effective()).spec();
+  }
+};
+
+std::uint8_t protocol_number(api::Protocol protocol);
+const char* protocol_text(std::uint8_t protocol);                            // "tcp", "udp"
+std::uint8_t protocol_of(const api::VirtualHostSpec& spec);                  // of the proxies we support
+std::uint32_t idle_timeout_ms_of(const api::VirtualHostSpec& spec);
+
+// The cluster that the first entry of the first route leads to; nullptr when something is missing.
+ObjectPtr cluster_of(const ObjectStore& objects, const Object& virtual_host);
+// The endpoints of a cluster, sorted by key; dangling references are left out.
+std::vector<ResolvedEndpoint> endpoints_of(const ObjectStore& objects, const Object& cluster);
+// Every VIP of every complete virtual_host, sorted by (virtual_host, advertise_policy).
+std::vector<ResolvedVip> vips_of(const ObjectStore& objects);
+// The node; nullptr when there is none.
+ObjectPtr node_of(const ObjectStore& objects);
+
+inline const api::ClusterSpec& cluster_spec(const Object& object) {
+  return static_cast<const api::Cluster&>(object.effective()).spec();
+}
+inline const api::VirtualHostSpec& virtual_host_spec(const Object& object) {
+  return static_cast<const api::VirtualHost&>(object.effective()).spec();
+}
+inline const api::NodeSpec& node_spec(const Object& object) {
+  return static_cast<const api::Node&>(object.effective()).spec();
+}
+
+}  // namespace sluice

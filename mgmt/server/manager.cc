@@ -1,0 +1,542 @@
+#include "mgmt/server/manager.h"
+
+#include <fmt/format.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "dataplane/base/crc32c.h"
+#include "dataplane/base/log.h"
+#include "mgmt/api/healthcheck.pb.h"
+#include "mgmt/health/prober.h"
+#include "mgmt/model/suggest.h"
+#include "mgmt/schema/field_rules.h"
+#include "mgmt/schema/validate.h"
+#include "mgmt/server/diff.h"
+#include "mgmt/server/host_addresses.h"
+#include "mgmt/server/persistence.h"
+#include "mgmt/text/profile_reader.h"
+#include "mgmt/text/writer.h"
+
+namespace sluice {
+namespace {
+
+constexpr const char* config_file = "config/objects.yaml";
+constexpr const char* ids_file = "ids";
+constexpr const char* drains_file = "drains";
+constexpr const char* health_file = "health";
+constexpr const char* committed_text = "committed configuration";
+
+constexpr std::uint64_t flip_batch_ms = 20;    // verdicts that come together are published together
+constexpr std::uint64_t patience_ms = 250;
+constexpr Milliseconds acknowledge_timeout{3'000};
+constexpr Milliseconds counters_timeout{1'000};
+
+using SnapshotPtr = std::shared_ptr<const SnapshotBuffer>;
+
+std::uint32_t content_crc(const SnapshotBuffer& snapshot) {
+  return crc32c(snapshot.bytes().subspan(sizeof(SnapshotHeader)));
+}
+
+std::string bytes_of_hex(const std::string& hex) {
+  std::string bytes;
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2) {
+    bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+  }
+  return bytes;
+}
+
+// Every endpoint with every health check of a cluster it is in.
+std::vector<ProbeSpec> probes_of(const ObjectStore& objects) {
+  std::map<HealthTarget, ProbeSpec> probes;
+  for (const ObjectPtr& cluster : objects.of_kind("cluster")) {
+    for (const api::ObjectRef& reference : cluster_spec(*cluster).health_checks()) {
+      const ObjectPtr check = objects.find(target_of(reference, "healthcheck", cluster->key().space));
+      if (check == nullptr) continue;
+      const api::HealthcheckSpec& spec = static_cast<const api::Healthcheck&>(check->effective()).spec();
+      for (const ResolvedEndpoint& endpoint : endpoints_of(objects, *cluster)) {
+        ProbeSpec probe;
+        probe.target = {endpoint.object->key(), check->key()};
+        probe.address = endpoint.address;
+        probe.port = endpoint.spec().has_health_check_port()
+                         ? static_cast<std::uint16_t>(endpoint.spec().health_check_port())
+                         : endpoint.port;
+        probe.send_payload = bytes_of_hex(spec.tcp_health_check().send_payload());
+        probe.expected_response = bytes_of_hex(spec.tcp_health_check().expected_response());
+        probe.policy = {{spec.interval() * 1000ull}, {spec.timeout() * 1000ull}, spec.healthy_threshold(),
+                        spec.unhealthy_threshold(), spec.jitter_percent()};
+        probes.emplace(probe.target, std::move(probe));
+      }
+    }
+  }
+  std::vector<ProbeSpec> list;
+  for (auto& entry : probes) list.push_back(std::move(entry.second));
+  return list;
+}
+
+// Adds to a problem where its object stands in the operator's text.
+ConfigError located(const Problem& problem, const std::map<ObjectKey, const ObjectSource*>& sources) {
+  ConfigError error{committed_text, 0, 0, problem.path, problem.message, problem.expected, problem.suggestion};
+  if (const auto found = sources.find(problem.object); found != sources.end()) {
+    const TextPosition position = found->second->find(problem.path);
+    error.file = found->second->file;
+    error.line = position.line;
+    error.column = position.column;
+  } else {
+    error.path = problem.object.text() + ": " + problem.path;
+  }
+  return error;
+}
+
+// Verdicts on their way from the prober's thread to the main loop.
+struct HealthInbox {
+  Fd wakeup{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  std::mutex mutex;
+  std::vector<std::pair<HealthTarget, HealthRecord>> waiting;
+
+  void put(const HealthTarget& target, const HealthRecord& record) {
+    {
+      const std::lock_guard lock(mutex);
+      waiting.emplace_back(target, record);
+    }
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = write(wakeup.get(), &one, sizeof one);
+  }
+
+  std::vector<std::pair<HealthTarget, HealthRecord>> take() {
+    std::uint64_t drained = 0;
+    [[maybe_unused]] const ssize_t got = read(wakeup.get(), &drained, sizeof drained);
+    const std::lock_guard lock(mutex);
+    return std::exchange(waiting, {});
+  }
+};
+
+}  // namespace
+
+struct Manager::State {
+  ManagerOptions options;
+  StateDir state_dir;
+  NicProfiles profiles;
+  ObjectStore objects;
+  std::set<ObjectKey> draining;
+  IdMap ids;
+  HealthRecords health;
+  std::map<HealthTarget, std::pair<IpAddress, std::uint16_t>> probed_places;
+  std::uint64_t generation = 0;
+  SnapshotPtr snapshot;  // of this generation; null: nothing to publish yet
+  SlotCache slot_cache;
+  std::string boot_id = current_boot_id();
+  std::optional<Instant> publish_due;
+  HealthInbox inbox;
+  std::unique_ptr<Publisher> publisher;
+  std::optional<Prober> prober;  // last: its thread uses the inbox and must end first
+
+  explicit State(ManagerOptions given, StateDir folder) : options(std::move(given)), state_dir(std::move(folder)) {}
+
+  std::string dataplane_socket() const { return options.run_dir + "/dataplane.sock"; }
+
+  Result<void> load();
+  void start();
+
+  Result<SnapshotPtr> compile_with(const ObjectStore& candidate, const IdMap& candidate_ids,
+                                   const std::set<ObjectKey>& candidate_draining, std::uint64_t candidate_generation);
+  std::uint64_t next_generation() const {
+    return std::max(generation, publisher == nullptr ? 0 : publisher->status().acknowledged_generation) + 1;
+  }
+  Findings validate_candidate(const ObjectStore& candidate) const;
+  ChangeResult commit(ObjectStore candidate, ChangeResult result, bool is_dry_run);
+  Result<void> publish_and_wait(const SnapshotPtr& fresh, std::uint64_t fresh_generation,
+                                std::vector<std::string>& warnings);
+  void add_consequences(const SnapshotPtr& fresh, ChangeResult& result) const;
+  void update_probes(HealthRecords known);
+  void save_health();
+  void publish_health_change();
+  void take_verdicts(Instant now);
+};
+
+Result<void> Manager::State::load() {
+  ProfileFolder folder = read_profiles(options.profiles_dir);
+  for (const ConfigError& error : folder.errors) log_error("{}", error.text());
+  if (!folder.errors.empty()) return fail(fmt::format("{}: NIC profiles have errors", options.profiles_dir));
+  profiles = std::move(folder.profiles);
+
+  const auto text = state_dir.read(config_file);
+  if (!text) return tl::unexpected(text.error());
+  if (*text && !(*text)->empty()) {
+    const std::vector<SourceFile> files = {{state_dir.path_of(config_file), **text}};
+    ParsedConfig parsed = read_config(files);
+    std::map<ObjectKey, const ObjectSource*> sources;
+    for (ParsedObject& object : parsed.objects) {
+      objects.put(object.object);
+      sources[object.object->key()] = &object.source;
+    }
+    if (parsed.errors.empty()) {
+      for (const Problem& problem : validate(objects, {profiles, {}}).errors) parsed.errors.push_back(located(problem, sources));
+    }
+    for (const ConfigError& error : parsed.errors) log_error("{}", error.text());
+    if (!parsed.errors.empty()) {
+      return fail(fmt::format("{}: the committed configuration is not accepted by this version; correct it or move it away",
+                              state_dir.path_of(config_file)));
+    }
+  }
+
+  // What can be found out again is not worth refusing to start for.
+  const auto restore = [&](const char* name, auto decode, auto& into) {
+    const auto stored = state_dir.read(name);
+    if (!stored || !*stored) return;
+    auto decoded = decode(**stored);
+    if (decoded) {
+      into = std::move(*decoded);
+    } else {
+      log_warning("{}: {}; starting without it", state_dir.path_of(name), decoded.error().message);
+    }
+  };
+  restore(ids_file, decode_ids, ids);
+  restore(drains_file, decode_drains, draining);
+  HealthFile stored_health;
+  restore(health_file, decode_health, stored_health);
+  generation = stored_health.generation;
+  if (stored_health.boot_id == boot_id) health = std::move(stored_health.records);
+  std::erase_if(draining, [&](const ObjectKey& key) { return objects.find(key) == nullptr; });
+
+  if (auto covered = ids.cover(objects); !covered) return covered;
+  update_probes({});
+  if (node_of(objects) == nullptr) return {};
+  auto fresh = compile_with(objects, ids, draining, generation);
+  if (!fresh) return tl::unexpected(fresh.error());
+  const bool is_known = generation > 0 && content_crc(**fresh) == stored_health.content_crc;
+  if (!is_known) {
+    fresh = compile_with(objects, ids, draining, ++generation);
+    if (!fresh) return tl::unexpected(fresh.error());
+  }
+  snapshot = *fresh;
+  publisher = std::make_unique<Publisher>(dataplane_socket());
+  publisher->publish(snapshot, generation, is_known);
+  save_health();
+  return {};
+}
+
+void Manager::State::start() {
+  if (publisher == nullptr) publisher = std::make_unique<Publisher>(dataplane_socket());
+}
+
+Result<SnapshotPtr> Manager::State::compile_with(const ObjectStore& candidate, const IdMap& candidate_ids,
+                                                 const std::set<ObjectKey>& candidate_draining,
+                                                 std::uint64_t candidate_generation) {
+  auto built = compile({candidate, profiles, health, candidate_draining, candidate_ids, candidate_generation}, &slot_cache);
+  if (!built) return tl::unexpected(built.error());
+  return std::make_shared<const SnapshotBuffer>(std::move(*built));
+}
+
+Findings Manager::State::validate_candidate(const ObjectStore& candidate) const {
+  ValidationWorld world{profiles, {}};
+  if (options.checks_host_addresses) world.host_addresses = host_addresses();
+  return validate(candidate, world);
+}
+
+void Manager::State::update_probes(HealthRecords known) {
+  std::vector<ProbeSpec> probes = probes_of(objects);
+  std::map<HealthTarget, std::pair<IpAddress, std::uint16_t>> places;
+  for (const ProbeSpec& probe : probes) places[probe.target] = {probe.address, probe.port};
+  std::erase_if(health, [&](const auto& entry) {
+    const auto now = places.find(entry.first);
+    if (now == places.end()) return true;
+    const auto before = probed_places.find(entry.first);
+    return before != probed_places.end() && before->second != now->second;  // another place: another verdict
+  });
+  probed_places = std::move(places);
+  if (prober) prober->set_targets(std::move(probes), std::move(known));
+}
+
+void Manager::State::save_health() {
+  const HealthFile file{boot_id, generation, snapshot == nullptr ? 0 : content_crc(*snapshot), health};
+  if (auto saved = state_dir.write(health_file, encode_health(file), Durability::lazy); !saved) {
+    log_warning("{}", saved.error().message);
+  }
+}
+
+// The flows that a change would orphan are known to the dataplane only.
+void Manager::State::add_consequences(const SnapshotPtr& fresh, ChangeResult& result) const {
+  const auto after = Snapshot::verify(fresh->bytes());
+  if (!after) return;
+  std::optional<Snapshot> before;
+  if (snapshot != nullptr) {
+    if (auto verified = Snapshot::verify(snapshot->bytes())) before = *verified;
+  }
+  const Consequences found = compare(before ? &*before : nullptr, *after);
+  result.consequences.insert(result.consequences.end(), found.sentences.begin(), found.sentences.end());
+  if (found.removed_endpoints.empty()) return;
+  const auto counters = ask_counters(dataplane_socket(), counters_timeout);
+  for (const RemovedEndpoint& removed : found.removed_endpoints) {
+    std::string flows = "how many flows it has is not known: the dataplane does not answer";
+    if (counters) {
+      const auto found_counters = counters->endpoints.find(removed.id);
+      flows = fmt::format("it has {} flows", found_counters == counters->endpoints.end() ? 0 : found_counters->second.flows_active);
+    }
+    result.consequences.push_back(fmt::format("endpoint {} leaves cluster {}; {}", removed.name, removed.cluster, flows));
+  }
+}
+
+// An error means: the dataplane runs and refuses. Not being there is a warning.
+Result<void> Manager::State::publish_and_wait(const SnapshotPtr& fresh, std::uint64_t fresh_generation,
+                                              std::vector<std::string>& warnings) {
+  publisher->publish(fresh, fresh_generation);
+  const PublishStatus status = publisher->wait_for(fresh_generation, acknowledge_timeout);
+  if (status.refused_generation == fresh_generation) {
+    return fail(fmt::format("the dataplane refused this configuration: {}", status.error));
+  }
+  if (status.acknowledged_generation >= fresh_generation) {
+    for (const std::string& item : status.restart_required) {
+      warnings.push_back(fmt::format("takes effect when the dataplane is restarted: {}", item));
+    }
+  } else if (!status.is_connected) {
+    warnings.push_back(fmt::format("the dataplane is not running ({}): generation {} is committed and will be published when it starts",
+                                   status.error, fresh_generation));
+  } else {
+    warnings.push_back(fmt::format("the dataplane has not acknowledged generation {} within {} ms; it is tried again",
+                                   fresh_generation, acknowledge_timeout.count));
+  }
+  return {};
+}
+
+ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, bool is_dry_run) {
+  const auto refuse = [&](std::string message) {
+    result.errors.push_back({"", 0, 0, "", std::move(message), "", ""});
+    return result;
+  };
+  result.generation = generation;
+  const bool is_changed = std::any_of(result.changes.begin(), result.changes.end(),
+                                      [](const Change& change) { return change.action != "unchanged"; });
+  if (!is_changed) return result;
+
+  IdMap candidate_ids = ids;
+  if (auto covered = candidate_ids.cover(candidate); !covered) return refuse(covered.error().message);
+  std::set<ObjectKey> candidate_draining = draining;
+  std::erase_if(candidate_draining, [&](const ObjectKey& key) { return candidate.find(key) == nullptr; });
+  SnapshotPtr fresh;
+  const std::uint64_t fresh_generation = next_generation();
+  if (node_of(candidate) != nullptr) {
+    auto built = compile_with(candidate, candidate_ids, candidate_draining, fresh_generation);
+    if (!built) return refuse(built.error().message);
+    fresh = *built;
+    add_consequences(fresh, result);
+  } else {
+    result.warnings.push_back("there is no node object yet: nothing is forwarded");
+  }
+  if (is_dry_run) return result;
+
+  // Ids first: should the machine stop here, ids that nobody uses do no harm.
+  if (auto saved = state_dir.write(ids_file, encode_ids(candidate_ids), Durability::synced); !saved) {
+    return refuse(saved.error().message + "; nothing was changed");
+  }
+  if (fresh != nullptr) {
+    if (auto published = publish_and_wait(fresh, fresh_generation, result.warnings); !published) {
+      publisher->publish(snapshot, generation, true);
+      return refuse(published.error().message + "; nothing was changed");
+    }
+  }
+  if (auto saved = state_dir.write(config_file, to_yaml(candidate), Durability::synced); !saved) {
+    if (fresh != nullptr && snapshot != nullptr) {
+      generation = fresh_generation + 1;
+      if (auto old = compile_with(objects, ids, draining, generation)) {
+        snapshot = *old;
+        publisher->publish(snapshot, generation);
+      }
+    }
+    return refuse(saved.error().message + "; nothing was changed");
+  }
+  objects = std::move(candidate);
+  ids = std::move(candidate_ids);
+  if (candidate_draining != draining) {
+    draining = std::move(candidate_draining);
+    if (auto saved = state_dir.write(drains_file, encode_drains(draining), Durability::synced); !saved) {
+      result.warnings.push_back(saved.error().message);
+    }
+  }
+  if (fresh != nullptr) {
+    snapshot = fresh;
+    generation = fresh_generation;
+  }
+  const std::size_t verdicts_before = health.size();
+  update_probes({});
+  if (health.size() != verdicts_before && node_of(objects) != nullptr) publish_due = Instant{0};  // some are unknown again
+  save_health();
+  result.generation = generation;
+  log_info("committed {} objects, generation {}", objects.size(), generation);
+  return result;
+}
+
+void Manager::State::take_verdicts(Instant now) {
+  for (const auto& [target, record] : inbox.take()) {
+    if (!probed_places.contains(target)) continue;  // it was removed meanwhile
+    health[target] = record;
+    if (record.verdict == HealthVerdict::down) {
+      log_warning("{} is down ({}: {})", target.endpoint.text(), target.healthcheck.name, record.reason);
+    } else {
+      log_info("{} is up ({})", target.endpoint.text(), target.healthcheck.name);
+    }
+    if (!publish_due) publish_due = now + Milliseconds{flip_batch_ms};
+  }
+}
+
+void Manager::State::publish_health_change() {
+  publish_due.reset();
+  if (node_of(objects) == nullptr) return;
+  const std::uint64_t fresh_generation = next_generation();
+  auto fresh = compile_with(objects, ids, draining, fresh_generation);
+  if (!fresh) {
+    log_error("{}", fresh.error().message);
+    return;
+  }
+  const bool is_ahead = publisher->status().acknowledged_generation > generation;
+  if (!is_ahead && snapshot != nullptr && is_same_content(snapshot->bytes(), (*fresh)->bytes())) {
+    save_health();
+    return;
+  }
+  snapshot = *fresh;
+  generation = fresh_generation;
+  publisher->publish(snapshot, generation);
+  save_health();
+}
+
+Manager::Manager(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Manager::~Manager() = default;
+
+Result<std::unique_ptr<Manager>> Manager::create(ManagerOptions options) {
+  auto state_dir = StateDir::open(options.state_dir);
+  if (!state_dir) return tl::unexpected(state_dir.error());
+  auto state = std::make_unique<State>(std::move(options), std::move(*state_dir));
+  if (auto loaded = state->load(); !loaded) return tl::unexpected(loaded.error());
+  state->start();
+  State* raw = state.get();
+  auto prober = Prober::create([raw](const HealthTarget& target, const HealthRecord& record) { raw->inbox.put(target, record); });
+  if (!prober) return tl::unexpected(prober.error());
+  state->prober.emplace(std::move(*prober));
+  state->update_probes(state->health);
+  return std::unique_ptr<Manager>(new Manager(std::move(state)));
+}
+
+ChangeResult Manager::apply(const std::vector<SourceFile>& files, bool is_replacing, bool is_dry_run) {
+  ChangeResult result;
+  result.generation = state_->generation;
+  ParsedConfig parsed = read_config(files);
+  std::map<ObjectKey, const ObjectSource*> sources;
+  for (const ParsedObject& object : parsed.objects) sources[object.object->key()] = &object.source;
+  result.errors = std::move(parsed.errors);
+
+  ObjectStore candidate = is_replacing ? ObjectStore() : state_->objects;
+  Findings fields;
+  for (const ParsedObject& parsed_object : parsed.objects) {
+    const ObjectPtr& object = parsed_object.object;
+    check_fields(*object, fields);
+    const ObjectPtr before = state_->objects.find(object->key());
+    Change change{"add", object->key(), {}};
+    if (before != nullptr) change.action = is_same_text(*before, *object) ? "unchanged" : "change";
+    if (change.action != "unchanged") change.lines = diff_lines(before ? to_yaml(*before) : "", to_yaml(*object));
+    result.changes.push_back(std::move(change));
+    candidate.put(object);
+  }
+  for (const Problem& problem : fields.errors) result.errors.push_back(located(problem, sources));
+  if (result.errors.empty()) {
+    const Findings findings = state_->validate_candidate(candidate);
+    for (const Problem& problem : findings.errors) result.errors.push_back(located(problem, sources));
+    result.warnings = findings.warnings;
+  }
+  if (!result.errors.empty()) {
+    result.changes.clear();
+    return result;
+  }
+  if (is_replacing) {
+    for (const auto& [key, object] : state_->objects.all()) {
+      if (candidate.find(key) == nullptr) result.changes.push_back({"remove", key, diff_lines(to_yaml(*object), "")});
+    }
+  }
+  return state_->commit(std::move(candidate), std::move(result), is_dry_run);
+}
+
+ChangeResult Manager::remove(const ObjectKey& key) {
+  ChangeResult result;
+  result.generation = state_->generation;
+  ObjectStore candidate = state_->objects;
+  const ObjectPtr before = candidate.find(key);
+  if (before == nullptr) {
+    const auto names = candidate.names(key.kind, key.space);
+    result.errors.push_back({"", 0, 0, "", fmt::format("there is no {}", key.text()),
+                             names.empty() ? "" : "one of " + list_text(names), closest(key.name, names)});
+    return result;
+  }
+  candidate.erase(key);
+  const Findings findings = state_->validate_candidate(candidate);
+  for (const Problem& problem : findings.errors) result.errors.push_back(located(problem, {}));
+  if (!result.errors.empty()) return result;
+  result.warnings = findings.warnings;
+  result.changes.push_back({"remove", key, diff_lines(to_yaml(*before), "")});
+  return state_->commit(std::move(candidate), std::move(result), false);
+}
+
+Result<DrainResult> Manager::set_draining(const ObjectKey& endpoint, bool is_draining) {
+  if (state_->objects.find(endpoint) == nullptr) {
+    const auto names = state_->objects.names("endpoint", endpoint.space);
+    const std::string near = closest(endpoint.name, names);
+    return fail(fmt::format("there is no {}{}", endpoint.text(), near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
+  }
+  DrainResult result;
+  std::set<ObjectKey> candidate = state_->draining;
+  result.is_changed = is_draining ? candidate.insert(endpoint).second : candidate.erase(endpoint) > 0;
+  if (result.is_changed) {
+    if (node_of(state_->objects) != nullptr) {
+      const std::uint64_t fresh_generation = state_->next_generation();
+      auto fresh = state_->compile_with(state_->objects, state_->ids, candidate, fresh_generation);
+      if (!fresh) return tl::unexpected(fresh.error());
+      if (auto published = state_->publish_and_wait(*fresh, fresh_generation, result.warnings); !published) {
+        state_->publisher->publish(state_->snapshot, state_->generation, true);
+        return tl::unexpected(published.error());
+      }
+      state_->snapshot = *fresh;
+      state_->generation = fresh_generation;
+    }
+    state_->draining = std::move(candidate);
+    if (auto saved = state_->state_dir.write(drains_file, encode_drains(state_->draining), Durability::synced); !saved) {
+      result.warnings.push_back(saved.error().message + ": a restart of mgmt would forget this");
+    }
+    state_->save_health();
+    log_info("{} is {}", endpoint.text(), is_draining ? "draining" : "no longer draining");
+  }
+  if (const auto counters = this->counters()) {
+    result.flows_active = 0;
+    for (const ObjectPtr& cluster : state_->objects.of_kind("cluster")) {
+      for (const ResolvedEndpoint& member : endpoints_of(state_->objects, *cluster)) {
+        if (member.object->key() != endpoint) continue;
+        const auto id = state_->ids.endpoints.find(endpoint_id_key(*cluster, member));
+        if (!id) continue;
+        const auto found = counters->endpoints.find(*id);
+        if (found != counters->endpoints.end()) *result.flows_active += found->second.flows_active;
+      }
+    }
+  }
+  return result;
+}
+
+int Manager::wakeup_fd() const { return state_->inbox.wakeup.get(); }
+
+Milliseconds Manager::patience() const { return {state_->publish_due ? flip_batch_ms / 2 : patience_ms}; }
+
+void Manager::tick(Instant now) {
+  state_->take_verdicts(now);
+  // A dataplane that is ahead has tables of which this mgmt knows nothing: go above it.
+  const bool is_ahead = state_->snapshot != nullptr &&
+                        state_->publisher->status().acknowledged_generation > state_->generation;
+  if (is_ahead || (state_->publish_due && *state_->publish_due <= now)) state_->publish_health_change();
+}
+
+const ObjectStore& Manager::objects() const { return state_->objects; }
+const HealthRecords& Manager::health() const { return state_->health; }
+const std::set<ObjectKey>& Manager::draining() const { return state_->draining; }
+const IdMap& Manager::ids() const { return state_->ids; }
+std::uint64_t Manager::generation() const { return state_->generation; }
+PublishStatus Manager::publish_status() const { return state_->publisher->status(); }
+Result<DataplaneCounters> Manager::counters() const { return ask_counters(state_->dataplane_socket(), counters_timeout); }
+
+}  // namespace sluice
