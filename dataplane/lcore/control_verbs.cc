@@ -43,6 +43,7 @@ std::string_view name_of(EndpointState state) {
     case EndpointState::down: return "down";
     case EndpointState::draining: return "draining";
     case EndpointState::unknown: return "unknown";
+    case EndpointState::ended: return "ended";
   }
   return "unknown";
 }
