@@ -112,7 +112,11 @@ int report_configuration_errors(const Context& context, const AskError& error, i
       rest.remove_prefix(end + 1);
     }
   }
-  context.console.err(fmt::format("sluice: {}; nothing was changed\n", printable(error.message)));
+  // One refusal may also be told in `error`, in the same words; several are counted there.
+  const std::string summary = errors.empty()       ? printable(error.message)
+                              : errors.size() == 1 ? std::string("1 error")
+                                                   : fmt::format("{} errors", errors.size());
+  context.console.err(fmt::format("sluice: {}; nothing was changed\n", summary));
   return exit_code;
 }
 
@@ -165,6 +169,12 @@ ChangeCounts print_changes(const Console& console, const Json& reply) {
   return counts;
 }
 
+void print_warnings(const Console& console, const Json& reply) {
+  for (const std::string& text : texts_of(reply, "warnings")) {
+    console.err(fmt::format("warning: {}\n", printable(text)));
+  }
+}
+
 void print_consequences(const Console& console, const Json& reply) {
   const auto consequences = texts_of(reply, "consequences");
   if (!consequences.empty()) {
@@ -173,9 +183,7 @@ void print_consequences(const Console& console, const Json& reply) {
       console.out(fmt::format("  * {}\n", printable(text)));
     }
   }
-  for (const std::string& text : texts_of(reply, "warnings")) {
-    console.err(fmt::format("warning: {}\n", printable(text)));
-  }
+  print_warnings(console, reply);
 }
 
 std::string generation_text(const Json& reply) {
@@ -269,11 +277,6 @@ int apply_files(Context& context, const Invocation& invocation) {
   }
   const ChangeCounts counts = print_changes(console, *reply);
   print_consequences(console, *reply);
-  const std::string error = text_of(*reply, "dataplane_error");
-  if (!error.empty()) {
-    console.err(fmt::format("warning: saved, but the dataplane does not have it yet: {}\n",
-                            printable(error)));
-  }
   if (counts.is_none()) {
     console.out(fmt::format("Nothing to change: {}{}\n", counts.text(), generation_text(*reply)));
   } else if (is_dry_run) {
@@ -339,6 +342,7 @@ int drain_endpoint(Context& context, const Invocation& invocation) {
   }
   const std::string name = text_of(*reply, "name", invocation.argument(0));
   const std::string flows = flows_text(*reply);
+  print_warnings(context.console, *reply);
   context.console.out(
       fmt::format("endpoint {} {}: it takes no new flows{}{}\n", printable(name),
                   flag_of(*reply, "changed") ? "is draining" : "was draining already",
@@ -354,6 +358,7 @@ int undrain_endpoint(Context& context, const Invocation& invocation) {
     return exit_ok;
   }
   const std::string name = text_of(*reply, "name", invocation.argument(0));
+  print_warnings(context.console, *reply);
   context.console.out(
       fmt::format("endpoint {} {}\n", printable(name),
                   flag_of(*reply, "changed") ? "takes new flows again" : "was not draining"));

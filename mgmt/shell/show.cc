@@ -1,6 +1,7 @@
 #include "mgmt/shell/show.h"
 
 #include <fmt/format.h>
+#include <time.h>
 
 #include <algorithm>
 
@@ -34,10 +35,25 @@ std::string duration_cell(const Json& row, std::string_view name) {
   return number ? format_duration(*number) : std::string(not_known);
 }
 
+// How long ago a moment was; the moment is Unix time, 0 when it never came.
+std::string age_cell(const Json& row, std::string_view name) {
+  const auto moment_ms = number_of(row, name).value_or(0);
+  if (moment_ms == 0) return std::string(not_known);
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  const std::uint64_t now_ms = static_cast<std::uint64_t>(now.tv_sec) * 1000 +
+                               static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
+  return format_duration(now_ms > moment_ms ? now_ms - moment_ms : 0);
+}
+
 // For numbers that are names or settings (ports, weights): all digits.
 std::string exact_cell(const Json& row, std::string_view name) {
   const Json* field = find(row, name);
   return field == nullptr ? std::string(not_known) : text_of(row, name);
+}
+
+std::string known(std::string text) {
+  return text.empty() ? std::string(not_known) : text;
 }
 
 std::string joined_cell(const Json& row, std::string_view name) {
@@ -266,6 +282,27 @@ int show_virtual_hosts(Context& context, const Invocation& invocation) {
                    fields);
 }
 
+int show_vips(Context& context, const Invocation& invocation) {
+  static const std::vector<FieldRow> fields = {
+      {{"NAME"}, [](const Json& r) { return text_of(r, "name"); }},
+      {{"ADDRESS"}, address_and_port},
+      {{"PROTO"}, [](const Json& r) { return text_of(r, "protocol"); }},
+      {{"CLUSTER", Align::left, 1}, [](const Json& r) { return text_of(r, "cluster"); }},
+      {{"STATE"}, [](const Json& r) { return text_of(r, "state"); }},
+      {{"FLOWS", Align::right}, [](const Json& r) { return count_cell(r, "flows_active"); }},
+      {{"OPENED", Align::right, 2}, [](const Json& r) { return count_cell(r, "flows_opened"); }},
+      {{"RX PACKETS", Align::right, 3}, [](const Json& r) { return count_cell(r, "rx_packets"); }},
+      {{"RX BYTES", Align::right, 4}, [](const Json& r) { return bytes_cell(r, "rx_bytes"); }},
+      {{"TX PACKETS", Align::right, 3}, [](const Json& r) { return count_cell(r, "tx_packets"); }},
+      {{"TX BYTES", Align::right, 4}, [](const Json& r) { return bytes_cell(r, "tx_bytes"); }},
+      {{"DROPPED", Align::right}, [](const Json& r) { return count_cell(r, "dropped"); }},
+  };
+  return show_list(context, invocation,
+                   {Process::dataplane, "vips", "vips", "VIP",
+                    "The dataplane has no VIP. Load a configuration with: apply -f FILE"},
+                   fields);
+}
+
 int show_clusters(Context& context, const Invocation& invocation) {
   static const std::vector<FieldRow> fields = {
       {{"NAME"}, name_cell},
@@ -294,7 +331,7 @@ int show_endpoints(Context& context, const Invocation& invocation) {
       {{"CLUSTERS", Align::left, 2}, [](const Json& r) { return joined_cell(r, "clusters"); }},
       {{"WEIGHT", Align::right, 2}, [](const Json& r) { return exact_cell(r, "weight"); }},
       {{"HEALTH"}, health_cell},
-      {{"SINCE", Align::right, 1}, [](const Json& r) { return duration_cell(r, "since_ms"); }},
+      {{"SINCE", Align::right, 1}, [](const Json& r) { return age_cell(r, "since_ms"); }},
       {{"FLOWS", Align::right}, [](const Json& r) { return count_cell(r, "flows_active"); }},
       {{"OPENED", Align::right, 4}, [](const Json& r) { return count_cell(r, "flows_opened"); }},
       {{"SENT TO", Align::right, 5}, [](const Json& r) { return bytes_cell(r, "to_bytes"); }},
@@ -443,7 +480,7 @@ int show_drops(Context& context, const Invocation& invocation) {
 int show_neighbors(Context& context, const Invocation& invocation) {
   static const std::vector<FieldRow> fields = {
       {{"ADDRESS"}, [](const Json& r) { return text_of(r, "address"); }},
-      {{"MAC"}, [](const Json& r) { return text_of(r, "mac", not_known); }},
+      {{"MAC"}, [](const Json& r) { return known(text_of(r, "mac")); }},
       {{"PORT"}, [](const Json& r) { return text_of(r, "port"); }},
       {{"STATE"}, [](const Json& r) { return text_of(r, "state"); }},
       {{"AGE", Align::right}, [](const Json& r) { return duration_cell(r, "age_ms"); }},

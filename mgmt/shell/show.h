@@ -1,6 +1,6 @@
 // The `show` commands: ask, then a table, or the reply itself with --json.
-// virtual-hosts, clusters, endpoints and config come from mgmt; flows, ports, drops and neighbors
-// from the dataplane itself, so that they answer when mgmt is dead. version asks both.
+// virtual-hosts, clusters, endpoints and config come from mgmt; vips, flows, ports, drops and
+// neighbors from the dataplane itself, so that they answer when mgmt is dead. version asks both.
 #pragma once
 
 #include "mgmt/shell/context.h"
@@ -8,6 +8,7 @@
 namespace sluice {
 
 int show_virtual_hosts(Context& context, const Invocation& invocation);
+int show_vips(Context& context, const Invocation& invocation);
 int show_clusters(Context& context, const Invocation& invocation);
 int show_endpoints(Context& context, const Invocation& invocation);
 int show_config(Context& context, const Invocation& invocation);

@@ -85,7 +85,7 @@ TEST(Grammar, RefusesWithAReasonAndASuggestion) {
            {"drain web-1", "'drain web-1' is not a command", "drain endpoint web-1"},
            {"flows", "'flows' is not a command", "show flows"},
            {"show",
-            "'show' needs one word more: virtual-hosts, clusters, endpoints, flows, ports, "
+            "'show' needs one word more: virtual-hosts, vips, clusters, endpoints, flows, ports, "
             "drops, neighbors, config, version",
             ""},
            {"delete endpoint", "'delete' needs NAME: name of the object", ""},

@@ -2,6 +2,7 @@
 // fake processes. A session file reads:
 //
 //   # One sentence: what it shows.
+//   ("@ago N" in a reply stands for the Unix time N milliseconds ago)
 //   processes mgmt dataplane          which ones run (default: both)
 //   reply mgmt endpoints {...}        replaces a canned reply of mgmt.json or dataplane.json
 //   file web.yaml                     a file in the working directory; its lines are indented by
@@ -16,10 +17,12 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <regex>
 #include <sstream>
 
 #include "tests/unit/shell/fake_process.h"
@@ -34,11 +37,23 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
+// `"@ago 1000"` becomes the Unix time of one second ago, in milliseconds.
+std::string with_times(std::string json) {
+  static const std::regex ago("\"@ago ([0-9]+)\"");
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const auto now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+  for (std::smatch match; std::regex_search(json, match, ago);) {
+    json =
+        match.prefix().str() + std::to_string(now_ms - std::stoll(match[1])) + match.suffix().str();
+  }
+  return json;
+}
+
 std::map<std::string, std::string> canned_replies(const std::string& process) {
   const std::string path = fmt::format("{}/{}.json", SHELL_GOLDEN_DIR, process);
   std::map<std::string, std::string> replies;
   const auto all = nlohmann::ordered_json::parse(read_text(path));
-  for (const auto& [verb, reply] : all.items()) replies[verb] = reply.dump();
+  for (const auto& [verb, reply] : all.items()) replies[verb] = with_times(reply.dump());
   return replies;
 }
 
@@ -57,7 +72,7 @@ class Session {
     std::string directive, process, verb, json;
     stream >> directive >> process >> verb;
     std::getline(stream >> std::ws, json);
-    processes_.at(process)->set_reply(verb, json);
+    processes_.at(process)->set_reply(verb, with_times(json));
   }
 
   void write_file(const std::string& name, const std::string& text) {
