@@ -12,14 +12,13 @@
 
 #include "dataplane/base/log.h"
 #include "dataplane/io/rtnetlink.h"
+#include "dataplane/pipeline/packet.h"
 
 namespace sluice {
 namespace {
 
 // Behind it lies the dataplane. Never on a wire: from the block for documentation, and link-local.
 const IpAddress gateway_v4 = IpAddress::v4(be32(0xc0000201));                       // 192.0.2.1
-const MacAddress gateway_mac{{0x02, 0x53, 0x4c, 0x55, 0x49, 0x43}};
-
 IpAddress gateway_v6() { return *IpAddress::parse("fe80::534c:5549"); }
 
 }  // namespace
@@ -45,7 +44,7 @@ Result<ExceptionPort> ExceptionPort::open(Ports& ports, const Snapshot& tables, 
   if (!mac) return failed(mac.error());
   port.kernel_mac_ = *mac;
   for (const IpAddress& gateway : {gateway_v4, gateway_v6()}) {
-    if (auto added = netlink->add_neighbor(port.interface_index_, gateway, gateway_mac); !added) {
+    if (auto added = netlink->add_neighbor(port.interface_index_, gateway, exception_gateway_mac); !added) {
       return failed(added.error());
     }
     if (auto added = netlink->add_default_route(port.interface_index_, gateway, exception_table(interface));

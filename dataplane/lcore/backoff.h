@@ -2,7 +2,7 @@
 // core's pipeline, then it sleeps, a little longer each time. A packet ends all that at once.
 //
 // The steps keep two promises: a lull inside a stream of packets costs no sleep (32 empty polls are some
-// microseconds), and an idle balancer costs a few percent of a CPU. The first packet after a long silence
+// microseconds), and an idle balancer costs some three percent of a CPU. The first packet after a long silence
 // waits for at most sleep_ns_max.
 #pragma once
 
@@ -16,7 +16,7 @@ class Backoff {
   static constexpr std::uint32_t polls_before_sleep = 32;
   static constexpr std::uint32_t sleep_ns_min = 10'000;
   static constexpr std::uint32_t sleep_ns_awake = 100'000;   // within the first idle second or so
-  static constexpr std::uint32_t sleep_ns_max = 250'000;
+  static constexpr std::uint32_t sleep_ns_max = 500'000;
   static constexpr std::uint32_t sleeps_awake = 10'000;
 
   struct Step {

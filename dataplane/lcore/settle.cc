@@ -50,7 +50,7 @@ void Settler::settle(World& world, Burst& burst) {
   // What waits is given its final shape first: it may be among the released already.
   for (Packet& packet : burst.all()) {
     if (packet.verdict == Verdict::hold) fit(*static_cast<rte_mbuf*>(packet.handle), packet.data, packet.bytes);
-    if (packet.is_shared && packet.verdict != Verdict::reply) copy_to_others(world, packet);
+    if (packet.is_shared) copy_to_others(world, packet);
   }
   send_released(world);
   for (Packet& packet : burst.all()) take_care_of(world, packet);

@@ -12,7 +12,6 @@
 #include <optional>
 #include <vector>
 
-#include "dataplane/lcore/published.h"
 #include "dataplane/pipeline/process_burst.h"
 
 struct rte_mbuf;
@@ -50,8 +49,10 @@ class Settler {
  public:
   explicit Settler(SettlePlan plan) : plan_(std::move(plan)) {}
 
-  // Row -> slot of the snapshot that the world has now.
-  void bind(const Published& published) { slot_of_row_ = published.slot_of_row; }
+  using SlotOfRow = std::array<std::optional<std::uint16_t>, ports_max>;
+
+  // The ports of the snapshot that the world has now.
+  void bind(const SlotOfRow& slot_of_row) { slot_of_row_ = slot_of_row; }
   void settle(World& world, Burst& burst);
   const SentCounters& sent() const { return sent_; }
   std::size_t in_rings() const;  // what waits for other lcores; any thread
@@ -79,7 +80,7 @@ class Settler {
   std::optional<std::uint16_t> slot_of(std::uint16_t tx_port) const;
 
   SettlePlan plan_;
-  std::array<std::optional<std::uint16_t>, ports_max> slot_of_row_{};
+  SlotOfRow slot_of_row_{};
   std::array<Batch, ports_max + 1> batches_;
   SentCounters sent_;
 };

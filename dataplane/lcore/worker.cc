@@ -62,7 +62,7 @@ void Worker::adopt_newest() {
     row_of_ethdev_[plan_.settle.ports[slot].ethdev] = row_of_slot_[slot];
   }
   if (plan_.has_exception_port) row_of_ethdev_[plan_.settle.exception->ethdev] = exception_port;
-  settler_.bind(*newest);
+  settler_.bind(newest->slot_of_row);
   adopt_snapshot(*world_);
   is_announcing_ = world_->lcore == 0;
   announce_cursor_ = 0;

@@ -7,9 +7,6 @@ namespace {
 constexpr Be16 request = be16(1);
 constexpr Be16 answer = be16(2);
 
-// What our kernel sees behind the exception port, whatever address it asks for: the dataplane routes for it.
-constexpr MacAddress exception_gateway_mac{{0x02, 0x53, 0x4c, 0x55, 0x49, 0x43}};
-
 ArpHeader arp_of(Be16 operation, MacAddress sender_mac, Be32 sender_ip, MacAddress target_mac, Be32 target_ip) {
   return {be16(1), ether_type::ipv4, 6, 4, operation, sender_mac, sender_ip, target_mac, target_ip};
 }

@@ -1,0 +1,85 @@
+#include "dataplane/lcore/control_verbs.h"
+
+#include <gtest/gtest.h>
+
+#include "dataplane/lcore/dataplane.h"
+#include "tests/unit/io/small_snapshot.h"
+
+namespace sluice {
+namespace {
+
+ControlRequest request(std::string_view body) { return std::move(*ControlRequest::parse(body)); }
+
+FlowRecord some_flow() {
+  FlowRecord record{};
+  FlowOpening opening;
+  opening.from_client = {*IpAddress::parse("10.1.0.5"), *IpAddress::parse("10.9.0.1"), be16(4'000), be16(80), 6};
+  opening.to_endpoint = {*IpAddress::parse("10.2.0.100"), *IpAddress::parse("10.2.0.11"), be16(1'024), be16(8'080), 6};
+  opening.vip_id = 1;
+  opening.endpoint_id = 1;
+  write_record(record, opening, 0);
+  return record;
+}
+
+TEST(FlowFilter, matches_what_it_was_asked_for) {
+  const auto buffer = small_snapshot(1);
+  const auto tables = Snapshot::verify(buffer.bytes());
+  const FlowRecord record = some_flow();
+  struct {
+    const char* arguments;
+    bool is_match;
+  } const cases[] = {{"", true},
+                     {" client=10.1.0.5", true},
+                     {" client=10.1.0.6", false},
+                     {" protocol=tcp", true},
+                     {" protocol=udp", false},
+                     {" vip=web", true},
+                     {" vip=shop", true},
+                     {" vip=other", false},
+                     {" endpoint=web-1", true},
+                     {" endpoint=web-2", false},
+                     {" endpoint=web-1 client=10.1.0.6", false}};
+  for (const auto& test : cases) {
+    const auto filter = FlowFilter::parse(request(std::string("flows") + test.arguments));
+    ASSERT_TRUE(filter) << test.arguments;
+    EXPECT_EQ(filter->matches(*tables, record), test.is_match) << test.arguments;
+  }
+}
+
+TEST(FlowFilter, a_flow_of_a_vip_that_is_gone_has_no_name_to_match) {
+  const auto buffer = small_snapshot(1);
+  FlowRecord record = some_flow();
+  record.vip_id = 99;
+  const auto tables = Snapshot::verify(buffer.bytes());
+  EXPECT_FALSE(FlowFilter::parse(request("flows vip=web"))->matches(*tables, record));
+  EXPECT_TRUE(FlowFilter::parse(request("flows"))->matches(*tables, record));
+}
+
+TEST(FlowFilter, says_what_it_cannot_read) {
+  for (const char* body : {"flows limit=many", "flows limit=-1", "flows limit=1x", "flows limit=99999999",
+                           "flows client=10.1.0", "flows protocol=icmp"}) {
+    EXPECT_FALSE(FlowFilter::parse(request(body))) << body;
+  }
+  EXPECT_EQ(FlowFilter::parse(request("flows limit=7"))->limit, 7u);
+}
+
+TEST(DataplaneOptions, flow_file_follows_the_run_directory) {
+  char program[] = "sluice-dataplane", run[] = "--run-dir", place[] = "/tmp/sites/a/", state[] = "--state-dir=/tmp/s";
+  char* argv[] = {program, run, place, state};
+  const auto options = DataplaneOptions::parse(4, argv);
+  ASSERT_TRUE(options);
+  EXPECT_EQ(options->run_dir, "/tmp/sites/a");
+  EXPECT_EQ(options->state_dir, "/tmp/s");
+  EXPECT_EQ(options->flow_file, "/dev/hugepages/sluice-a-flows");
+}
+
+TEST(DataplaneOptions, an_unknown_word_or_a_missing_value_is_refused) {
+  char program[] = "sluice-dataplane", wrong[] = "--rundir", run[] = "--run-dir";
+  char* unknown[] = {program, wrong};
+  char* cut[] = {program, run};
+  EXPECT_FALSE(DataplaneOptions::parse(2, unknown));
+  EXPECT_FALSE(DataplaneOptions::parse(2, cut));
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,117 @@
+#include "dataplane/flow/flow_file.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+namespace sluice {
+namespace {
+
+class FlowFileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    char pattern[] = "/tmp/sluice-flow-file-XXXXXX";
+    directory_ = mkdtemp(pattern);
+    path_ = directory_ + "/flows";
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  static void write_flow(FlowRecord& record, std::uint16_t client_port) {
+    FlowOpening opening;
+    opening.from_client = {*IpAddress::parse("10.1.0.5"), *IpAddress::parse("10.9.0.1"), be16(client_port), be16(80), 6};
+    opening.to_endpoint = {*IpAddress::parse("10.2.0.100"), *IpAddress::parse("10.2.0.11"), be16(client_port), be16(80), 6};
+    write_record(record, opening, 0);
+  }
+  void overwrite(std::uint64_t offset, char value) const {
+    const Fd fd(open(path_.c_str(), O_RDWR));
+    ASSERT_EQ(pwrite(fd.get(), &value, 1, static_cast<off_t>(offset)), 1);
+  }
+
+  std::string directory_, path_;
+};
+
+TEST_F(FlowFileTest, a_new_file_is_empty_and_has_equal_spans) {
+  auto file = FlowFile::open(path_, {100, 3});
+  ASSERT_TRUE(file) << file.error().message;
+  EXPECT_FALSE(file->is_adoptable());
+  EXPECT_TRUE(file->fresh_reason().empty());
+  EXPECT_EQ(file->records_per_lcore(), 34u);
+  for (std::uint32_t lcore = 0; lcore < 3; ++lcore) {
+    for (const FlowRecord& record : file->records_of(lcore)) EXPECT_EQ(record.state, FlowState::unused);
+  }
+  EXPECT_EQ(file->records_of(0).data() + 34, file->records_of(1).data());
+}
+
+TEST_F(FlowFileTest, records_outlive_the_process) {
+  {
+    auto file = FlowFile::open(path_, {64, 2});
+    write_flow(file->records_of(1)[5], 4'000);
+  }
+  auto file = FlowFile::open(path_, {64, 2});
+  ASSERT_TRUE(file);
+  EXPECT_TRUE(file->is_adoptable());
+  EXPECT_TRUE(is_sealed(file->records_of(1)[5]));
+  EXPECT_EQ(arriving_key(file->records_of(1)[5], Direction::to_endpoint).source_port, be16(4'000));
+}
+
+TEST_F(FlowFileTest, another_shape_hands_the_sound_records_out) {
+  {
+    auto file = FlowFile::open(path_, {64, 2});
+    write_flow(file->records_of(0)[0], 1);
+    write_flow(file->records_of(1)[31], 2);
+    write_flow(file->records_of(1)[3], 3);
+    file->records_of(1)[3].check ^= 1;  // damaged
+  }
+  auto file = FlowFile::open(path_, {128, 1});
+  ASSERT_TRUE(file);
+  EXPECT_FALSE(file->is_adoptable());
+  EXPECT_TRUE(file->fresh_reason().empty());
+  const auto leftovers = file->take_leftovers();
+  ASSERT_EQ(leftovers.size(), 2u);
+  EXPECT_EQ(arriving_key(leftovers[0], Direction::to_endpoint).source_port, be16(1));
+  EXPECT_EQ(arriving_key(leftovers[1], Direction::to_endpoint).source_port, be16(2));
+  for (const FlowRecord& record : file->records_of(0)) EXPECT_EQ(record.state, FlowState::unused);
+}
+
+TEST_F(FlowFileTest, what_cannot_be_read_is_begun_anew_and_said) {
+  struct {
+    std::uint64_t offset;  // of the byte to break in the header
+    const char* said;
+  } const cases[] = {{0, "no file of flow records"}, {8, "header is damaged"}, {28, "header is damaged"}};
+  for (const auto& test : cases) {
+    std::filesystem::remove(path_);
+    { auto file = FlowFile::open(path_, {64, 1}); }
+    overwrite(test.offset, '\x7f');
+    auto file = FlowFile::open(path_, {64, 1});
+    ASSERT_TRUE(file);
+    EXPECT_FALSE(file->is_adoptable());
+    EXPECT_NE(file->fresh_reason().find(test.said), std::string::npos) << file->fresh_reason();
+  }
+}
+
+TEST_F(FlowFileTest, a_cut_off_file_is_begun_anew) {
+  { auto file = FlowFile::open(path_, {1'024, 1}); }
+  ASSERT_EQ(truncate(path_.c_str(), 8'192), 0);
+  auto file = FlowFile::open(path_, {1'024, 1});
+  ASSERT_TRUE(file);
+  EXPECT_NE(file->fresh_reason().find("shorter"), std::string::npos) << file->fresh_reason();
+  EXPECT_EQ(file->records_of(0).size(), 1'024u);
+}
+
+TEST_F(FlowFileTest, two_processes_cannot_hold_it) {
+  auto first = FlowFile::open(path_, {64, 1});
+  auto second = FlowFile::open(path_, {64, 1});
+  ASSERT_FALSE(second);
+  EXPECT_NE(second.error().message.find("another sluice-dataplane"), std::string::npos);
+}
+
+TEST_F(FlowFileTest, says_where_it_could_not_be_made) {
+  const auto refused = FlowFile::open(directory_ + "/nowhere/flows", {64, 1});
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("nowhere/flows"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,264 @@
+// Settle against real buffers and real DPDK ports that are rings in memory: what was sent can be taken out and looked
+// at, and a small ring is a port that is full.
+#include "dataplane/lcore/settle.h"
+
+#include <gtest/gtest.h>
+#include <rte_eth_ring.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+#include <cstring>
+
+namespace sluice {
+namespace {
+
+constexpr unsigned pool_count = 511;
+constexpr std::uint16_t exception_ring = 2;
+
+class SettleTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    static int number = 0;
+    ++number;
+    pool_ = rte_pktmbuf_pool_create(("pool" + std::to_string(number)).c_str(), pool_count, 0, 0,
+                                    RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+    ASSERT_NE(pool_, nullptr);
+    for (int i = 0; i < 3; ++i) {
+      const std::string name = "ring" + std::to_string(number) + "_" + std::to_string(i);
+      tx_[i] = rte_ring_create(name.c_str(), 16, SOCKET_ID_ANY, 0);  // takes 15
+      const int ethdev = rte_eth_from_ring(tx_[i]);
+      ASSERT_GE(ethdev, 0);
+      ethdev_[i] = static_cast<std::uint16_t>(ethdev);
+      const rte_eth_conf conf{};
+      ASSERT_EQ(rte_eth_dev_configure(ethdev_[i], 1, 1, &conf), 0);
+      ASSERT_EQ(rte_eth_rx_queue_setup(ethdev_[i], 0, 16, SOCKET_ID_ANY, nullptr, pool_), 0);
+      ASSERT_EQ(rte_eth_tx_queue_setup(ethdev_[i], 0, 16, SOCKET_ID_ANY, nullptr), 0);
+      ASSERT_EQ(rte_eth_dev_start(ethdev_[i]), 0);
+    }
+    other_lcore_ = rte_ring_create(("handoff" + std::to_string(number)).c_str(), 8, SOCKET_ID_ANY,
+                                   RING_F_SP_ENQ | RING_F_SC_DEQ);
+    SettlePlan plan;
+    plan.ports = {{ethdev_[0], 0, nullptr}, {ethdev_[1], 0, nullptr}};
+    plan.exception = TxQueue{ethdev_[exception_ring], 0, nullptr};
+    plan.rings = {nullptr, other_lcore_};
+    plan.pool = pool_;
+    settler_ = std::make_unique<Settler>(plan);
+    settler_->bind({0, 1});
+    world_ = std::make_unique<World>(Conntrack(records_, {1, 2}), 0, 2);
+  }
+
+  void TearDown() override {
+    for (int i = 0; i < 3; ++i) take_all(tx_[i]);
+    take_all(other_lcore_);
+    // Nothing leaks: every buffer that was not handed to somebody is back in the pool.
+    EXPECT_EQ(rte_mempool_avail_count(pool_), pool_count);
+    for (int i = 0; i < 3; ++i) {
+      rte_eth_dev_stop(ethdev_[i]);
+      rte_eth_dev_close(ethdev_[i]);
+      rte_ring_free(tx_[i]);
+    }
+    rte_ring_free(other_lcore_);
+    rte_mempool_free(pool_);
+  }
+
+  Packet& receive(Verdict verdict, std::uint16_t tx_port = 0) {
+    rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_);
+    std::memset(rte_pktmbuf_append(mbuf, 100), 'x', 100);
+    Packet& packet = burst_.add();
+    packet.data = rte_pktmbuf_mtod(mbuf, std::byte*);
+    packet.handle = mbuf;
+    packet.bytes = 100;
+    packet.verdict = verdict;
+    packet.tx_port = tx_port;
+    world_->counters.received.add(1);
+    return packet;
+  }
+
+  unsigned take_all(rte_ring* ring) {
+    unsigned count = 0;
+    void* mbuf = nullptr;
+    while (rte_ring_dequeue(ring, &mbuf) == 0) {
+      last_bytes_ = rte_pktmbuf_pkt_len(static_cast<rte_mbuf*>(mbuf));
+      last_hops_ = hops_of(*static_cast<rte_mbuf*>(mbuf));
+      last_first_ = *rte_pktmbuf_mtod(static_cast<rte_mbuf*>(mbuf), char*);
+      rte_pktmbuf_free(static_cast<rte_mbuf*>(mbuf));
+      ++count;
+    }
+    return count;
+  }
+
+  std::uint64_t count_of(Verdict verdict) const { return world_->counters.of(verdict).read(); }
+  // As counters.h promises for one lcore.
+  void expect_balance() const {
+    const Counters& counters = world_->counters;
+    std::uint64_t verdicts = 0, sent = counters.generated.read() + counters.of(Verdict::punt).read();
+    for (std::size_t i = 0; i < verdict_count; ++i) {
+      verdicts += counters.verdicts[i].read();
+      if (is_sent(static_cast<Verdict>(i))) sent += counters.verdicts[i].read();
+    }
+    EXPECT_EQ(counters.received.read() + counters.handed_in.read() + counters.released.read(), verdicts);
+    std::uint64_t out = settler_->sent().to_kernel.read();
+    for (const Counter& counter : settler_->sent().by_slot) out += counter.read();
+    EXPECT_EQ(out, sent);
+  }
+
+  std::vector<FlowRecord> records_ = std::vector<FlowRecord>(64);
+  rte_mempool* pool_ = nullptr;
+  rte_ring* tx_[3] = {};
+  std::uint16_t ethdev_[3] = {};
+  rte_ring* other_lcore_ = nullptr;
+  std::unique_ptr<Settler> settler_;
+  std::unique_ptr<World> world_;
+  Burst burst_;
+  std::uint32_t last_bytes_ = 0;
+  std::uint8_t last_hops_ = 0;
+  char last_first_ = 0;
+};
+
+TEST_F(SettleTest, sends_each_packet_by_its_port_and_frees_drops) {
+  receive(Verdict::forward, 0);
+  receive(Verdict::forward, 1);
+  receive(Verdict::reply, 1);
+  receive(Verdict::drop_no_vip);
+  receive(Verdict::absorb);
+  settler_->settle(*world_, burst_);
+  EXPECT_EQ(take_all(tx_[0]), 1u);
+  EXPECT_EQ(take_all(tx_[1]), 2u);
+  EXPECT_EQ(count_of(Verdict::forward), 2u);
+  EXPECT_EQ(count_of(Verdict::drop_no_vip), 1u);
+  EXPECT_EQ(burst_.count, 0u);
+  expect_balance();
+}
+
+TEST_F(SettleTest, what_a_full_port_does_not_take_is_a_drop_and_not_a_forward) {
+  for (int i = 0; i < 20; ++i) receive(Verdict::forward, 1);
+  settler_->settle(*world_, burst_);
+  EXPECT_EQ(count_of(Verdict::forward), 15u);
+  EXPECT_EQ(count_of(Verdict::drop_tx_full), 5u);
+  EXPECT_EQ(settler_->sent().refused_by_slot[1].read(), 5u);
+  expect_balance();
+}
+
+TEST_F(SettleTest, a_port_that_needs_a_restart_to_appear_takes_nothing) {
+  settler_->bind({std::nullopt, 1});
+  receive(Verdict::forward, 0);
+  settler_->settle(*world_, burst_);
+  EXPECT_EQ(count_of(Verdict::drop_tx_full), 1u);
+  expect_balance();
+}
+
+TEST_F(SettleTest, the_frame_leaves_with_the_start_and_length_that_the_pipeline_gave_it) {
+  Packet& packet = receive(Verdict::forward, 0);
+  packet.data -= 20;  // an IPv6 header in the place of an IPv4 one
+  packet.data[0] = std::byte{'y'};
+  packet.bytes = 80;
+  settler_->settle(*world_, burst_);
+  EXPECT_EQ(take_all(tx_[0]), 1u);
+  EXPECT_EQ(last_bytes_, 80u);
+  EXPECT_EQ(last_first_, 'y');
+}
+
+TEST_F(SettleTest, punts_and_names_what_the_kernel_does_not_take) {
+  for (int i = 0; i < 17; ++i) receive(Verdict::punt);
+  settler_->settle(*world_, burst_);
+  EXPECT_EQ(take_all(tx_[exception_ring]), 15u);
+  EXPECT_EQ(count_of(Verdict::punt), 15u);
+  EXPECT_EQ(count_of(Verdict::drop_exception_full), 2u);
+  EXPECT_EQ(settler_->sent().to_kernel.read(), 15u);
+  expect_balance();
+}
+
+TEST_F(SettleTest, hands_packets_to_the_owner_until_its_ring_is_full) {
+  for (int i = 0; i < 10; ++i) {
+    Packet& packet = receive(Verdict::handoff);
+    packet.target_lcore = 1;
+    packet.hops = 1;
+  }
+  settler_->settle(*world_, burst_);
+  EXPECT_EQ(settler_->in_rings(), 7u);
+  EXPECT_EQ(take_all(other_lcore_), 7u);
+  EXPECT_EQ(last_hops_, 2);
+  EXPECT_EQ(count_of(Verdict::handoff), 7u);
+  EXPECT_EQ(count_of(Verdict::drop_handoff_full), 3u);
+  expect_balance();
+}
+
+TEST_F(SettleTest, shares_what_every_lcore_must_learn_by_copy) {
+  receive(Verdict::absorb).is_shared = true;
+  receive(Verdict::drop_arp_not_ours).is_shared = true;
+  settler_->settle(*world_, burst_);
+  EXPECT_EQ(world_->counters.copied.read(), 2u);
+  EXPECT_EQ(take_all(other_lcore_), 2u);
+  EXPECT_EQ(last_hops_, 1);
+  EXPECT_EQ(last_bytes_, 100u);
+  expect_balance();
+}
+
+TEST_F(SettleTest, a_held_packet_stays_alive_until_it_is_released) {
+  Packet& packet = receive(Verdict::hold, 1);
+  packet.bytes = 90;
+  void* handle = packet.handle;
+  settler_->settle(*world_, burst_);
+  EXPECT_EQ(rte_mempool_avail_count(pool_), pool_count - 1);
+  EXPECT_EQ(count_of(Verdict::hold), 1u);
+  expect_balance();
+
+  *world_->released.add() = {handle, 90, 1, Verdict::forward};
+  settler_->settle(*world_, burst_);
+  EXPECT_EQ(take_all(tx_[1]), 1u);
+  EXPECT_EQ(last_bytes_, 90u);
+  EXPECT_EQ(world_->counters.released.read(), 1u);
+  EXPECT_EQ(count_of(Verdict::forward), 1u);
+  EXPECT_EQ(world_->released.items().size(), 0u);
+  expect_balance();
+}
+
+TEST_F(SettleTest, a_packet_may_be_held_and_released_in_one_burst) {
+  Packet& packet = receive(Verdict::hold, 1);
+  packet.bytes = 60;
+  *world_->released.add() = {packet.handle, 60, 1, Verdict::forward};
+  settler_->settle(*world_, burst_);
+  EXPECT_EQ(take_all(tx_[1]), 1u);
+  EXPECT_EQ(last_bytes_, 60u);
+  expect_balance();
+}
+
+TEST_F(SettleTest, a_packet_that_waited_in_vain_is_freed_and_named) {
+  void* handle = receive(Verdict::hold, 1).handle;
+  settler_->settle(*world_, burst_);
+  *world_->released.add() = {handle, 100, 0, Verdict::drop_neighbor_unresolved};
+  settler_->settle(*world_, burst_);
+  EXPECT_EQ(count_of(Verdict::drop_neighbor_unresolved), 1u);
+  expect_balance();
+}
+
+TEST_F(SettleTest, generated_frames_count_when_they_are_sent) {
+  for (int i = 0; i < 20; ++i) {
+    GeneratedFrame* frame = world_->generated.add();
+    frame->bytes = 42;
+    frame->tx_port = 0;
+    frame->data[0] = std::byte{'a'};
+  }
+  settler_->settle(*world_, burst_);
+  EXPECT_EQ(world_->counters.generated.read(), 15u);
+  EXPECT_EQ(take_all(tx_[0]), 15u);
+  EXPECT_EQ(last_bytes_, 42u);
+  EXPECT_EQ(last_first_, 'a');
+  EXPECT_EQ(world_->generated.room(), 32u);
+  expect_balance();
+}
+
+TEST_F(SettleTest, without_buffers_nothing_is_generated_and_nothing_breaks) {
+  std::vector<rte_mbuf*> all(pool_count);
+  ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool_, all.data(), pool_count), 0);
+  GeneratedFrame* frame = world_->generated.add();
+  frame->bytes = 42;
+  settler_->settle(*world_, burst_);
+  EXPECT_EQ(world_->counters.generated.read(), 0u);
+  for (rte_mbuf* mbuf : all) rte_pktmbuf_free(mbuf);
+  expect_balance();
+}
+
+}  // namespace
+}  // namespace sluice
