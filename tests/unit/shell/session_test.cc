@@ -17,12 +17,12 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <regex>
 #include <sstream>
 
 #include "tests/unit/shell/fake_process.h"
@@ -39,12 +39,13 @@ std::vector<std::string> lines_of(const std::string& text) {
 
 // `"@ago 1000"` becomes the Unix time of one second ago, in milliseconds.
 std::string with_times(std::string json) {
-  static const std::regex ago("\"@ago ([0-9]+)\"");
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   const auto now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-  for (std::smatch match; std::regex_search(json, match, ago);) {
-    json =
-        match.prefix().str() + std::to_string(now_ms - std::stoll(match[1])) + match.suffix().str();
+  const std::string mark = "\"@ago ";
+  for (std::size_t at = json.find(mark); at != std::string::npos; at = json.find(mark, at)) {
+    const std::size_t end = json.find('"', at + 1);
+    const auto ago_ms = std::stoll(json.substr(at + mark.size(), end - at - mark.size()));
+    json.replace(at, end + 1 - at, std::to_string(now_ms - ago_ms));
   }
   return json;
 }

@@ -7,15 +7,6 @@
 namespace sluice {
 namespace {
 
-TEST(Suggest, CountsEdits) {
-  EXPECT_EQ(edit_distance("", ""), 0u);
-  EXPECT_EQ(edit_distance("", "abc"), 3u);
-  EXPECT_EQ(edit_distance("flows", "flows"), 0u);
-  EXPECT_EQ(edit_distance("flow", "flows"), 1u);
-  EXPECT_EQ(edit_distance("fwols", "flows"), 2u);
-  EXPECT_EQ(edit_distance("flwos", "flows"), 1u) << "two swapped neighbours are one mistake";
-}
-
 TEST(Suggest, FindsWhatWasMeant) {
   const std::vector<std::string> names = {"virtual-hosts", "clusters", "endpoints", "flows"};
   EXPECT_EQ(closest_name("endpionts", names), "endpoints");
