@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <utility>
 
@@ -115,6 +116,29 @@ Result<EalOption> EalOption::parse(std::string_view text, const std::string& xdp
   return option;
 }
 
+Result<void> check_ports(const Snapshot& tables) {
+  for (const PortRow& row : tables.ports()) {
+    const auto at_port = [&](const std::string& text) {
+      return fail(fmt::format("port {}: {}", tables.name(row.name), text));
+    };
+    const auto option = EalOption::parse(tables.name(row.eal_option), {});
+    if (!option) return at_port(option.error().message);
+    const std::string_view driver = tables.name(row.driver);
+    if (!option->is_virtual && !std::filesystem::exists("/sys/bus/pci/devices/" + option->name)) {
+      return at_port(fmt::format("profile {} (driver {}) wants a PCI device, and this machine has none with address {}; "
+                                 "`lspci -D` lists them",
+                                 tables.name(row.profile), driver, option->name));
+    }
+    if (!is_kernel_interface_driver(driver)) continue;
+    const std::string interface = option->argument("iface");
+    if (interface.empty()) return at_port("its driver wants an interface and the profile gives no iface=");
+    if (if_nametoindex(interface.c_str()) == 0) {
+      return at_port(fmt::format("interface {} does not exist in this network namespace", interface));
+    }
+  }
+  return {};
+}
+
 Ports::Ports(Ports&& other) noexcept
     : ports_(std::move(other.ports_)),
       pool_(std::exchange(other.pool_, nullptr)),
@@ -170,10 +194,6 @@ Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const 
 
   if (is_kernel_interface_driver(port.driver)) {
     const std::string interface = option->argument("iface");
-    if (interface.empty()) return fail("its driver wants an interface and the profile gives no iface=");
-    if (if_nametoindex(interface.c_str()) == 0) {
-      return fail(fmt::format("interface {} does not exist in this network namespace", interface));
-    }
     auto claim = InterfaceClaim::take(interface);
     if (!claim) return tl::unexpected(claim.error());
     port.claim = std::move(*claim);

@@ -57,6 +57,10 @@ struct EalOption {
   static Result<EalOption> parse(std::string_view text, const std::string& xdp_program_path);
 };
 
+// What can be said of the ports before EAL runs: EAL starts once in a process, and a wrong device on its command line
+// would spend that one time.
+Result<void> check_ports(const Snapshot& tables);
+
 class Ports {
  public:
   // Needs a running EAL. `xdp_program_path`: xdp_redirect.bpf.o.

@@ -45,6 +45,7 @@ Result<std::unique_ptr<Engine>> Engine::start(std::unique_ptr<Published> first, 
   engine->started_with_ = &engine->tables();
   const Snapshot& tables = engine->tables();
   const std::uint32_t worker_count = tables.node().worker_count;
+  if (auto checked = check_ports(tables); !checked) return tl::unexpected(checked.error());
   if (auto started = start_eal(tables); !started) return tl::unexpected(started.error());
   if (auto opened = engine->open_flows(paths.flow_file); !opened) return tl::unexpected(opened.error());
   auto ports = Ports::open(tables, paths.xdp_program);

@@ -61,6 +61,31 @@ TEST(EalArguments, a_pci_port_is_the_only_device_that_is_probed) {
   EXPECT_EQ(std::find(arguments.begin(), arguments.end(), "--no-pci"), arguments.end());
 }
 
+TEST(CheckPorts, names_the_port_whose_device_is_not_there) {
+  struct {
+    const char* driver;
+    const char* option;
+    const char* said;
+  } const cases[] = {{"net_ixgbe", "--allow=ffff:ff:1f.7", "port third: profile ring (driver net_ixgbe) wants a PCI device"},
+                     {"net_ixgbe", "--allow=veth-out", "none with address veth-out"},
+                     {"net_af_xdp", "--vdev=net_af_xdp0,iface=nosuch0", "port third: interface nosuch0 does not exist"},
+                     {"net_af_packet", "--vdev=net_af_packet0", "no iface="},
+                     {"net_ring", "net_ring0", "port third: 'net_ring0' begins neither"}};
+  for (const auto& test : cases) {
+    const auto buffer = small_snapshot(1, [&](SnapshotWriter& writer) {
+      PortRow port = small_port(writer, "third", "device");
+      port.driver = writer.name(test.driver);
+      port.eal_option = writer.name(test.option);
+      writer.add(port);
+    });
+    const auto refused = check_ports(*Snapshot::verify(buffer.bytes()));
+    ASSERT_FALSE(refused) << test.option;
+    EXPECT_NE(refused.error().message.find(test.said), std::string::npos) << refused.error().message;
+  }
+  const auto good = small_snapshot(1);
+  EXPECT_TRUE(check_ports(*Snapshot::verify(good.bytes())));
+}
+
 TEST(EalOption, takes_a_virtual_device_apart_and_fills_in_the_program) {
   const auto option = EalOption::parse("--vdev=net_af_xdp0,iface=veth0,xdp_prog={xdp_prog}", "/lib/x.o");
   ASSERT_TRUE(option);
