@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -58,16 +59,63 @@ Result<void> check_host(const std::string& flow_file) {
   return {};
 }
 
+// Whether a process is on its way out: killed, but its memory and files are not yet given back. `is_over` when there is
+// nothing left of it but its exit status.
+struct Departure {
+  bool is_dying = false;
+  bool is_over = true;
+};
+
+Departure departure_of(const std::string& pid) {
+  Departure departure;
+  std::error_code error;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/" + pid + "/task", error)) {
+    std::ifstream file(task.path() / "stat");
+    std::string stat((std::istreambuf_iterator<char>(file)), {});
+    // "pid (name) state ppid pgrp session tty tpgid flags ...": proc(5)
+    std::istringstream fields(stat.substr(std::min(stat.rfind(')') + 1, stat.size())));
+    char state = 'X';
+    long ignored = 0;
+    unsigned long flags = 0;
+    fields >> state >> ignored >> ignored >> ignored >> ignored >> ignored >> flags;
+    constexpr unsigned long exiting = 0x4;  // PF_EXITING
+    if (state == 'Z' || state == 'X') continue;
+    departure.is_over = false;
+    if ((flags & exiting) != 0) departure.is_dying = true;
+  }
+  return departure;
+}
+
+void sleep_ms(long ms) {
+  const timespec duration{0, ms * 1'000'000};
+  nanosleep(&duration, nullptr);
+}
+
+// A predecessor that was killed a moment ago still holds the lock, its ports and its flow records while the kernel takes
+// its memory down. It is waited for; one that lives is not.
 Result<Fd> take_lock(const std::string& run_dir) {
+  constexpr std::uint64_t patience_ms = 200, patience_with_the_dying_ms = 5'000;
   const std::string path = run_dir + "/dataplane.lock";
   Fd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return fail(fmt::format("{}: {}", path, strerror(errno)));
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    std::array<char, 32> pid{};
-    const ssize_t bytes = read(fd.get(), pid.data(), pid.size() - 1);
-    return fail(fmt::format("{}: sluice-dataplane with pid {} runs on this run directory; stop it or choose another "
-                            "--run-dir",
-                            run_dir, bytes > 0 ? std::string(pid.data(), static_cast<std::size_t>(bytes)) : "unknown"));
+  std::array<char, 32> text{};
+  const ssize_t bytes = read(fd.get(), text.data(), text.size() - 1);
+  const std::string holder = bytes > 0 ? std::string(text.data(), static_cast<std::size_t>(bytes)) : std::string();
+  const std::uint64_t began_ms = monotonic_ns() / 1'000'000;
+  const auto waited_ms = [&] { return monotonic_ns() / 1'000'000 - began_ms; };
+  while (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    const bool is_dying = departure_of(holder).is_dying;
+    if (waited_ms() > (is_dying ? patience_with_the_dying_ms : patience_ms)) {
+      return fail(fmt::format("{}: sluice-dataplane with pid {} runs on this run directory; stop it or choose another "
+                              "--run-dir",
+                              run_dir, holder));
+    }
+    sleep_ms(5);
+  }
+  while (!holder.empty() && waited_ms() < patience_with_the_dying_ms) {
+    const Departure departure = departure_of(holder);
+    if (departure.is_over || !departure.is_dying) break;  // gone, or its number belongs to somebody else
+    sleep_ms(5);
   }
   const std::string pid = std::to_string(getpid());
   if (ftruncate(fd.get(), 0) != 0 || pwrite(fd.get(), pid.data(), pid.size(), 0) < 0) {
