@@ -12,6 +12,7 @@
 #include <array>
 
 #include "mgmt/shell/exit_code.h"
+#include "mgmt/shell/json.h"
 #include "mgmt/shell/suggest.h"
 
 namespace sluice {
@@ -101,8 +102,9 @@ std::string error_text(const Json& error) {
 
 int report_configuration_errors(const Context& context, const AskError& error, int exit_code) {
   if (error.kind == AskError::Kind::no_answer) return report(context, error);
-  if (context.wants_json) context.console.out(dump(error.reply) + "\n");
-  const Json& errors = list_of(error.reply, "errors");
+  if (context.wants_json) context.console.out(error.reply + "\n");
+  const Json reply = Json::parse(error.reply, nullptr, false);
+  const Json& errors = list_of(reply, "errors");
   for (const Json& item : errors) {
     const std::string text = error_text(item);
     std::string_view rest = text;
@@ -112,11 +114,13 @@ int report_configuration_errors(const Context& context, const AskError& error, i
       rest.remove_prefix(end + 1);
     }
   }
-  // One refusal may also be told in `error`, in the same words; several are counted there.
-  const std::string summary = errors.empty()       ? printable(error.message)
-                              : errors.size() == 1 ? std::string("1 error")
-                                                   : fmt::format("{} errors", errors.size());
-  context.console.err(fmt::format("sluice: {}; nothing was changed\n", summary));
+  if (errors.empty()) {
+    context.console.err(fmt::format("sluice: {}\n", printable(error.message)));
+    return exit_code;
+  }
+  // The reply's own summary may tell the only error once more: counting is enough.
+  context.console.err(fmt::format("sluice: {} error{}; nothing was changed\n", errors.size(),
+                                  errors.size() == 1 ? "" : "s"));
   return exit_code;
 }
 

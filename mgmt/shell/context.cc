@@ -2,22 +2,22 @@
 
 #include <fmt/format.h>
 
+#include "dataplane/base/json_writer.h"
 #include "mgmt/shell/exit_code.h"
 
 namespace sluice {
 
 int report(const Context& context, const AskError& error) {
   if (error.kind == AskError::Kind::refused) {
-    if (context.wants_json) context.console.out(dump(error.reply) + "\n");
+    if (context.wants_json) context.console.out(error.reply + "\n");
     context.console.err(fmt::format("sluice: {}\n", printable(error.message)));
     return exit_refused;
   }
   if (context.wants_json) {
-    const Json reply = {{"ok", false},
-                        {"error", error.message},
-                        {"process", name_of(error.process)},
-                        {"answers", false}};
-    context.console.out(dump(reply) + "\n");
+    JsonWriter json;
+    json.open_object().field("ok", false).field("error", error.message);
+    json.field("process", name_of(error.process)).field("answers", false).close_object();
+    context.console.out(json.text() + "\n");
   }
   context.console.err(fmt::format("sluice: {}\n", error.message));
   return exit_no_answer;
@@ -28,7 +28,7 @@ int report(const Context& context, int exit_code, std::string_view message,
   std::string text(message);
   if (!suggestion.empty()) text += fmt::format("; did you mean '{}'?", suggestion);
   if (context.wants_json) {
-    context.console.out(dump(Json{{"ok", false}, {"error", text}}) + "\n");
+    context.console.out(json_error(text) + "\n");
   }
   context.console.err(fmt::format("sluice: {}\n", printable(text)));
   return exit_code;

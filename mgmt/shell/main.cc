@@ -20,12 +20,12 @@
 #include "mgmt/shell/line_editor.h"
 #include "mgmt/shell/names.h"
 #include "mgmt/shell/shell.h"
+#include "mgmt/shell/show.h"
 
 namespace sluice {
 namespace {
 
 constexpr std::string_view run_dir_default = "/run/sluice";
-constexpr Milliseconds greeting_timeout = {1'000};
 constexpr std::size_t script_line_bytes_max = 64 * 1024;
 
 volatile sig_atomic_t was_interrupted = 0;
@@ -62,25 +62,6 @@ void print_help(const Console& console, const Grammar& grammar,
       "\nExit codes: 0 done; 1 refused, the message says why; 2 the command line or a file "
       "is wrong;\n3 a process does not answer. diff: 0 no difference, 1 differences, 2 "
       "refused or wrong, 3 no answer.\n");
-}
-
-// One line on what is behind the prompt, so that a dead process is seen before the first command.
-std::string greeting(const Peers& peers) {
-  ControlRequest request;
-  request.verb = "status";
-  std::vector<std::string> parts;
-  for (const Process process : {Process::mgmt, Process::dataplane}) {
-    const auto reply = peers.ask(process, request, greeting_timeout);
-    std::string state =
-        reply ? text_of(*reply, "state", "up") : "DOWN (" + reply.error().reason + ")";
-    if (reply && number_of(*reply, "generation")) {
-      state += fmt::format(", generation {}", *number_of(*reply, "generation"));
-    }
-    parts.push_back(fmt::format("{} {}", name_of(process), printable(state)));
-  }
-  return fmt::format(
-      "Sluice {} in {}: {}\n? shows what may come next, Tab completes, Ctrl-D leaves.\n",
-      SLUICE_VERSION, peers.run_dir(), fmt::join(parts, "; "));
 }
 
 std::string history_file() {

@@ -7,6 +7,8 @@
 #include <array>
 #include <utility>
 
+#include "mgmt/shell/json.h"
+
 namespace sluice {
 namespace {
 

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -13,7 +13,7 @@
 
 namespace sluice {
 
-using Json = nlohmann::ordered_json;  // replies are shown in the order they were written
+using Json = nlohmann::ordered_json;  // json.h reads it
 
 enum class Process : std::uint8_t { mgmt, dataplane };
 std::string_view program_of(Process process);  // "sluice-mgmt"
@@ -28,7 +28,7 @@ struct AskError {
   Process process = Process::mgmt;
   std::string message;  // no_answer: several lines: what, what still works, what to do
   std::string reason;   // no_answer: the few words for a table: "it is not running"
-  Json reply;           // refused: all of it
+  std::string reply;    // refused: all of it, JSON
 };
 
 class Peers {
@@ -46,17 +46,5 @@ class Peers {
 
   std::string run_dir_;
 };
-
-// Reading replies. A field that is absent, null or of another type is "not known": a shell does not
-// fall over because a process is newer or older than itself.
-const Json* find(const Json& object, std::string_view name);  // null when absent or null
-std::string text_of(const Json& object, std::string_view name, std::string_view fallback = {});
-std::optional<std::uint64_t> number_of(const Json& object, std::string_view name);
-bool flag_of(const Json& object, std::string_view name);
-const Json& list_of(const Json& object, std::string_view name);  // an array, maybe empty
-std::vector<std::string> texts_of(const Json& object, std::string_view name);
-
-// Indented, or on one line; bytes that are not UTF-8 are replaced.
-std::string dump(const Json& json, bool on_one_line = false);
 
 }  // namespace sluice

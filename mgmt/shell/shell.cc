@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "dataplane/base/json_writer.h"
 #include "mgmt/shell/configure.h"
 #include "mgmt/shell/exit_code.h"
 #include "mgmt/shell/words.h"
@@ -14,7 +15,7 @@ namespace sluice {
 int Shell::report_usage(const Console& console, const UsageError& error, bool wants_json) {
   std::string text = error.message;
   if (!error.suggestion.empty()) text += fmt::format("; did you mean '{}'?", error.suggestion);
-  if (wants_json) console.out(dump(Json{{"ok", false}, {"error", text}}) + "\n");
+  if (wants_json) console.out(json_error(text) + "\n");
   console.err(fmt::format("sluice: {}\n", printable(text)));
   if (error.command != nullptr) {
     console.err(fmt::format("usage: {}\n", Grammar::usage(*error.command)));

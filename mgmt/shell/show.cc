@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "mgmt/shell/exit_code.h"
+#include "mgmt/shell/json.h"
 #include "mgmt/shell/quantity.h"
 #include "mgmt/shell/suggest.h"
 
@@ -13,6 +14,7 @@ namespace sluice {
 namespace {
 
 constexpr std::string_view not_known = "-";
+constexpr Milliseconds greeting_timeout = {1'000};
 
 // A column and how its cell is read from a row of the reply.
 struct FieldRow {
@@ -529,6 +531,24 @@ int show_version(Context& context, const Invocation&) {
     if (!status->reply) context.console.err("\n" + status->reply.error().message + "\n");
   }
   return are_all_up ? exit_ok : exit_no_answer;
+}
+
+std::string greeting(const Peers& peers) {
+  ControlRequest request;
+  request.verb = "status";
+  std::vector<std::string> parts;
+  for (const Process process : {Process::mgmt, Process::dataplane}) {
+    const auto reply = peers.ask(process, request, greeting_timeout);
+    std::string state =
+        reply ? text_of(*reply, "state", "up") : "DOWN (" + reply.error().reason + ")";
+    if (reply && number_of(*reply, "generation")) {
+      state += fmt::format(", generation {}", *number_of(*reply, "generation"));
+    }
+    parts.push_back(fmt::format("{} {}", name_of(process), printable(state)));
+  }
+  return fmt::format(
+      "Sluice {} in {}: {}\n? shows what may come next, Tab completes, Ctrl-D leaves.\n",
+      SLUICE_VERSION, peers.run_dir(), fmt::join(parts, "; "));
 }
 
 }  // namespace sluice

@@ -3,6 +3,8 @@
 // neighbors from the dataplane itself, so that they answer when mgmt is dead. version asks both.
 #pragma once
 
+#include <string>
+
 #include "mgmt/shell/context.h"
 
 namespace sluice {
@@ -17,5 +19,9 @@ int show_ports(Context& context, const Invocation& invocation);
 int show_drops(Context& context, const Invocation& invocation);
 int show_neighbors(Context& context, const Invocation& invocation);
 int show_version(Context& context, const Invocation& invocation);
+
+// What the interactive shell says first: the version and whether both processes answer, so that a
+// dead one is seen before the first command.
+std::string greeting(const Peers& peers);
 
 }  // namespace sluice

@@ -9,6 +9,7 @@
 
 #include "mgmt/shell/commands.h"
 #include "mgmt/shell/exit_code.h"
+#include "mgmt/shell/json.h"
 #include "tests/unit/shell/fake_process.h"
 
 namespace sluice {
