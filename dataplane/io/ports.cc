@@ -65,7 +65,7 @@ std::vector<std::string> offload_names(std::uint64_t rx, std::uint64_t tx) {
 
 // How packets of a flow come together on one lcore. Only what is known to hold is claimed; the fallback is always
 // right and costs a ring.
-void choose_steering(Port& port, const NodeRow& node) {
+void choose_steering(Port& port, const PortRow& row, const NodeRow& node) {
   if (node.worker_count == 1) {
     port.steering = "none needed";
     port.steering_reason = "one worker sees every packet";
@@ -75,6 +75,11 @@ void choose_steering(Port& port, const NodeRow& node) {
         port.queue_count == 1
             ? "one queue, so one worker receives; packets of other workers' flows cross a ring"
             : fmt::format("{} is not known to bring replies to the queue of their flow; they cross a ring", port.driver);
+    if (row.steering[0] == Steering::snat_port_hash || row.steering[0] == Steering::flow_rules) {
+      port.steering_reason += fmt::format("; profile {} would rather {}, which this version does not do", port.profile,
+                                          row.steering[0] == Steering::flow_rules ? "set flow rules"
+                                                                                  : "choose SNAT ports by their hash");
+    }
   }
 }
 
@@ -280,7 +285,7 @@ Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const 
   rte_ether_addr mac{};
   rte_eth_macaddr_get(port.ethdev, &mac);
   std::memcpy(port.mac.bytes.data(), mac.addr_bytes, sizeof mac.addr_bytes);
-  choose_steering(port, tables.node());
+  choose_steering(port, row, tables.node());
   if (port.is_bifurcated) {
     auto program = XdpProgram::find(option->argument("iface"));
     if (!program) return tl::unexpected(program.error());

@@ -24,14 +24,14 @@ XdpChange<Key> change_of(const std::vector<Key>& from, const std::vector<Key>& t
 
 XdpContent xdp_content_of(const Snapshot& tables) {
   XdpContent content;
-  for (const VipRow& vip : tables.vips()) content.addresses.push_back({vip.address});
+  for (const VipRow& vip : tables.vips()) content.addresses.push_back(vip.address);
   for (const SnatPoolRow& pool : tables.snat_pools()) {
     for (const IpAddress& address :
          tables.snat_addresses().subspan(pool.first_address, pool.address_count_v4 + pool.address_count_v6)) {
-      content.addresses.push_back({address});
+      content.addresses.push_back(address);
     }
   }
-  for (const AddressRow& own : tables.addresses()) content.addresses.push_back({own.address});
+  for (const AddressRow& own : tables.addresses()) content.addresses.push_back(own.address);
   for (const ClusterRow& cluster : tables.clusters()) {
     if (cluster.forwarding != Forwarding::nat) continue;
     for (const EndpointRow& endpoint : tables.endpoints_of(cluster)) {
@@ -43,7 +43,7 @@ XdpContent xdp_content_of(const Snapshot& tables) {
   return content;
 }
 
-XdpChange<XdpAddressKey> xdp_change(const std::vector<XdpAddressKey>& from, const std::vector<XdpAddressKey>& to) {
+XdpChange<IpAddress> xdp_change(const std::vector<IpAddress>& from, const std::vector<IpAddress>& to) {
   return change_of(from, to);
 }
 

@@ -12,13 +12,7 @@
 
 namespace sluice {
 
-// The keys of the two maps, byte for byte as xdp_redirect.bpf.c declares them.
-struct XdpAddressKey {
-  IpAddress address;
-  friend auto operator<=>(const XdpAddressKey&, const XdpAddressKey&) = default;
-};
-static_assert(sizeof(XdpAddressKey) == 16);
-
+// The keys of the two maps, byte for byte as xdp_redirect.bpf.c declares them: an address, and this.
 struct XdpSourceKey {
   IpAddress address;
   std::uint16_t port = 0;  // as on the wire
@@ -31,7 +25,7 @@ inline constexpr std::size_t xdp_source_key_bytes = 20;
 
 // Sorted, without duplicates.
 struct XdpContent {
-  std::vector<XdpAddressKey> addresses;  // VIPs, SNAT addresses, the box's own
+  std::vector<IpAddress> addresses;  // VIPs, SNAT addresses, the box's own
   std::vector<XdpSourceKey> sources;     // whose packets are replies of a NAT-mode cluster
 };
 
@@ -44,7 +38,7 @@ struct XdpChange {
 };
 
 // Both sorted.
-XdpChange<XdpAddressKey> xdp_change(const std::vector<XdpAddressKey>& from, const std::vector<XdpAddressKey>& to);
+XdpChange<IpAddress> xdp_change(const std::vector<IpAddress>& from, const std::vector<IpAddress>& to);
 XdpChange<XdpSourceKey> xdp_change(const std::vector<XdpSourceKey>& from, const std::vector<XdpSourceKey>& to);
 
 }  // namespace sluice

@@ -81,19 +81,22 @@ Result<unsigned> index_of(const std::string& interface) {
   return index;
 }
 
+const IpAddress& address_of(const IpAddress& key) { return key; }
+const IpAddress& address_of(const XdpSourceKey& key) { return key.address; }
+
 template <class Key>
 Result<void> change_map(const Fd& map, const XdpChange<Key>& change, const std::string& interface) {
   const std::uint8_t present = 1;
   for (const Key& key : change.add) {
     if (bpf_map_update_elem(map.get(), &key, &present, BPF_ANY) != 0) {
-      return fail(fmt::format("interface {}: the XDP program cannot take {}: {}", interface, key.address.text(),
+      return fail(fmt::format("interface {}: the XDP program cannot take {}: {}", interface, address_of(key).text(),
                               strerror(errno)));
     }
   }
   for (const Key& key : change.remove) {
     if (bpf_map_delete_elem(map.get(), &key) != 0 && errno != ENOENT) {
       return fail(fmt::format("interface {}: the XDP program does not let go of {}: {}", interface,
-                              key.address.text(), strerror(errno)));
+                              address_of(key).text(), strerror(errno)));
     }
   }
   return {};
@@ -155,7 +158,7 @@ Result<XdpProgram> XdpProgram::find(const std::string& interface) {
     std::uint32_t info_bytes = sizeof info;
     if (!map || bpf_obj_get_info_by_fd(map.get(), &info, &info_bytes) != 0) continue;
     const std::string_view name(info.name, strnlen(info.name, sizeof info.name));
-    if (name == "sluice_addrs" && info.key_size == sizeof(XdpAddressKey)) program.addresses_ = std::move(map);
+    if (name == "sluice_addrs" && info.key_size == sizeof(IpAddress)) program.addresses_ = std::move(map);
     else if (name == "sluice_sources" && info.key_size == xdp_source_key_bytes) program.sources_ = std::move(map);
   }
   if (!program.addresses_ || !program.sources_) {

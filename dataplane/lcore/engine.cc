@@ -52,6 +52,7 @@ Result<std::unique_ptr<Engine>> Engine::start(std::unique_ptr<Published> first, 
   if (!ports) return tl::unexpected(ports.error());
   engine->ports_.emplace(std::move(*ports));
   engine->published_.back()->slot_of_row = engine->ports_->slot_of_row(tables);
+  engine->published_.back()->new_addresses = xdp_content_of(tables).addresses;
   if (const auto interface = tables.name(tables.node().exception_interface); !interface.empty()) {
     auto opened = ExceptionPort::open(*engine->ports_, tables, std::string(interface));
     if (!opened) return tl::unexpected(opened.error());
@@ -198,6 +199,7 @@ bool Engine::wait_until_taken() {
 
 Result<void> Engine::publish(std::unique_ptr<Published> next) {
   next->slot_of_row = ports_->slot_of_row(next->tables);
+  next->new_addresses = xdp_change(xdp_content_of(tables()).addresses, xdp_content_of(next->tables).addresses).add;
   published_.push_back(std::move(next));
   current_.store(published_.back().get(), std::memory_order_release);  // pairs with Worker::adopt_newest
   if (!wait_until_taken()) {

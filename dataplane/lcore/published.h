@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "dataplane/base/control_channel.h"
 #include "dataplane/base/result.h"
@@ -44,6 +45,8 @@ struct Published {
   Snapshot tables;
   // The port in this process of each row; nothing when it needs a restart to appear.
   std::array<std::optional<std::uint16_t>, ports_max> slot_of_row{};
+  // What the neighbours have not heard of: worker 0 announces it. Sorted.
+  std::vector<IpAddress> new_addresses;
 
   static Result<std::unique_ptr<Published>> verify(SnapshotMemory memory);
 };

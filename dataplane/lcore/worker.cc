@@ -64,7 +64,7 @@ void Worker::adopt_newest() {
   if (plan_.has_exception_port) row_of_ethdev_[plan_.settle.exception->ethdev] = exception_port;
   settler_.bind(newest->slot_of_row);
   adopt_snapshot(*world_);
-  is_announcing_ = world_->lcore == 0;
+  is_announcing_ = world_->lcore == 0 && !newest->new_addresses.empty();
   announce_cursor_ = 0;
 }
 
@@ -126,7 +126,11 @@ void Worker::run() {
     const bool is_busy = burst->count > 0;
     if (is_busy) process_burst(world, *burst);
     maintain(world);
-    if (is_announcing_) is_announcing_ = !announce(world, announce_cursor_);
+    // An outbox a millisecond: thousands of addresses must not fill the transmit queue.
+    if (is_announcing_ && world.now > announced_) {
+      announced_ = world.now;
+      is_announcing_ = !announce(world, announce_cursor_, published_->new_addresses);
+    }
     settler_.settle(world, *burst);
     rte_rcu_qsbr_quiescent(readers_, world.lcore);
     answer_copy_request();

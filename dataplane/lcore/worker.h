@@ -67,6 +67,7 @@ class Worker {
   std::size_t first_queue_ = 0;
   std::size_t announce_cursor_ = 0;
   bool is_announcing_ = false;
+  Instant announced_;
   std::atomic<bool> is_registered_{false};
   std::atomic<bool> is_stopping_{false};
   std::atomic<std::vector<Neighbor>*> copy_request_{nullptr};

@@ -102,7 +102,7 @@ void close_flow(World& world, FlowRecord& record) {
   world.flows.close(record);
 }
 
-bool announce(World& world, std::size_t& cursor) {
+bool announce(World& world, std::size_t& cursor, std::span<const IpAddress> only) {
   const Snapshot& tables = *world.tables;
   const std::size_t vips = tables.vips().size();
   const std::size_t snats = tables.snat_addresses().size();
@@ -113,6 +113,7 @@ bool announce(World& world, std::size_t& cursor) {
     const IpAddress address = which < vips           ? tables.vips()[which].address
                               : which < vips + snats ? tables.snat_addresses()[which - vips]
                                                      : tables.addresses()[which - vips - snats].address;
+    if (!only.empty() && !std::binary_search(only.begin(), only.end(), address)) continue;
     // Only where hosts take the address for a neighbour: on the link whose network holds it.
     const AddressRow* own = tables.source_for(address, port);
     if (own == nullptr || !IpPrefix::of(own->address, own->prefix_length).contains(address)) continue;

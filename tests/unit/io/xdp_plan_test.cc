@@ -25,8 +25,8 @@ TEST(XdpPlan, holds_vips_snat_addresses_and_own_addresses_once) {
     writer.add(second);
   });
   const XdpContent content = xdp_content_of(*Snapshot::verify(buffer.bytes()));
-  const std::vector<XdpAddressKey> expected = {{at("10.1.0.1")}, {at("10.2.0.100")}, {at("10.9.0.1")}};
-  std::vector<XdpAddressKey> sorted = expected;
+  const std::vector<IpAddress> expected = {at("10.1.0.1"), at("10.2.0.100"), at("10.9.0.1")};
+  std::vector<IpAddress> sorted = expected;
   std::sort(sorted.begin(), sorted.end());
   EXPECT_EQ(content.addresses, sorted);
   EXPECT_TRUE(content.sources.empty());  // FULL_NAT: replies come to SNAT addresses
@@ -53,11 +53,11 @@ TEST(XdpPlan, endpoints_of_nat_clusters_are_return_sources) {
 }
 
 TEST(XdpPlan, a_change_names_only_what_differs) {
-  const std::vector<XdpAddressKey> from = {{at("10.0.0.1")}, {at("10.0.0.2")}};
-  const std::vector<XdpAddressKey> to = {{at("10.0.0.2")}, {at("10.0.0.3")}};
+  const std::vector<IpAddress> from = {at("10.0.0.1"), at("10.0.0.2")};
+  const std::vector<IpAddress> to = {at("10.0.0.2"), at("10.0.0.3")};
   const auto change = xdp_change(from, to);
-  EXPECT_EQ(change.add, (std::vector<XdpAddressKey>{{at("10.0.0.3")}}));
-  EXPECT_EQ(change.remove, (std::vector<XdpAddressKey>{{at("10.0.0.1")}}));
+  EXPECT_EQ(change.add, (std::vector<IpAddress>{at("10.0.0.3")}));
+  EXPECT_EQ(change.remove, (std::vector<IpAddress>{{at("10.0.0.1")}}));
   EXPECT_TRUE(xdp_change(to, to).add.empty());
   EXPECT_TRUE(xdp_change(to, to).remove.empty());
 }
