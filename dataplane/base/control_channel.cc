@@ -74,9 +74,27 @@ Result<Fd> connect_to(const std::string& path) {
     if (errno == ENOENT || errno == ECONNREFUSED) {
       return fail(fmt::format("{}: nothing answers there; the process is not running", path));
     }
+    if (errno == EAGAIN) {
+      return fail(fmt::format("{}: too many callers wait there; the process is stopped or overloaded", path));
+    }
     return fail(fmt::format("{}: {}", path, strerror(errno)));
   }
   return fd;
+}
+
+// Makes way for a new socket: removes one that a killed process left. An error when something else is there.
+Result<void> clear_path(const std::string& path, const sockaddr_un& address) {
+  struct stat info {};
+  if (lstat(path.c_str(), &info) != 0) return {};
+  if (!S_ISSOCK(info.st_mode)) return fail(fmt::format("{}: is there and is no socket; remove it", path));
+  const Fd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const bool is_live = connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
+                       errno == EAGAIN;  // its queue is full: it lives, however slowly
+  if (is_live) {
+    return fail(fmt::format("{}: another process already listens there; stop it or choose another --run-dir", path));
+  }
+  unlink(path.c_str());
+  return {};
 }
 
 // Waits until `fd` is ready; false when `deadline_ms` has passed.
@@ -275,6 +293,7 @@ struct ControlServer::State {
     Fd fd;
     std::string input;
     std::string output;
+    std::size_t sent_bytes = 0;  // of `output`
     Fd attached;
     bool is_closing = false;  // once the output is sent
     std::uint64_t active_ms = 0;
@@ -313,16 +332,20 @@ struct ControlServer::State {
   bool read_from(Client& client) {
     while (true) {
       const ssize_t received = receive_with_fd(client.fd.get(), client.input, client.attached);
-      if (received == 0) return false;
-      if (received < 0) return errno == EAGAIN || errno == EINTR ? answer(client) : false;
+      if (received < 0) return errno == EAGAIN || errno == EINTR;
+      if (received == 0) {  // it says no more, but may still listen
+        client.is_closing = true;
+        return write_to(client);
+      }
       client.active_ms = monotonic_ms();
       if (!answer(client)) return false;
-      if (client.is_closing) return true;
+      if (client.is_closing || !client.output.empty()) return true;
     }
   }
 
+  // Answers one request after the other. A client that does not fetch its replies is not listened to.
   bool answer(Client& client) {
-    while (!client.is_closing) {
+    while (!client.is_closing && client.output.empty()) {
       auto length = frame_length(client.input, control_request_bytes_max);
       if (!length) {
         client.output += frame(json_error(length.error().message));
@@ -335,29 +358,40 @@ struct ControlServer::State {
         request->attached = std::move(client.attached);
         client.output += frame(handler(*request));
       } else {
+        client.attached = Fd();  // it belonged to this request
         client.output += frame(json_error(request.error().message));
       }
       client.input.erase(0, frame_header_bytes + **length);
+      if (!write_to(client)) return false;
     }
     return write_to(client);
   }
 
   bool write_to(Client& client) {
-    while (!client.output.empty()) {
-      const ssize_t sent = send(client.fd.get(), client.output.data(), client.output.size(), MSG_NOSIGNAL);
+    while (client.sent_bytes < client.output.size()) {
+      const std::string_view rest = std::string_view(client.output).substr(client.sent_bytes);
+      const ssize_t sent = send(client.fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
       if (sent > 0) {
         client.active_ms = monotonic_ms();
-        client.output.erase(0, static_cast<std::size_t>(sent));
+        client.sent_bytes += static_cast<std::size_t>(sent);
       } else if (errno == EAGAIN) {
-        watch(client, EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
+        watch(client, EPOLLOUT, EPOLL_CTL_MOD);
         return true;
       } else if (errno != EINTR) {
         return false;
       }
     }
+    client.output.clear();
+    client.sent_bytes = 0;
     if (client.is_closing) return false;
     watch(client, EPOLLIN, EPOLL_CTL_MOD);
     return true;
+  }
+
+  bool handle(Client& client, std::uint32_t events) {
+    if ((events & EPOLLOUT) == 0) return read_from(client);
+    // Once the reply is out, what came in meanwhile has its turn.
+    return write_to(client) && (!client.output.empty() || answer(client));
   }
 };
 
@@ -369,11 +403,7 @@ ControlServer::~ControlServer() = default;
 Result<ControlServer> ControlServer::listen(const std::string& socket_path, Handler handler) {
   auto address = unix_address(socket_path);
   if (!address) return tl::unexpected(address.error());
-  if (connect_to(socket_path)) {
-    return fail(fmt::format("{}: another process already listens there; stop it or choose another --run-dir",
-                            socket_path));
-  }
-  unlink(socket_path.c_str());  // left by a process that was killed
+  if (auto cleared = clear_path(socket_path, *address); !cleared) return tl::unexpected(cleared.error());
 
   auto state = std::make_unique<State>();
   state->listener = Fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -404,9 +434,7 @@ void ControlServer::serve(Milliseconds wait) {
       state_->accept_all();
       continue;
     }
-    const bool goes_on = (events[static_cast<std::size_t>(i)].events & EPOLLOUT) != 0 ? state_->write_to(*client)
-                                                                                      : state_->read_from(*client);
-    if (!goes_on) state_->clients.remove_if([&](const State::Client& c) { return &c == client; });
+    if (!state_->handle(*client, events[static_cast<std::size_t>(i)].events)) state_->clients.remove_if([&](const State::Client& c) { return &c == client; });
   }
   const std::uint64_t now_ms = monotonic_ms();
   state_->clients.remove_if(

@@ -1,6 +1,5 @@
 #include "dataplane/flow/conntrack.h"
 
-#include <atomic>
 #include <cstring>
 
 #include "dataplane/base/assert.h"
@@ -80,13 +79,14 @@ FlowRecord* Conntrack::import(const FlowRecord& record) {
 }
 
 std::optional<FlowRecord> copy_of(const FlowRecord& record) {
-  // The owner may be writing. Words are read atomically so that this is no data race; a record that was
-  // reused meanwhile does not pass its own seal.
+  // The owner may be writing. Words are read atomically so that none is torn; a record that was reused
+  // meanwhile does not pass its own seal.
+  using Word [[gnu::may_alias]] = std::uint64_t;
   FlowRecord copy{};
-  auto* to = reinterpret_cast<std::uint64_t*>(&copy);
-  const auto* from = reinterpret_cast<const std::uint64_t*>(&record);
-  for (std::size_t i = 0; i < sizeof(FlowRecord) / sizeof(std::uint64_t); ++i) {
-    to[i] = std::atomic_ref<std::uint64_t>(const_cast<std::uint64_t&>(from[i])).load(std::memory_order_relaxed);
+  auto* to = reinterpret_cast<Word*>(&copy);
+  const auto* from = reinterpret_cast<const Word*>(&record);
+  for (std::size_t i = 0; i < sizeof(FlowRecord) / sizeof(Word); ++i) {
+    to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
   }
   if (copy.state == FlowState::unused || !is_sealed(copy)) return std::nullopt;
   return copy;

@@ -52,13 +52,13 @@ struct alignas(64) FlowRecord {
   std::uint16_t l3_delta;        // ChecksumDelta of the rewrite to the endpoint, TTL not included
   std::uint16_t l4_delta;
   std::uint16_t neighbor[2];     // next hop by Direction, valid while neighbor_epoch is the table's
-  std::uint16_t neighbor_epoch;
+  std::uint16_t reserved;
   FlowState state;
   std::uint8_t protocol;
   std::uint8_t flags;            // flow_flag::*
-  std::uint8_t reserved;
+  std::uint8_t reserved_too;
   std::uint32_t client_isn;      // TCP: the client's initial sequence number
-  std::uint8_t reserved_too[4];
+  std::uint32_t neighbor_epoch;
   // Second line, IPv6 only.
   IpAddress wide_remote[2];      // by Direction of the side: [0] client, [1] endpoint
   IpAddress wide_local[2];

@@ -23,6 +23,7 @@ IpAddress masked(IpAddress address, std::uint8_t length) {
 
 std::optional<IpAddress> IpAddress::parse(std::string_view text) {
   const std::string terminated(text);
+  if (terminated.find('\0') != std::string::npos) return std::nullopt;  // inet_pton would stop there
   in_addr four{};
   if (inet_pton(AF_INET, terminated.c_str(), &four) == 1) return v4(Be32{four.s_addr});
   in6_addr six{};
@@ -75,7 +76,10 @@ std::optional<IpPrefix> IpPrefix::parse(std::string_view text) {
 
 IpPrefix IpPrefix::of(IpAddress address, std::uint8_t length) { return {masked(address, length), length}; }
 
-bool IpPrefix::contains(IpAddress address) const { return masked(address, length) == network; }
+bool IpPrefix::contains(IpAddress address) const {
+  // An IPv6 prefix shorter than ::ffff:0:0/96 holds no IPv4 address, or ::/0 would be every family's default route.
+  return address.is_v4() == is_v4() && masked(address, length) == network;
+}
 
 std::string IpPrefix::text() const {
   return fmt::format("{}/{}", network.text(), is_v4() ? length - 96 : length);

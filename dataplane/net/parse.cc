@@ -107,6 +107,8 @@ ParseFault parse_ipv6(std::span<const std::byte> frame, ParsedFrame& parsed) {
     if (next == protocol::fragment) return ParseFault::ip_fragment;
     if (next != protocol::hop_by_hop && next != protocol::routing && next != protocol::destination_options) break;
     if (count == ipv6_extensions_max || offset + 8 > end) return ParseFault::ipv6_extension_invalid;
+    // Who still has hops to visit wants us to route for him (RFC 5095, RFC 8200 4.4).
+    if (next == protocol::routing && frame[offset + 3] != std::byte{0}) return ParseFault::ipv6_extension_invalid;
     next = static_cast<std::uint8_t>(frame[offset]);
     offset += (static_cast<std::size_t>(frame[offset + 1]) + 1) * 8;
     if (offset > end) return ParseFault::ipv6_extension_invalid;

@@ -39,11 +39,13 @@ void handle_arp(World& world, Packet& packet) {
     packet.verdict = Verdict::drop_arp_not_ours;
     return;
   }
+  if (arp.sender_mac.is_multicast()) {
+    packet.verdict = Verdict::drop_arp_malformed;  // one frame to such a neighbour would reach everybody
+    return;
+  }
   const bool is_for_us = world.tables->answers_for(IpAddress::v4(arp.target_ip), packet.port);
   const std::uint16_t learned =
-      arp.sender_mac.is_multicast()
-          ? no_neighbor
-          : world.neighbors.learn(IpAddress::v4(arp.sender_ip), packet.port, arp.sender_mac, world.now);
+      world.neighbors.learn(IpAddress::v4(arp.sender_ip), packet.port, arp.sender_mac, world.now);
   if (learned != no_neighbor) release_held(world, learned);
   packet.is_shared = world.lcore_count > 1 && packet.hops == 0;
   if (packet.hops > 0 || (arp.operation == answer && (is_for_us || learned != no_neighbor))) {

@@ -28,6 +28,7 @@ bool is_source_possible(const World& world, IpAddress source) {
 }
 
 bool is_echo_request(Packet& packet) {
+  if (packet.at<EthernetHeader>(0).destination.is_multicast()) return false;  // RFC 1122 3.2.2.6: none to all at once
   const auto type = packet.at<IcmpHeader>(packet.frame.l4_offset).type;
   return (packet.frame.kind == FrameKind::icmp && type == icmp_type::echo_request) ||
          (packet.frame.kind == FrameKind::icmpv6 && type == icmp_type::v6_echo_request);

@@ -33,6 +33,7 @@ std::optional<MacAddress> find_option(std::span<const std::byte> options, std::u
     } else {
       const auto& option = *reinterpret_cast<const LinkLayerOption*>(options.data());
       if (option.type == type && option_bytes == sizeof option) found = option.mac;
+      if (found && found->is_multicast()) is_valid = false;  // one frame to such a neighbour would reach everybody
       options = options.subspan(option_bytes);
     }
   }
@@ -78,7 +79,8 @@ void handle_solicitation(World& world, Packet& packet, IpAddress target, std::sp
   const auto source_mac = find_option(options, source_link_layer, is_valid);
   const IpAddress source = packet.frame.key.source;
   const bool is_probe = source.is_unset();  // duplicate address detection, RFC 4862 5.4.3
-  if (!is_valid || target.is_multicast() || (is_probe && source_mac)) {
+  const bool is_probe_elsewhere = is_probe && packet.frame.key.destination != solicited_node(target);
+  if (!is_valid || target.is_multicast() || (is_probe && source_mac) || is_probe_elsewhere || source.is_multicast()) {
     packet.verdict = Verdict::drop_nd_malformed;
     return;
   }
@@ -104,7 +106,8 @@ void handle_solicitation(World& world, Packet& packet, IpAddress target, std::sp
 void handle_advertisement(World& world, Packet& packet, IpAddress target, std::span<const std::byte> options) {
   bool is_valid = true;
   const auto target_mac = find_option(options, target_link_layer, is_valid);
-  if (!is_valid || target.is_multicast()) {
+  const bool is_solicited = (packet.at<NeighborMessage>(packet.frame.l4_offset).flags.host() & flag_solicited) != 0;
+  if (!is_valid || target.is_multicast() || (is_solicited && packet.frame.key.destination.is_multicast())) {
     packet.verdict = Verdict::drop_nd_malformed;
     return;
   }

@@ -67,8 +67,9 @@ class NeighborTable {
   void forget(std::uint16_t index);
 
   // Raised when an index may come to mean another next hop: flows then look theirs up again.
-  std::uint16_t epoch() const { return epoch_; }
-  void raise_epoch() { ++epoch_; }
+  // Never 0, which flows begin with.
+  std::uint32_t epoch() const { return epoch_; }
+  void raise_epoch() { epoch_ = epoch_ == UINT32_MAX ? 1 : epoch_ + 1; }
   std::size_t held_count() const { return held_.size(); }
 
  private:
@@ -78,7 +79,7 @@ class NeighborTable {
   std::vector<std::uint16_t> unused_;  // entries that were forgotten
   std::vector<std::uint16_t> index_;   // open addressing over entries_, twice as large
   std::vector<HeldPacket> held_;       // in order of arrival
-  std::uint16_t epoch_ = 1;
+  std::uint32_t epoch_ = 1;
 };
 
 }  // namespace sluice

@@ -23,6 +23,11 @@ bool choose_source(World& world, Packet& packet, const ClusterRow& cluster, cons
   return false;
 }
 
+void refuse(Packet& packet) {
+  if (packet.frame.kind == FrameKind::tcp) return reject(packet, Verdict::reject_no_endpoint);
+  packet.verdict = Verdict::drop_no_endpoint;
+}
+
 void open_one(World& world, Packet& packet) {
   const VipRow& vip = *packet.vip;
   const ClusterRow& cluster = world.tables->clusters()[vip.cluster];
@@ -31,13 +36,12 @@ void open_one(World& world, Packet& packet) {
     packet.verdict = Verdict::drop_vip_pending;
     return;
   }
-  if (cluster.slot_count == 0) {
-    if (is_tcp) return reject(packet, Verdict::reject_no_endpoint);
-    packet.verdict = Verdict::drop_no_endpoint;
-    return;
-  }
+  if (cluster.slot_count == 0) return refuse(packet);
   const FlowKey& key = packet.frame.key;
   const EndpointRow& endpoint = world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)];
+  if (endpoint.address.is_v4() != key.destination.is_v4()) [[unlikely]] {
+    return refuse(packet);  // families are not translated
+  }
 
   FlowOpening opening;
   opening.from_client = key;
@@ -46,6 +50,10 @@ void open_one(World& world, Packet& packet) {
   opening.to_endpoint.destination_port = endpoint.port;
   opening.is_snat = cluster.forwarding == Forwarding::full_nat;
   if (opening.is_snat && !choose_source(world, packet, cluster, endpoint, opening.to_endpoint)) return;
+  if (!opening.is_snat && world.flows.contains(opening.to_endpoint.reversed())) {
+    packet.verdict = Verdict::drop_flow_conflict;  // replies of both could not be told apart
+    return;
+  }
   opening.state = is_tcp ? FlowState::opening : FlowState::one_way;
   opening.vip_id = static_cast<std::uint16_t>(vip.id);
   opening.endpoint_id = endpoint.id;

@@ -26,13 +26,15 @@ Verdict verdict_of(ParseFault fault) {
   return Verdict::drop_ip_header_invalid;
 }
 
-// Unicast frames must carry our hardware address; broadcast and multicast may only be ARP and ICMPv6.
-bool is_for_our_mac(const World& world, Packet& packet) {
+// Unicast frames must carry our hardware address; broadcast and multicast may only be ARP and ICMPv6. A multicast
+// source is nobody's (IEEE 802.3, 3.2.3): an answer to it would go to everybody.
+Verdict check_mac(const World& world, Packet& packet) {
   const auto& ethernet = packet.at<EthernetHeader>(0);
-  if (packet.port == exception_port) return true;
-  if (ethernet.destination == world.ports[packet.port].mac) return true;
-  return ethernet.destination.is_multicast() &&
-         (packet.frame.kind == FrameKind::arp || packet.frame.kind == FrameKind::icmpv6);
+  if (packet.port == exception_port) return Verdict::undecided;
+  if (ethernet.source.is_multicast()) [[unlikely]] return Verdict::drop_source_invalid;
+  if (ethernet.destination == world.ports[packet.port].mac) [[likely]] return Verdict::undecided;
+  const bool may_be_shared = packet.frame.kind == FrameKind::arp || packet.frame.kind == FrameKind::icmpv6;
+  return ethernet.destination.is_multicast() && may_be_shared ? Verdict::undecided : Verdict::drop_mac_not_ours;
 }
 
 }  // namespace
@@ -46,10 +48,8 @@ void parse(World& world, Burst& burst) {
           packet.verdict = verdict_of(packet.frame.fault);
           return;
         }
-        if (!is_for_our_mac(world, packet)) [[unlikely]] {
-          packet.verdict = Verdict::drop_mac_not_ours;
-          return;
-        }
+        packet.verdict = check_mac(world, packet);
+        if (!packet.is_live()) [[unlikely]] return;
         if (packet.frame.kind == FrameKind::tcp || packet.frame.kind == FrameKind::udp) {
           packet.hash = world.flows.hash(packet.frame.key);
           world.flows.prefetch_bucket(packet.hash);

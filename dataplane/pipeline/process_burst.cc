@@ -18,11 +18,20 @@ constexpr std::uint32_t neighbor_probes_max = 4;
 constexpr std::uint32_t neighbor_reachable_ms = 30'000;  // RFC 4861 10, REACHABLE_TIME
 constexpr std::uint32_t neighbor_unused_ms = 600'000;
 
+// Whether the ids that the record holds still mean what they meant when its flow opened.
+bool is_known(const FlowRecord& record, const VipRow* vip, const EndpointRow* endpoint) {
+  if (vip == nullptr || endpoint == nullptr) return false;
+  const FlowKey from_client = arriving_key(record, Direction::to_endpoint);
+  const FlowKey from_endpoint = arriving_key(record, Direction::to_client);
+  return vip->address == from_client.destination && vip->port == from_client.destination_port &&
+         endpoint->address == from_endpoint.source && endpoint->port == from_endpoint.source_port;
+}
+
 // Flows of a VIP or an endpoint that is no longer configured are closed: nobody may inherit them. Flows of an
 // endpoint whose drain deadline has passed are ended.
 void look_after(World& world, FlowRecord& record, const NodeRow& node) {
   const EndpointRow* endpoint = world.tables->endpoint_by_id(record.endpoint_id);
-  const bool is_orphan = endpoint == nullptr || world.tables->vip_by_id(record.vip_id) == nullptr;
+  const bool is_orphan = !is_known(record, world.tables->vip_by_id(record.vip_id), endpoint);
   if (is_orphan || is_expired(record, node, world.now)) return close_flow(world, record);
   if (endpoint->state != EndpointState::ended || record.state == FlowState::ended) return;
   if (record.protocol != protocol::tcp) return close_flow(world, record);
@@ -59,9 +68,10 @@ void check_neighbors(World& world) {
       if (ms_since(neighbor.confirmed_stamp, world.now) < neighbor_reachable_ms) continue;
       neighbor.state = NeighborState::stale;
     }
-    if (neighbor.probes >= neighbor_probes_max || is_unused) {
+    const bool is_due = neighbor.probes == 0 || ms_since(neighbor.probed_stamp, world.now) >= neighbor_retry_ms;
+    if (is_unused || (neighbor.probes >= neighbor_probes_max && is_due)) {
       give_up_on(world, index);
-    } else if (neighbor.probes == 0 || ms_since(neighbor.probed_stamp, world.now) >= neighbor_retry_ms) {
+    } else if (is_due) {
       // A stale entry that nobody uses is left alone until it is used again or forgotten.
       if (neighbor.state == NeighborState::stale && ms_since(neighbor.used_stamp, world.now) > neighbor_reachable_ms) {
         continue;

@@ -32,11 +32,11 @@ namespace sluice {
   X(drop_ip_header_invalid, "IP version, header length or total length cannot be")                          \
   X(drop_ip_checksum_wrong, "IPv4 header checksum is wrong; is checksum offload on at the sender's veth?")  \
   X(drop_ip_fragment, "fragments are not forwarded by this version; lower the sender's MTU")                \
-  X(drop_ipv6_extension_invalid, "IPv6 extension headers are too many, too long or cut off")                \
+  X(drop_ipv6_extension_invalid, "IPv6 extension headers are too many, cut off, or ask to be routed on")      \
   X(drop_l4_header_invalid, "TCP data offset, UDP length or ICMP length cannot be")                         \
   X(drop_tcp_flags_invalid, "TCP flags that no stack sends (null, SYN+FIN, SYN+RST, ...)")                  \
   X(drop_udp_checksum_missing, "UDP over IPv6 without a checksum (RFC 8200 8.1)")                           \
-  X(drop_source_invalid, "source is loopback, multicast, unspecified, or an address of ours")               \
+  X(drop_source_invalid, "source (address, or hardware address) is loopback, multicast, unspecified or ours")  \
   X(drop_ttl_expired, "time to live ran out here")                                                          \
   X(drop_not_local, "destination is none of our addresses")                                                 \
   X(drop_no_vip, "our address, but no virtual host is advertised on this protocol and port")                \
@@ -46,6 +46,7 @@ namespace sluice {
   X(drop_no_endpoint, "UDP to a VIP whose cluster has no endpoint that takes new flows")                    \
   X(drop_no_flow, "a segment of no known flow that is no SYN; the peer's connection ended or began elsewhere") \
   X(drop_tcp_out_of_window, "a stray of an earlier connection: its sequence number cannot belong to the handshake") \
+  X(drop_flow_conflict, "the client has a flow to the endpoint from this port already, through another VIP (NAT)") \
   X(drop_flows_full, "the flow table is full; raise node.flows.capacity")                                   \
   X(drop_snat_ports_exhausted, "no SNAT port is free toward the endpoint; add addresses to the snat_pool")  \
   X(drop_no_snat_address, "the snat_pool has no address of the endpoint's family")                          \

@@ -156,7 +156,8 @@ Result<void> Snapshot::verify_rows() const {
         std::uint64_t{row.first_endpoint} + row.endpoint_count > endpoints().size()) {
       return bad("clusters", i, "endpoints out of bounds");
     }
-    if (std::uint64_t{row.first_slot} + row.slot_count > section<std::uint16_t>(Section::slots).size()) {
+    if (row.slot_count > slots_max ||
+        std::uint64_t{row.first_slot} + row.slot_count > section<std::uint16_t>(Section::slots).size()) {
       return bad("clusters", i, "slots out of bounds");
     }
     if (row.forwarding > Forwarding::nat || row.choice > Choice::least) return bad("clusters", i, "unknown mode");
@@ -172,6 +173,7 @@ Result<void> Snapshot::verify_rows() const {
     if (!is_name(row.name)) return bad("endpoints", i, "name out of bounds");
     if (row.cluster >= clusters().size()) return bad("endpoints", i, "no such cluster");
     if (row.id >= endpoints_max) return bad("endpoints", i, "id above the limit");
+    if (row.state > EndpointState::ended) return bad("endpoints", i, "unknown state");
     if (endpoint_by_id(row.id) != &row) return bad("endpoints", i, "not found by its id");
   }
   for (std::size_t i = 0; i < vips().size(); ++i) {
@@ -179,6 +181,7 @@ Result<void> Snapshot::verify_rows() const {
     if (!is_name(row.name) || !is_name(row.virtual_host)) return bad("vips", i, "name out of bounds");
     if (row.cluster >= clusters().size()) return bad("vips", i, "no such cluster");
     if (row.id >= vips_max) return bad("vips", i, "id above the limit");
+    if (row.state > VipState::pending) return bad("vips", i, "unknown state");
     if (row.idle_timeout_ms == 0) return bad("vips", i, "idle timeout of zero");
     if (vip_by_id(row.id) != &row) return bad("vips", i, "not found by its id");
   }

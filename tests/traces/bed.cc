@@ -401,8 +401,8 @@ void Bed::check_ledger() {
   if (received + copied != verdicts_of_the_end + held) {
     fault(fmt::format("ledger: received {} + copied {}, ended {} + held {}", received, copied, verdicts_of_the_end, held));
   }
-  const std::uint64_t to_send = total(Verdict::forward) + total(Verdict::reply) + total(Verdict::reject_no_endpoint) +
-                                total(Verdict::punt) + generated;
+  const std::uint64_t rejected = total(Verdict::reject_no_endpoint) + total(Verdict::reject_flow_ended);
+  const std::uint64_t to_send = total(Verdict::forward) + total(Verdict::reply) + rejected + total(Verdict::punt) + generated;
   if (to_send != sent_) fault(fmt::format("ledger: {} to be sent, {} sent", to_send, sent_));
   if (held_.size() != held) fault(fmt::format("{} buffers are kept for {} held packets", held_.size(), held));
 }

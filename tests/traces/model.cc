@@ -144,6 +144,7 @@ Result<void> Model::set_endpoint(ClusterModel& cluster, const std::string& text,
     else if (word == "down") found->state = EndpointState::down;
     else if (word == "drain") found->state = EndpointState::draining;
     else if (word == "unknown") found->state = EndpointState::unknown;
+    else if (word == "ended") found->state = EndpointState::ended;
     else if (word == "weight" && i + 1 < rest.size()) found->weight = static_cast<std::uint16_t>(*number_of(rest[++i]));
     else if (word == "remove") {
       cluster.endpoints.erase(found);

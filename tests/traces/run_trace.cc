@@ -50,6 +50,11 @@ class Run {
     if (keyword == "out") return out(words);
     if (keyword == "verdict") return verdict(words);
     if (keyword == "count") return count(words);
+    if (keyword == "discard") {
+      if (bed_ != nullptr) bed_->outputs.clear();
+      needs_verdict_ = false;
+      return {};
+    }
     if (auto clean = nothing_left(); !clean) return clean;
     if (keyword == "config" || keyword == "set") return change(words);
     if (keyword == "in") return in(words);
@@ -61,8 +66,6 @@ class Run {
       bed_->restart();
     } else if (keyword == "announce") {
       bed_->announce_all();
-    } else if (keyword == "discard") {
-      bed_->outputs.clear();
     } else {
       return fail(fmt::format("'{}' is no statement of a trace", keyword));
     }
