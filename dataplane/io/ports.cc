@@ -146,6 +146,7 @@ Result<void> check_ports(const Snapshot& tables) {
 
 Ports::Ports(Ports&& other) noexcept
     : ports_(std::move(other.ports_)),
+      host_(std::move(other.host_)),
       pool_(std::exchange(other.pool_, nullptr)),
       has_exception_port_(std::exchange(other.has_exception_port_, false)),
       exception_ethdev_(other.exception_ethdev_) {
@@ -173,6 +174,9 @@ Result<Ports> Ports::open(const Snapshot& tables, const std::string& xdp_program
     return fail(fmt::format("packet buffers: {} do not fit in the free hugepages: {}", buffer_count_for(tables),
                             reason(0)));
   }
+  auto host = HostAddresses::open();
+  if (!host) return tl::unexpected(host.error());
+  ports.host_.emplace(std::move(*host));
   ports.ports_.reserve(tables.ports().size());
   for (const PortRow& row : tables.ports()) {
     if (auto opened = ports.open_port(tables, row, xdp_program_path); !opened) {
@@ -335,7 +339,8 @@ std::array<std::optional<std::uint16_t>, ports_max> Ports::slot_of_row(const Sna
 }
 
 Result<void> Ports::serve_addresses(const Snapshot& tables) {
-  const XdpContent content = xdp_content_of(tables);
+  XdpContent content = xdp_content_of(tables);
+  content.host = host_->read();
   for (Port& port : ports_) {
     if (!port.xdp) continue;
     if (auto updated = port.xdp->update(content); !updated) return updated;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "dataplane/base/result.h"
+#include "dataplane/io/host_addresses.h"
 #include "dataplane/io/xdp_program.h"
 #include "dataplane/net/address.h"
 #include "dataplane/tables/snapshot.h"
@@ -81,8 +82,10 @@ class Ports {
 
   // By row of `tables`: the slot, or nothing when this process has no such port.
   std::array<std::optional<std::uint16_t>, ports_max> slot_of_row(const Snapshot& tables) const;
-  // Brings the XDP programs to what `tables` serves.
+  // Brings the XDP programs to what `tables` serves and to the addresses that the host has now.
   Result<void> serve_addresses(const Snapshot& tables);
+  // The host's addresses have changed since: serve_addresses() again.
+  bool has_host_changed() { return host_ && host_->has_changed(); }
   PortStats stats(std::size_t slot) const;
 
  private:
@@ -90,6 +93,7 @@ class Ports {
   Result<void> open_port(const Snapshot& tables, const PortRow& row, const std::string& xdp_program_path);
 
   std::vector<Port> ports_;
+  std::optional<HostAddresses> host_;
   rte_mempool* pool_ = nullptr;
   bool has_exception_port_ = false;
   std::uint16_t exception_ethdev_ = 0;

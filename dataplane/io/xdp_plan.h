@@ -12,7 +12,7 @@
 
 namespace sluice {
 
-// The keys of the two maps, byte for byte as xdp_redirect.bpf.c declares them: an address, and this.
+// The keys of the maps, byte for byte as xdp_redirect.bpf.c declares them: an address, and this.
 struct XdpSourceKey {
   IpAddress address;
   std::uint16_t port = 0;  // as on the wire
@@ -25,10 +25,12 @@ inline constexpr std::size_t xdp_source_key_bytes = 20;
 
 // Sorted, without duplicates.
 struct XdpContent {
-  std::vector<IpAddress> addresses;  // VIPs, SNAT addresses, the box's own
-  std::vector<XdpSourceKey> sources;     // whose packets are replies of a NAT-mode cluster
+  std::vector<IpAddress> addresses;   // VIPs, SNAT addresses, the box's own
+  std::vector<XdpSourceKey> sources;  // whose packets are replies of a NAT-mode cluster
+  std::vector<IpAddress> host;        // addresses of the host's kernel: what goes there is no reply of ours
 };
 
+// `host` is left to the caller.
 XdpContent xdp_content_of(const Snapshot& tables);
 
 template <class Key>

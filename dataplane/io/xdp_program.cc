@@ -160,8 +160,9 @@ Result<XdpProgram> XdpProgram::find(const std::string& interface) {
     const std::string_view name(info.name, strnlen(info.name, sizeof info.name));
     if (name == "sluice_addrs" && info.key_size == sizeof(IpAddress)) program.addresses_ = std::move(map);
     else if (name == "sluice_sources" && info.key_size == xdp_source_key_bytes) program.sources_ = std::move(map);
+    else if (name == "sluice_host" && info.key_size == sizeof(IpAddress)) program.host_ = std::move(map);
   }
-  if (!program.addresses_ || !program.sources_) {
+  if (!program.addresses_ || !program.sources_ || !program.host_) {
     return fail(fmt::format("interface {}: the attached XDP program has not the maps of this version; rebuild "
                             "xdp_redirect.bpf.o together with sluice-dataplane",
                             interface));
@@ -170,6 +171,7 @@ Result<XdpProgram> XdpProgram::find(const std::string& interface) {
 }
 
 Result<void> XdpProgram::update(const XdpContent& content) {
+  if (auto changed = change_map(host_, xdp_change(content_.host, content.host), interface_); !changed) return changed;
   if (auto changed = change_map(addresses_, xdp_change(content_.addresses, content.addresses), interface_); !changed) {
     return changed;
   }

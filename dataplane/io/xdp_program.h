@@ -44,6 +44,7 @@ class XdpProgram {
   std::string interface_;
   Fd addresses_;
   Fd sources_;
+  Fd host_;
   XdpContent content_;  // what the maps hold
 };
 

@@ -3,7 +3,7 @@
 // the kernel of the host.
 //
 // To the balancer (the AF_XDP socket of the queue) goes what is ours: IPv4 and IPv6 to one of our
-// addresses or from a return source (the endpoint of a NAT-mode cluster), ARP and neighbour
+// addresses or from a return source (the endpoint of a NAT-mode cluster) to anybody but the host, ARP and neighbour
 // solicitations that ask for one of our addresses. All else stays with the kernel.
 // When no socket takes a packet of ours it is dropped, so that a dead balancer leaves silence behind:
 // the program outlives the process, and no kernel answers for its addresses.
@@ -51,6 +51,15 @@ struct {
   __type(value, __u8);
 } sluice_sources SEC(".maps");
 
+// Addresses of the host's kernel.
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct address_key);
+  __type(value, __u8);
+} sluice_host SEC(".maps");
+
 static __always_inline void map_v4(__u8 *bytes, __be32 address) {
   __builtin_memset(bytes, 0, 10);
   bytes[10] = 0xff;
@@ -62,12 +71,13 @@ static __always_inline int is_ours(const struct address_key *key) {
   return bpf_map_lookup_elem(&sluice_addrs, key) != 0;
 }
 
-static __always_inline int is_return_source(struct source_key *key, void *l4, void *end) {
+// An endpoint of a NAT-mode cluster also answers the health checks of the host: those are the kernel's.
+static __always_inline int is_reply(struct source_key *key, const struct address_key *to, void *l4, void *end) {
   if (key->protocol != IPPROTO_TCP && key->protocol != IPPROTO_UDP) return 0;
   __be16 *port = l4;
   if ((void *)(port + 1) > end) return 0;
   key->port = *port;
-  return bpf_map_lookup_elem(&sluice_sources, key) != 0;
+  return bpf_map_lookup_elem(&sluice_sources, key) != 0 && bpf_map_lookup_elem(&sluice_host, to) == 0;
 }
 
 struct arp_packet {
@@ -126,7 +136,7 @@ static __always_inline int ours_in_ipv4(void *l3, void *end) {
   if (header_bytes < sizeof *ip) return 0;
   map_v4(source.address, ip->source);
   source.protocol = ip->protocol;
-  return is_return_source(&source, l3 + header_bytes, end);
+  return is_reply(&source, &key, l3 + header_bytes, end);
 }
 
 static __always_inline int ours_in_ipv6(void *l3, void *end) {
@@ -145,7 +155,7 @@ static __always_inline int ours_in_ipv6(void *l3, void *end) {
   }
   __builtin_memcpy(source.address, &ip->saddr, 16);
   source.protocol = ip->nexthdr;
-  return is_return_source(&source, ip + 1, end);
+  return is_reply(&source, &key, ip + 1, end);
 }
 
 SEC("xdp")

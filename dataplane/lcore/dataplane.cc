@@ -191,7 +191,10 @@ void Dataplane::run() {
   sigaction(SIGINT, &action, nullptr);
   signal(SIGPIPE, SIG_IGN);
   load_saved();
-  while (!is_ending_ && is_signalled == 0) server_->serve({200});
+  while (!is_ending_ && is_signalled == 0) {
+    server_->serve({200});
+    if (engine_ != nullptr) engine_->look_around();
+  }
   server_->serve({0});  // the answer to `shutdown`
   engine_.reset();
   log_info("ended");

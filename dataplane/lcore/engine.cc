@@ -217,6 +217,11 @@ Result<void> Engine::publish(std::unique_ptr<Published> next) {
   return {};
 }
 
+void Engine::look_around() {
+  if (!ports_->has_host_changed()) return;
+  if (auto served = ports_->serve_addresses(tables()); !served) log_warning("{}", served.error().message);
+}
+
 std::uint64_t Engine::flows_capacity() const {
   std::uint64_t count = 0;
   for (const auto& worker : workers_) count += worker->world().flows.capacity();

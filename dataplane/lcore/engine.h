@@ -39,6 +39,9 @@ class Engine {
   // Shows it to the workers and returns when all have taken it. An error leaves the old one in force.
   Result<void> publish(std::unique_ptr<Published> next);
 
+  // To be called now and then: what the host has changed around us.
+  void look_around();
+
   const Ports& ports() const { return *ports_; }
   std::span<const std::unique_ptr<Worker>> workers() const { return workers_; }
   std::uint64_t flows_adopted() const { return flows_adopted_; }
