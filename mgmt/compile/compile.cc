@@ -183,7 +183,9 @@ std::vector<std::uint16_t> build_slots(Algorithm algorithm, std::uint32_t maglev
     case api::ClusterExtension::RING_HASH: return ring_slots(endpoints);
     case api::ClusterExtension::LEAST_REQUEST: {  // each once: the dataplane compares load by weight itself
       std::vector<std::uint16_t> slots;
-      for (const SlotEndpoint& endpoint : endpoints) slots.push_back(endpoint.index);
+      for (const SlotEndpoint& endpoint : endpoints) {
+        if (endpoint.takes_flows != 0) slots.push_back(endpoint.index);
+      }
       return slots;
     }
     default: return sequence_slots(endpoints);
@@ -196,6 +198,12 @@ std::string made_from(Algorithm algorithm, std::uint32_t maglev_size, const std:
   return text;
 }
 static_assert(sizeof(SlotEndpoint) == 16);
+
+std::optional<std::uint64_t> drain_deadline(const Object& cluster, const ObjectKey& endpoint, const Drains& drains) {
+  const auto since = drains.find(endpoint);
+  if (since == drains.end() || !cluster_spec(cluster).sluice().has_drain_timeout()) return std::nullopt;
+  return since->second + cluster_spec(cluster).sluice().drain_timeout();
+}
 
 struct ClusterResult {
   std::uint32_t row = 0;
@@ -212,12 +220,11 @@ class ClusterCompiler {
     const api::ClusterSpec& spec = cluster_spec(cluster);
     const auto endpoints = endpoints_of(input_.objects, cluster);
     std::vector<EndpointRow> rows;
-    std::vector<SlotEndpoint> takers;  // of new flows
+    std::vector<SlotEndpoint> members;
     bool has_unknown = false;
     bool has_up = false;
     for (const ResolvedEndpoint& endpoint : endpoints) {
-      const EndpointStatus status =
-          endpoint_status(cluster, endpoint.object->key(), input_.health, input_.draining);
+      const EndpointState state = state_of(cluster, endpoint.object->key());
       EndpointRow row{};
       row.address = endpoint.address;
       row.name = writer_.name(endpoint.object->key().name);
@@ -225,16 +232,15 @@ class ClusterCompiler {
       row.port = be16(endpoint.port);
       row.weight = endpoint.weight;
       row.protocol = endpoint.protocol;
-      row.state = status.state;
-      if (status.state == EndpointState::up) {
-        SlotEndpoint taker{};
-        taker.identity = endpoint_identity(endpoint.address, endpoint.port, endpoint.protocol);
-        taker.index = static_cast<std::uint16_t>(rows.size());
-        taker.weight = endpoint.weight;
-        takers.push_back(taker);
-      }
-      has_unknown = has_unknown || status.state == EndpointState::unknown;
-      has_up = has_up || status.state == EndpointState::up;
+      row.state = state;
+      SlotEndpoint member{};
+      member.identity = endpoint_identity(endpoint.address, endpoint.port, endpoint.protocol);
+      member.index = static_cast<std::uint16_t>(rows.size());
+      member.weight = endpoint.weight;
+      member.takes_flows = state == EndpointState::up ? 1 : 0;
+      members.push_back(member);
+      has_unknown = has_unknown || state == EndpointState::unknown;
+      has_up = has_up || state == EndpointState::up;
       rows.push_back(row);
     }
 
@@ -246,18 +252,24 @@ class ClusterCompiler {
     row.snat_pool = row.forwarding == Forwarding::nat ? no_row : snat_pools_.at(spec.sluice().snat_pool());
     row.choice = choice_of(algorithm);
     std::vector<std::uint16_t> fresh;
-    const auto& slots = slots_for(cluster.key(), algorithm, spec.sluice().maglev_size(), takers, fresh);
+    const auto& slots = slots_for(cluster.key(), algorithm, spec.sluice().maglev_size(), members, fresh);
     return {writer_.add_cluster(row, rows, slots), has_unknown && !has_up};
   }
 
  private:
+  EndpointState state_of(const Object& cluster, const ObjectKey& endpoint) const {
+    if (!input_.drains.contains(endpoint)) return endpoint_health(cluster, endpoint, input_.health).state;
+    const auto deadline = drain_deadline(cluster, endpoint, input_.drains);
+    return deadline && *deadline <= input_.now_unix_ms ? EndpointState::ended : EndpointState::draining;
+  }
+
   const std::vector<std::uint16_t>& slots_for(const ObjectKey& cluster, Algorithm algorithm, std::uint32_t maglev_size,
-                                              const std::vector<SlotEndpoint>& takers,
+                                              const std::vector<SlotEndpoint>& members,
                                               std::vector<std::uint16_t>& fresh) {
-    if (cache_ == nullptr) return fresh = build_slots(algorithm, maglev_size, takers);
-    std::string key = made_from(algorithm, maglev_size, takers);
+    if (cache_ == nullptr) return fresh = build_slots(algorithm, maglev_size, members);
+    std::string key = made_from(algorithm, maglev_size, members);
     if (const auto* kept = cache_->find(cluster, key)) return *kept;
-    return cache_->keep(cluster, std::move(key), build_slots(algorithm, maglev_size, takers));
+    return cache_->keep(cluster, std::move(key), build_slots(algorithm, maglev_size, members));
   }
 
   const CompileInput& input_;
@@ -280,8 +292,7 @@ const std::vector<std::uint16_t>& SlotCache::keep(const ObjectKey& cluster, std:
   return entry.slots;
 }
 
-EndpointStatus endpoint_status(const Object& cluster, const ObjectKey& endpoint, const HealthRecords& health,
-                               const std::set<ObjectKey>& draining) {
+EndpointStatus endpoint_health(const Object& cluster, const ObjectKey& endpoint, const HealthRecords& health) {
   EndpointStatus status;
   bool is_unknown = false;
   bool is_down = false;
@@ -302,8 +313,20 @@ EndpointStatus endpoint_status(const Object& cluster, const ObjectKey& endpoint,
   }
   status.state = is_down ? EndpointState::down : is_unknown ? EndpointState::unknown : EndpointState::up;
   if (status.state == EndpointState::up) status.reason.clear();
-  if (draining.contains(endpoint)) status.state = EndpointState::draining;
   return status;
+}
+
+std::optional<std::uint64_t> next_drain_deadline(const ObjectStore& objects, const Drains& drains,
+                                                 std::uint64_t now_unix_ms) {
+  std::optional<std::uint64_t> next;
+  if (drains.empty()) return next;
+  for (const ObjectPtr& cluster : objects.of_kind("cluster")) {
+    for (const ResolvedEndpoint& endpoint : endpoints_of(objects, *cluster)) {
+      const auto deadline = drain_deadline(*cluster, endpoint.object->key(), drains);
+      if (deadline && *deadline > now_unix_ms && (!next || *deadline < *next)) next = deadline;
+    }
+  }
+  return next;
 }
 
 Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {

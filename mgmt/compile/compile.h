@@ -6,7 +6,7 @@
 #pragma once
 
 #include <map>
-#include <set>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,25 +33,32 @@ class SlotCache {
   std::map<ObjectKey, Entry> entries_;
 };
 
+// The endpoints that an operator drains, and since when (wall clock, so that it survives a restart).
+using Drains = std::map<ObjectKey, std::uint64_t>;
+
 struct CompileInput {
   const ObjectStore& objects;    // validated, with a node
   const NicProfiles& profiles;
   const HealthRecords& health;
-  const std::set<ObjectKey>& draining;  // endpoints
+  const Drains& drains;
   const IdMap& ids;              // covers the objects
   std::uint64_t generation = 0;
+  std::uint64_t now_unix_ms = 0;  // decides which drain deadlines have passed
 };
 
 Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache = nullptr);
 
-// The state of an endpoint as a member of a cluster; `reason` says why it is not up.
+// What health checks say of an endpoint as a member of a cluster, drained or not.
 struct EndpointStatus {
   EndpointState state = EndpointState::up;
   bool is_checked = false;  // some health check watches it
-  std::string reason;
+  std::string reason;  // why it is not up
   std::uint64_t since_unix_ms = 0;
 };
-EndpointStatus endpoint_status(const Object& cluster, const ObjectKey& endpoint, const HealthRecords& health,
-                               const std::set<ObjectKey>& draining);
+EndpointStatus endpoint_health(const Object& cluster, const ObjectKey& endpoint, const HealthRecords& health);
+
+// The next moment after `now_unix_ms` at which a drain deadline passes; nothing when none will.
+std::optional<std::uint64_t> next_drain_deadline(const ObjectStore& objects, const Drains& drains,
+                                                 std::uint64_t now_unix_ms);
 
 }  // namespace sluice

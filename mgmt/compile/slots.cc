@@ -24,34 +24,24 @@ std::uint16_t weight_max(std::span<const SlotEndpoint> endpoints) {
   return most;
 }
 
-}  // namespace
-
-std::uint64_t endpoint_identity(IpAddress address, std::uint16_t port, std::uint8_t protocol) {
-  const std::uint64_t rest = static_cast<std::uint64_t>(protocol) << 16 | port;
-  return keyed_hash(identity_secret, address.high, address.low, rest, 0, 0);
+bool some_take_flows(std::span<const SlotEndpoint> endpoints) {
+  return std::any_of(endpoints.begin(), endpoints.end(), [](const SlotEndpoint& e) { return e.takes_flows != 0; });
 }
 
-std::vector<std::uint16_t> maglev_slots(std::span<const SlotEndpoint> endpoints, std::uint32_t size) {
-  if (endpoints.empty()) return {};
-  struct Walk {  // an endpoint's permutation of the slots, and how far it has got
-    std::uint32_t place;
-    std::uint32_t skip;
-    std::uint32_t credit;
-    std::uint16_t weight;
-    std::uint16_t index;
-  };
-  std::vector<Walk> walks;
-  walks.reserve(endpoints.size());
-  for (const SlotEndpoint& endpoint : endpoints) {
-    const auto place = static_cast<std::uint32_t>(keyed_hash(offset_secret, endpoint.identity, 0) % size);
-    const auto skip = static_cast<std::uint32_t>(keyed_hash(skip_secret, endpoint.identity, 0) % (size - 1)) + 1;
-    walks.push_back({place, skip, 0, endpoint.weight, endpoint.index});
-  }
-  const std::uint32_t turn_cost = weight_max(endpoints);
-  std::vector<std::uint16_t> slots(size, no_endpoint);
-  std::uint32_t filled = 0;
+struct MaglevWalk {  // an endpoint's permutation of the slots, and how far it has got
+  std::uint32_t place;
+  std::uint32_t skip;
+  std::uint32_t credit;  // a turn costs as much as the heaviest endpoint gets in a round
+  std::uint16_t weight;
+  std::uint16_t index;
+};
+
+// Fills `free_count` free slots; each walk takes the next free slot of its permutation when it has a turn.
+void fill_in_turns(std::vector<MaglevWalk>& walks, std::vector<std::uint16_t>& slots, std::uint32_t free_count,
+                   std::uint32_t turn_cost) {
+  const auto size = static_cast<std::uint32_t>(slots.size());
   while (true) {
-    for (Walk& walk : walks) {
+    for (MaglevWalk& walk : walks) {
       walk.credit += walk.weight;
       if (walk.credit < turn_cost) continue;
       walk.credit -= turn_cost;
@@ -60,15 +50,50 @@ std::vector<std::uint16_t> maglev_slots(std::span<const SlotEndpoint> endpoints,
         if (walk.place >= size) walk.place -= size;
       }
       slots[walk.place] = walk.index;
-      if (++filled == size) return slots;
+      if (--free_count == 0) return;
     }
   }
+}
+
+}  // namespace
+
+std::uint64_t endpoint_identity(IpAddress address, std::uint16_t port, std::uint8_t protocol) {
+  const std::uint64_t rest = static_cast<std::uint64_t>(protocol) << 16 | port;
+  return keyed_hash(identity_secret, address.high, address.low, rest, 0, 0);
+}
+
+std::vector<std::uint16_t> maglev_slots(std::span<const SlotEndpoint> endpoints, std::uint32_t size) {
+  if (!some_take_flows(endpoints)) return {};
+  std::vector<MaglevWalk> walks;
+  walks.reserve(endpoints.size());
+  std::vector<bool> is_taking(std::size_t{no_endpoint} + 1);
+  for (const SlotEndpoint& endpoint : endpoints) {
+    const auto place = static_cast<std::uint32_t>(keyed_hash(offset_secret, endpoint.identity, 0) % size);
+    const auto skip = static_cast<std::uint32_t>(keyed_hash(skip_secret, endpoint.identity, 0) % (size - 1)) + 1;
+    walks.push_back({place, skip, 0, endpoint.weight, endpoint.index});
+    is_taking[endpoint.index] = endpoint.takes_flows != 0;
+  }
+  const std::uint32_t turn_cost = weight_max(endpoints);
+  std::vector<std::uint16_t> slots(size, no_endpoint);
+  fill_in_turns(walks, slots, size, turn_cost);
+
+  std::uint32_t freed = 0;
+  for (std::uint16_t& slot : slots) {
+    if (is_taking[slot]) continue;
+    slot = no_endpoint;
+    ++freed;
+  }
+  if (freed > 0) {
+    std::erase_if(walks, [&](const MaglevWalk& walk) { return !is_taking[walk.index]; });
+    fill_in_turns(walks, slots, freed, turn_cost);
+  }
+  return slots;
 }
 
 // A slot belongs to the first point at or after its start. Only the first point of each slot's stretch
 // can ever be that, so one pass over the points suffices and nothing is sorted.
 std::vector<std::uint16_t> ring_slots(std::span<const SlotEndpoint> endpoints) {
-  if (endpoints.empty()) return {};
+  if (!some_take_flows(endpoints)) return {};
   struct First {
     std::uint64_t position = ~std::uint64_t{0};
     std::uint64_t identity = ~std::uint64_t{0};
@@ -77,6 +102,7 @@ std::vector<std::uint16_t> ring_slots(std::span<const SlotEndpoint> endpoints) {
   std::vector<First> firsts(ring_slot_count);
   const std::uint32_t most = weight_max(endpoints);
   for (const SlotEndpoint& endpoint : endpoints) {
+    if (endpoint.takes_flows == 0) continue;
     const std::uint32_t points = std::max<std::uint32_t>(1, ring_points_max * endpoint.weight / most);
     for (std::uint32_t n = 0; n < points; ++n) {
       const std::uint64_t position = keyed_hash(ring_secret, endpoint.identity, n);
@@ -99,11 +125,15 @@ std::vector<std::uint16_t> ring_slots(std::span<const SlotEndpoint> endpoints) {
 
 // Endpoint e is due at (k + 1/2) / weight for its k-th turn; the turns in order of time are the table.
 std::vector<std::uint16_t> sequence_slots(std::span<const SlotEndpoint> endpoints) {
-  if (endpoints.empty()) return {};
+  if (!some_take_flows(endpoints)) return {};
   std::uint32_t divisor = 0;
   std::uint64_t total = 0;
-  for (const SlotEndpoint& endpoint : endpoints) divisor = std::gcd(divisor, std::uint32_t{endpoint.weight});
-  for (const SlotEndpoint& endpoint : endpoints) total += endpoint.weight / divisor;
+  for (const SlotEndpoint& endpoint : endpoints) {
+    if (endpoint.takes_flows != 0) divisor = std::gcd(divisor, std::uint32_t{endpoint.weight});
+  }
+  for (const SlotEndpoint& endpoint : endpoints) {
+    if (endpoint.takes_flows != 0) total += endpoint.weight / divisor;
+  }
   struct Turn {
     std::uint64_t due;
     std::uint32_t order;
@@ -112,6 +142,7 @@ std::vector<std::uint16_t> sequence_slots(std::span<const SlotEndpoint> endpoint
   std::vector<Turn> turns;
   for (std::uint32_t order = 0; order < endpoints.size(); ++order) {
     const SlotEndpoint& endpoint = endpoints[order];
+    if (endpoint.takes_flows == 0) continue;
     std::uint64_t count = endpoint.weight / divisor;
     if (total > sequence_slots_max) count = std::max<std::uint64_t>(1, count * sequence_slots_max / total);
     for (std::uint64_t k = 0; k < count; ++k) {

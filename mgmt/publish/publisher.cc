@@ -165,6 +165,8 @@ void Publisher::publish(std::shared_ptr<const SnapshotBuffer> snapshot, std::uin
     const std::lock_guard lock(state_->mutex);
     state_->wanted = std::move(snapshot);
     state_->status.wanted_generation = generation;
+    state_->status.refused_generation = 0;
+    if (!is_known && state_->status.acknowledged_generation == generation) state_->status.acknowledged_generation = 0;
     state_->is_known = is_known;
     state_->has_news = true;
   }

@@ -7,10 +7,10 @@
 #include <set>
 
 #include "mgmt/api/healthcheck.pb.h"
+#include "mgmt/model/field_rules.h"
 #include "mgmt/model/fields.h"
 #include "mgmt/model/table_limits.h"
 #include "mgmt/model/suggest.h"
-#include "mgmt/schema/field_rules.h"
 #include "mgmt/schema/resolve.h"
 
 namespace sluice {
@@ -392,6 +392,18 @@ void validate_services(const ObjectStore& objects, const ValidationWorld& world,
   if (vips.size() > limits::vips) {
     findings.error(vips[0].virtual_host->key(), "spec.advertise_policies", fmt::format("there are {} VIPs", vips.size()),
                    fmt::format("at most {}", limits::vips));
+  }
+}
+
+void check_fields(const Object& object, Findings& findings) {
+  const Message& written = object.written();
+  const FieldDescriptor* spec = written.GetDescriptor()->FindFieldByName("spec");
+  if (!written.GetReflection()->HasField(written, spec)) {
+    findings.error(object.key(), "spec", "spec is required", "the fields of the object");
+    return;
+  }
+  for (BrokenRule& rule : broken_rules(object.effective())) {
+    findings.error(object.key(), std::move(rule.path), std::move(rule.message), std::move(rule.expected));
   }
 }
 

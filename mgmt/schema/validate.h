@@ -21,6 +21,9 @@ struct ValidationWorld {
   std::vector<HostAddress> host_addresses;  // empty: not checked (a configuration loaded at start)
 };
 
+// The rules of one object alone.
+void check_fields(const Object& object, Findings& findings);
+
 Findings validate(const ObjectStore& objects, const ValidationWorld& world);
 
 // The two halves, for validate() and its tests.

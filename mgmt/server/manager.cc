@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,7 +13,6 @@
 #include "mgmt/api/healthcheck.pb.h"
 #include "mgmt/health/prober.h"
 #include "mgmt/model/suggest.h"
-#include "mgmt/schema/field_rules.h"
 #include "mgmt/schema/validate.h"
 #include "mgmt/server/diff.h"
 #include "mgmt/server/host_addresses.h"
@@ -35,6 +35,12 @@ constexpr Milliseconds acknowledge_timeout{3'000};
 constexpr Milliseconds counters_timeout{1'000};
 
 using SnapshotPtr = std::shared_ptr<const SnapshotBuffer>;
+
+std::uint64_t unix_ms() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
+}
 
 std::uint32_t content_crc(const SnapshotBuffer& snapshot) {
   return crc32c(snapshot.bytes().subspan(sizeof(SnapshotHeader)));
@@ -120,7 +126,7 @@ struct Manager::State {
   StateDir state_dir;
   NicProfiles profiles;
   ObjectStore objects;
-  std::set<ObjectKey> draining;
+  Drains drains;
   IdMap ids;
   HealthRecords health;
   std::map<HealthTarget, std::pair<IpAddress, std::uint16_t>> probed_places;
@@ -129,6 +135,7 @@ struct Manager::State {
   SlotCache slot_cache;
   std::string boot_id = current_boot_id();
   std::optional<Instant> publish_due;
+  std::optional<std::uint64_t> drain_deadline_unix_ms;  // the next one to come
   HealthInbox inbox;
   std::unique_ptr<Publisher> publisher;
   std::optional<Prober> prober;  // last: its thread uses the inbox and must end first
@@ -141,7 +148,7 @@ struct Manager::State {
   void start();
 
   Result<SnapshotPtr> compile_with(const ObjectStore& candidate, const IdMap& candidate_ids,
-                                   const std::set<ObjectKey>& candidate_draining, std::uint64_t candidate_generation);
+                                   const Drains& candidate_drains, std::uint64_t candidate_generation);
   std::uint64_t next_generation() const {
     return std::max(generation, publisher == nullptr ? 0 : publisher->status().acknowledged_generation) + 1;
   }
@@ -152,7 +159,7 @@ struct Manager::State {
   void add_consequences(const SnapshotPtr& fresh, ChangeResult& result) const;
   void update_probes(HealthRecords known);
   void save_health();
-  void publish_health_change();
+  void publish_anew();
   void take_verdicts(Instant now);
 };
 
@@ -194,21 +201,22 @@ Result<void> Manager::State::load() {
     }
   };
   restore(ids_file, decode_ids, ids);
-  restore(drains_file, decode_drains, draining);
+  restore(drains_file, decode_drains, drains);
   HealthFile stored_health;
   restore(health_file, decode_health, stored_health);
   generation = stored_health.generation;
   if (stored_health.boot_id == boot_id) health = std::move(stored_health.records);
-  std::erase_if(draining, [&](const ObjectKey& key) { return objects.find(key) == nullptr; });
+  std::erase_if(drains, [&](const auto& entry) { return objects.find(entry.first) == nullptr; });
 
   if (auto covered = ids.cover(objects); !covered) return covered;
+  drain_deadline_unix_ms = next_drain_deadline(objects, drains, unix_ms());
   update_probes({});
   if (node_of(objects) == nullptr) return {};
-  auto fresh = compile_with(objects, ids, draining, generation);
+  auto fresh = compile_with(objects, ids, drains, generation);
   if (!fresh) return tl::unexpected(fresh.error());
   const bool is_known = generation > 0 && content_crc(**fresh) == stored_health.content_crc;
   if (!is_known) {
-    fresh = compile_with(objects, ids, draining, ++generation);
+    fresh = compile_with(objects, ids, drains, ++generation);
     if (!fresh) return tl::unexpected(fresh.error());
   }
   snapshot = *fresh;
@@ -223,9 +231,9 @@ void Manager::State::start() {
 }
 
 Result<SnapshotPtr> Manager::State::compile_with(const ObjectStore& candidate, const IdMap& candidate_ids,
-                                                 const std::set<ObjectKey>& candidate_draining,
+                                                 const Drains& candidate_drains,
                                                  std::uint64_t candidate_generation) {
-  auto built = compile({candidate, profiles, health, candidate_draining, candidate_ids, candidate_generation}, &slot_cache);
+  auto built = compile({candidate, profiles, health, candidate_drains, candidate_ids, candidate_generation, unix_ms()}, &slot_cache);
   if (!built) return tl::unexpected(built.error());
   return std::make_shared<const SnapshotBuffer>(std::move(*built));
 }
@@ -313,12 +321,12 @@ ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, 
 
   IdMap candidate_ids = ids;
   if (auto covered = candidate_ids.cover(candidate); !covered) return refuse(covered.error().message);
-  std::set<ObjectKey> candidate_draining = draining;
-  std::erase_if(candidate_draining, [&](const ObjectKey& key) { return candidate.find(key) == nullptr; });
+  Drains candidate_drains = drains;
+  std::erase_if(candidate_drains, [&](const auto& entry) { return candidate.find(entry.first) == nullptr; });
   SnapshotPtr fresh;
   const std::uint64_t fresh_generation = next_generation();
   if (node_of(candidate) != nullptr) {
-    auto built = compile_with(candidate, candidate_ids, candidate_draining, fresh_generation);
+    auto built = compile_with(candidate, candidate_ids, candidate_drains, fresh_generation);
     if (!built) return refuse(built.error().message);
     fresh = *built;
     add_consequences(fresh, result);
@@ -340,7 +348,7 @@ ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, 
   if (auto saved = state_dir.write(config_file, to_yaml(candidate), Durability::synced); !saved) {
     if (fresh != nullptr && snapshot != nullptr) {
       generation = fresh_generation + 1;
-      if (auto old = compile_with(objects, ids, draining, generation)) {
+      if (auto old = compile_with(objects, ids, drains, generation)) {
         snapshot = *old;
         publisher->publish(snapshot, generation);
       }
@@ -349,9 +357,9 @@ ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, 
   }
   objects = std::move(candidate);
   ids = std::move(candidate_ids);
-  if (candidate_draining != draining) {
-    draining = std::move(candidate_draining);
-    if (auto saved = state_dir.write(drains_file, encode_drains(draining), Durability::synced); !saved) {
+  if (candidate_drains != drains) {
+    drains = std::move(candidate_drains);
+    if (auto saved = state_dir.write(drains_file, encode_drains(drains), Durability::synced); !saved) {
       result.warnings.push_back(saved.error().message);
     }
   }
@@ -359,6 +367,7 @@ ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, 
     snapshot = fresh;
     generation = fresh_generation;
   }
+  drain_deadline_unix_ms = next_drain_deadline(objects, drains, unix_ms());
   const std::size_t verdicts_before = health.size();
   update_probes({});
   if (health.size() != verdicts_before && node_of(objects) != nullptr) publish_due = Instant{0};  // some are unknown again
@@ -381,11 +390,13 @@ void Manager::State::take_verdicts(Instant now) {
   }
 }
 
-void Manager::State::publish_health_change() {
+// After a change that is no commit: verdicts, a drain deadline, a dataplane that is ahead.
+void Manager::State::publish_anew() {
   publish_due.reset();
+  drain_deadline_unix_ms = next_drain_deadline(objects, drains, unix_ms());
   if (node_of(objects) == nullptr) return;
   const std::uint64_t fresh_generation = next_generation();
-  auto fresh = compile_with(objects, ids, draining, fresh_generation);
+  auto fresh = compile_with(objects, ids, drains, fresh_generation);
   if (!fresh) {
     log_error("{}", fresh.error().message);
     return;
@@ -483,8 +494,8 @@ Result<DrainResult> Manager::set_draining(const ObjectKey& endpoint, bool is_dra
     return fail(fmt::format("there is no {}{}", endpoint.text(), near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
   }
   DrainResult result;
-  std::set<ObjectKey> candidate = state_->draining;
-  result.is_changed = is_draining ? candidate.insert(endpoint).second : candidate.erase(endpoint) > 0;
+  Drains candidate = state_->drains;
+  result.is_changed = is_draining ? candidate.emplace(endpoint, unix_ms()).second : candidate.erase(endpoint) > 0;
   if (result.is_changed) {
     if (node_of(state_->objects) != nullptr) {
       const std::uint64_t fresh_generation = state_->next_generation();
@@ -497,10 +508,11 @@ Result<DrainResult> Manager::set_draining(const ObjectKey& endpoint, bool is_dra
       state_->snapshot = *fresh;
       state_->generation = fresh_generation;
     }
-    state_->draining = std::move(candidate);
-    if (auto saved = state_->state_dir.write(drains_file, encode_drains(state_->draining), Durability::synced); !saved) {
+    state_->drains = std::move(candidate);
+    if (auto saved = state_->state_dir.write(drains_file, encode_drains(state_->drains), Durability::synced); !saved) {
       result.warnings.push_back(saved.error().message + ": a restart of mgmt would forget this");
     }
+    state_->drain_deadline_unix_ms = next_drain_deadline(state_->objects, state_->drains, unix_ms());
     state_->save_health();
     log_info("{} is {}", endpoint.text(), is_draining ? "draining" : "no longer draining");
   }
@@ -528,12 +540,13 @@ void Manager::tick(Instant now) {
   // A dataplane that is ahead has tables of which this mgmt knows nothing: go above it.
   const bool is_ahead = state_->snapshot != nullptr &&
                         state_->publisher->status().acknowledged_generation > state_->generation;
-  if (is_ahead || (state_->publish_due && *state_->publish_due <= now)) state_->publish_health_change();
+  const bool is_drain_over = state_->drain_deadline_unix_ms && *state_->drain_deadline_unix_ms <= unix_ms();
+  if (is_ahead || is_drain_over || (state_->publish_due && *state_->publish_due <= now)) state_->publish_anew();
 }
 
 const ObjectStore& Manager::objects() const { return state_->objects; }
 const HealthRecords& Manager::health() const { return state_->health; }
-const std::set<ObjectKey>& Manager::draining() const { return state_->draining; }
+const Drains& Manager::drains() const { return state_->drains; }
 const IdMap& Manager::ids() const { return state_->ids; }
 std::uint64_t Manager::generation() const { return state_->generation; }
 PublishStatus Manager::publish_status() const { return state_->publisher->status(); }

@@ -9,7 +9,6 @@
 
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -75,7 +74,7 @@ class Manager {
 
   const ObjectStore& objects() const;
   const HealthRecords& health() const;
-  const std::set<ObjectKey>& draining() const;
+  const Drains& drains() const;
   const IdMap& ids() const;
   std::uint64_t generation() const;
   PublishStatus publish_status() const;

@@ -91,20 +91,22 @@ Result<IdMap> decode_ids(const std::string& text) {
   return ids;
 }
 
-std::string encode_drains(const std::set<ObjectKey>& draining) {
+std::string encode_drains(const Drains& drains) {
   std::string text = "sluice drains 1\n";
-  for (const ObjectKey& key : draining) text += fmt::format("{} {}\n", key.space, key.name);
+  for (const auto& [key, since_unix_ms] : drains) text += fmt::format("{} {} {}\n", since_unix_ms, key.space, key.name);
   return sealed(std::move(text));
 }
 
-Result<std::set<ObjectKey>> decode_drains(const std::string& text) {
-  std::set<ObjectKey> draining;
+Result<Drains> decode_drains(const std::string& text) {
+  Drains drains;
   const auto read = for_each_line(text, "sluice drains 1", [&](std::string_view line) {
-    const Words words = split_words(line, 2);
-    return draining.insert(endpoint_key(words[0], words[1])).second;
+    const Words words = split_words(line, 3);
+    std::uint64_t since_unix_ms = 0;
+    return parse_number(words[0], since_unix_ms) &&
+           drains.emplace(endpoint_key(words[1], words[2]), since_unix_ms).second;
   });
   if (!read) return tl::unexpected(read.error());
-  return draining;
+  return drains;
 }
 
 std::string encode_health(const HealthFile& file) {

@@ -3,15 +3,14 @@
 //
 //   config/objects.yaml  the committed objects, as `sluice show config` prints them
 //   ids                  the ids of VIPs, clusters and endpoints
-//   drains               the endpoints that an operator drains
+//   drains               the endpoints that an operator drains, and since when
 //   health               verdicts, and the generation last published
 #pragma once
 
-#include <set>
 #include <string>
 
 #include "dataplane/base/result.h"
-#include "mgmt/compile/ids.h"
+#include "mgmt/compile/compile.h"
 #include "mgmt/health/verdicts.h"
 
 namespace sluice {
@@ -26,8 +25,8 @@ struct HealthFile {
 std::string encode_ids(const IdMap& ids);
 Result<IdMap> decode_ids(const std::string& text);
 
-std::string encode_drains(const std::set<ObjectKey>& draining);
-Result<std::set<ObjectKey>> decode_drains(const std::string& text);
+std::string encode_drains(const Drains& drains);
+Result<Drains> decode_drains(const std::string& text);
 
 std::string encode_health(const HealthFile& file);
 Result<HealthFile> decode_health(const std::string& text);

@@ -69,9 +69,8 @@ const char* health_text(const EndpointStatus& status) {
   return "unknown";
 }
 
-// Health apart from drain: a drained endpoint is shown with both.
 EndpointStatus health_of(const Manager& manager, const Object& cluster, const ObjectKey& endpoint) {
-  return endpoint_status(cluster, endpoint, manager.health(), {});
+  return endpoint_health(cluster, endpoint, manager.health());
 }
 
 json reply_status(const Call& call) {
@@ -200,7 +199,7 @@ json reply_clusters(const Call& call) {
     const auto endpoints = endpoints_of(manager.objects(), *cluster);
     for (const ResolvedEndpoint& endpoint : endpoints) {
       up += health_of(manager, *cluster, endpoint.object->key()).state == EndpointState::up ? 1 : 0;
-      draining += manager.draining().contains(endpoint.object->key()) ? 1 : 0;
+      draining += manager.drains().contains(endpoint.object->key()) ? 1 : 0;
     }
     json row = {{"name", cluster->key().name},
                 {"namespace", cluster->key().space},
@@ -267,7 +266,7 @@ json reply_endpoints(const Call& call) {
                     {"health", health_text(worst)},
                     {"health_reason", worst.reason},
                     {"since_ms", worst.since_unix_ms},
-                    {"draining", manager.draining().contains(object->key())},
+                    {"draining", manager.drains().contains(object->key())},
                     {"flows_active", active.value()},
                     {"flows_opened", opened.value()},
                     {"to_bytes", to.value()},

@@ -8,8 +8,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "mgmt/model/field_rules.h"
 #include "mgmt/model/fields.h"
-#include "mgmt/model/suggest.h"
 #include "mgmt/text/config_reader.h"
 
 namespace sluice {
@@ -67,11 +67,8 @@ ProfileFolder read_profiles(const std::string& folder) {
       error(path.string(), source.find("metadata.name"), "metadata.name",
             fmt::format("'{}' is not the name of the file", profile.metadata().name()), path.stem().string());
     }
-    for (const auto& [name, is_set] : {std::pair<std::string, bool>{"driver", !spec.driver().empty()},
-                                       {"eal_option", !spec.eal_option().empty()},
-                                       {"device_example", !spec.device_example().empty()},
-                                       {"steering", spec.steering_size() > 0}}) {
-      if (!is_set) error(path.string(), source.find("spec"), "spec." + name, "is required", {});
+    for (const BrokenRule& rule : broken_rules(profile)) {
+      error(path.string(), source.find(rule.path), rule.path, rule.message, rule.expected);
     }
     if (const std::string unknown = unknown_placeholder(spec.eal_option()); !unknown.empty()) {
       error(path.string(), source.find("spec.eal_option"), "spec.eal_option",

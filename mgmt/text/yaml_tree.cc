@@ -24,7 +24,12 @@ class TreeBuilder : public YAML::EventHandler {
  public:
   std::vector<YamlNode> documents;
 
-  void OnDocumentStart(const YAML::Mark&) override {
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    // A stray ',' or ']' between documents is never consumed: empty documents for ever.
+    if (!documents.empty() && mark.pos == document_pos_) {
+      throw Refusal{mark, "not valid YAML: a stray character between documents", "an object, or '---'"};
+    }
+    document_pos_ = mark.pos;
     open_.clear();
     root_ = YamlNode();
   }
@@ -103,6 +108,10 @@ class TreeBuilder : public YAML::EventHandler {
       level.key = std::move(node);
       level.has_key = true;
     } else {
+      if (node.type == YamlNode::Type::null) {  // yaml-cpp places it where the next thing begins
+        node.line = level.key.line;
+        node.column = level.key.column;
+      }
       level.node.entries.emplace_back(std::move(level.key), std::move(node));
       level.has_key = false;
     }
@@ -130,6 +139,7 @@ class TreeBuilder : public YAML::EventHandler {
   std::vector<Level> open_;
   YamlNode root_;
   YamlNode pending_;
+  int document_pos_ = 0;
 };
 
 class ViewBuffer : public std::streambuf {

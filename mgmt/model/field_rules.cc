@@ -1,4 +1,4 @@
-#include "mgmt/schema/field_rules.h"
+#include "mgmt/model/field_rules.h"
 
 #include <fmt/format.h>
 
@@ -67,7 +67,7 @@ std::string format_broken(api::FieldRule::Format format, const std::string& text
 
 class FieldChecker {
  public:
-  FieldChecker(const ObjectKey& object, Findings& findings) : object_(object), findings_(findings) {}
+  std::vector<BrokenRule> found;
 
   void check(const Message& message, const std::string& path) {
     const Descriptor& type = *message.GetDescriptor();
@@ -85,7 +85,7 @@ class FieldChecker {
     for (int i = 0; i < choice.field_count(); ++i) {
       if (!rule_of(*choice.field(i)).is_unsupported()) names.push_back(choice.field(i)->name());
     }
-    findings_.error(object_, path, fmt::format("no {} is given", choice.name()), "one of " + list_text(names));
+    add(path, fmt::format("no {} is given", choice.name()), "one of " + list_text(names));
   }
 
   void check_field(const Message& message, const FieldDescriptor& field, const std::string& path) {
@@ -93,7 +93,7 @@ class FieldChecker {
     const api::FieldRule& rule = rule_of(field);
     if (field.is_map()) {
       if (rule.count_max() > 0 && reflection.FieldSize(message, &field) > static_cast<int>(rule.count_max())) {
-        findings_.error(object_, path, "too many entries", fmt::format("at most {}", rule.count_max()));
+        add(path, "too many entries", fmt::format("at most {}", rule.count_max()));
       }
       return;
     }
@@ -103,7 +103,7 @@ class FieldChecker {
     }
     if (!reflection.HasField(message, &field)) {
       if (rule.is_required() && field.real_containing_oneof() == nullptr) {
-        findings_.error(object_, path, fmt::format("{} is required", field.name()), rule.help());
+        add(path, fmt::format("{} is required", field.name()), rule.help());
       }
       return;
     }
@@ -119,11 +119,11 @@ class FieldChecker {
     const api::FieldRule& rule = rule_of(field);
     const auto count = static_cast<std::uint32_t>(reflection.FieldSize(message, &field));
     if (count < rule.count_min()) {
-      findings_.error(object_, path, count == 0 ? fmt::format("{} is required", field.name()) : "too few entries",
+      add(path, count == 0 ? fmt::format("{} is required", field.name()) : "too few entries",
                       fmt::format("at least {}", rule.count_min()));
     }
     if (rule.count_max() > 0 && count > rule.count_max()) {
-      findings_.error(object_, path, fmt::format("{} entries are too many", count),
+      add(path, fmt::format("{} entries are too many", count),
                       fmt::format("at most {}", rule.count_max()));
       return;
     }
@@ -143,19 +143,19 @@ class FieldChecker {
     if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
       const auto* value = field.enum_type()->FindValueByName(text);
       if (rule_of(*value).is_unsupported()) {
-        findings_.error(object_, path, fmt::format("{} is not supported by this version", text),
+        add(path, fmt::format("{} is not supported by this version", text),
                         "one of " + list_text(supported_values(*field.enum_type())));
       }
     } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32) {
       check_range(static_cast<std::int64_t>(std::stoull(text)), rule, path);
     } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
       if (rule.is_required() && text.empty()) {
-        findings_.error(object_, path, fmt::format("{} is empty", field.name()), rule.help());
+        add(path, fmt::format("{} is empty", field.name()), rule.help());
       } else if (rule.bytes_max() > 0 && text.size() > rule.bytes_max()) {
-        findings_.error(object_, path, fmt::format("{} bytes are too long", text.size()),
+        add(path, fmt::format("{} bytes are too long", text.size()),
                         fmt::format("at most {}", rule.bytes_max()));
       } else if (const std::string expected = format_broken(rule.format(), text); !expected.empty()) {
-        findings_.error(object_, path, fmt::format("'{}' is not accepted", text.substr(0, 80)), expected);
+        add(path, fmt::format("'{}' is not accepted", text.substr(0, 80)), expected);
       }
     }
   }
@@ -173,11 +173,12 @@ class FieldChecker {
     std::string expected = rule.has_max() ? fmt::format("{} to {}", text(rule.min()), text(rule.max()))
                                           : fmt::format("at least {}", text(rule.min()));
     if (rule.is_zero_allowed()) expected = "0, or " + expected;
-    findings_.error(object_, path, fmt::format("{} is too {}", text(value), is_below ? "small" : "large"), expected);
+    add(path, fmt::format("{} is too {}", text(value), is_below ? "small" : "large"), expected);
   }
 
-  const ObjectKey& object_;
-  Findings& findings_;
+  void add(std::string path, std::string message, std::string expected) {
+    found.push_back({std::move(path), std::move(message), std::move(expected)});
+  }
 };
 
 }  // namespace
@@ -189,14 +190,10 @@ bool is_dns_label(std::string_view text) {
          std::all_of(text.begin(), text.end(), [&](char c) { return is_letter(c) || is_digit(c) || c == '-'; });
 }
 
-void check_fields(const Object& object, Findings& findings) {
-  const Message& written = object.written();
-  const FieldDescriptor* spec = written.GetDescriptor()->FindFieldByName("spec");
-  if (!written.GetReflection()->HasField(written, spec)) {
-    findings.error(object.key(), "spec", "spec is required", "the fields of a " + object.key().kind);
-    return;
-  }
-  FieldChecker(object.key(), findings).check(object.effective(), "");
+std::vector<BrokenRule> broken_rules(const Message& message) {
+  FieldChecker checker;
+  checker.check(message, "");
+  return std::move(checker.found);
 }
 
 }  // namespace sluice

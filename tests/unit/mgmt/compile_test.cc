@@ -1,0 +1,269 @@
+// compile(): rows, health, drain, ids, and that nothing depends on the order of edits.
+#include "mgmt/compile/compile.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "mgmt/compile/consequences.h"
+#include "mgmt/text/config_reader.h"
+#include "tests/unit/mgmt/world.h"
+
+namespace sluice {
+namespace {
+
+const std::string checked_yaml =
+    replaced(base_yaml(), "  sluice: {algorithm: MAGLEV", "  health_checks: [{name: tcp}]\n  sluice: {algorithm: MAGLEV") +
+    "---\nkind: healthcheck\nmetadata: {name: tcp}\nspec: {tcp_health_check: {}}\n";
+
+HealthTarget target(const std::string& endpoint) { return {{"endpoint", "default", endpoint}, {"healthcheck", "default", "tcp"}}; }
+
+struct View {
+  explicit View(SnapshotBuffer given) : buffer(std::move(given)), snapshot(*Snapshot::verify(buffer.bytes())) {}
+  SnapshotBuffer buffer;
+  Snapshot snapshot;
+  const ClusterRow& cluster() const { return snapshot.clusters()[0]; }
+  EndpointState state(std::size_t i) const { return snapshot.endpoints_of(cluster())[i].state; }
+};
+
+TEST(Compile, RowsOfTheBaseConfiguration) {
+  const View view(compiled(objects_from(base_yaml())));
+  const Snapshot& s = view.snapshot;
+  EXPECT_EQ(s.node().worker_count, 2u);
+  EXPECT_EQ(s.node().tcp_closing_ms, 60'000u);
+  ASSERT_EQ(s.ports().size(), 2u);
+  EXPECT_EQ(s.name(s.ports()[1].eal_option), "--vdev=net_af_xdp1,iface=veth-in,start_queue=0,queue_count=1,xdp_prog={xdp_prog}");
+  EXPECT_EQ(s.name(s.ports()[0].driver), "net_af_xdp");
+  EXPECT_EQ(s.ports()[0].is_bifurcated, 1);
+  EXPECT_EQ(s.ports()[0].steering[0], Steering::handoff);
+  ASSERT_EQ(s.addresses().size(), 4u);
+  EXPECT_EQ(s.routes().size(), 5u) << "four connected networks and the default";
+  const RouteRow* route = s.find_route(*IpAddress::parse("192.0.2.7"));
+  ASSERT_NE(route, nullptr);
+  EXPECT_EQ(route->next_hop, *IpAddress::parse("10.1.0.254"));
+  EXPECT_EQ(route->port, 0);
+  EXPECT_TRUE(s.find_route(*IpAddress::parse("10.2.0.11"))->next_hop.is_unset());
+  EXPECT_EQ(s.find_route(*IpAddress::parse("10.2.0.11"))->port, 1);
+  ASSERT_EQ(s.vips().size(), 1u);
+  EXPECT_EQ(s.vips()[0].idle_timeout_ms, 3'600'000u);
+  EXPECT_EQ(s.vips()[0].state, VipState::ready);
+  EXPECT_EQ(view.cluster().slot_count, 65537u);
+  EXPECT_EQ(view.cluster().choice, Choice::hash);
+  EXPECT_EQ(s.snat_pools()[0].port_first, 1024);
+  EXPECT_EQ(s.snat_pools()[0].address_count_v6, 1u);
+}
+
+TEST(Compile, UdpHasAShorterIdleTimeout) {
+  std::string yaml = base_yaml();
+  for (const char* at : {"proxy: TCP_PROXY", "protocol: TCP, port: 80}", "port: 8080, protocol: TCP}", "port: 8080, protocol: TCP}"}) {
+    yaml = replaced(yaml, at, replaced(at, "TCP", "UDP"));
+  }
+  const View view(compiled(objects_from(yaml)));
+  EXPECT_EQ(view.snapshot.vips()[0].idle_timeout_ms, 60'000u);
+  EXPECT_EQ(view.snapshot.vips()[0].protocol, 17);
+}
+
+TEST(Compile, AVipIsPendingUntilSomethingIsKnown) {
+  const ObjectStore objects = objects_from(checked_yaml);
+  HealthRecords health;
+  EXPECT_EQ(View(compiled(objects, health)).snapshot.vips()[0].state, VipState::pending);
+  health[target("web-1")].verdict = HealthVerdict::down;
+  EXPECT_EQ(View(compiled(objects, health)).snapshot.vips()[0].state, VipState::pending);
+  health[target("web-1")].verdict = HealthVerdict::up;
+  const View one_up(compiled(objects, health));
+  EXPECT_EQ(one_up.snapshot.vips()[0].state, VipState::ready);
+  EXPECT_EQ(one_up.state(0), EndpointState::up);
+  EXPECT_EQ(one_up.state(1), EndpointState::unknown);
+  health[target("web-1")].verdict = health[target("web-2")].verdict = HealthVerdict::down;
+  const View all_down(compiled(objects, health));
+  EXPECT_EQ(all_down.snapshot.vips()[0].state, VipState::ready);
+  EXPECT_EQ(all_down.cluster().slot_count, 0u);
+}
+
+TEST(Compile, OnlyEndpointsThatTakeFlowsAreInTheSlots) {
+  const ObjectStore objects = objects_from(checked_yaml);
+  HealthRecords health;
+  health[target("web-1")].verdict = HealthVerdict::up;
+  health[target("web-2")].verdict = HealthVerdict::up;
+  const ObjectKey drained{"endpoint", "default", "web-1"};
+  const View view(compiled(objects, health, {{drained, 1000}}));
+  EXPECT_EQ(view.state(0), EndpointState::draining);
+  for (const std::uint16_t slot : view.snapshot.slots_of(view.cluster())) ASSERT_EQ(slot, 1);
+  EXPECT_EQ(view.snapshot.endpoints_of(view.cluster()).size(), 2u) << "its flows still need its row";
+}
+
+TEST(Compile, ADrainEndsAtItsDeadline) {
+  const ObjectStore objects = objects_from(replaced(base_yaml(), "snat_pool: inside}", "snat_pool: inside, drain_timeout: 5s}"));
+  const Drains drains = {{{"endpoint", "default", "web-1"}, 1'000}};
+  EXPECT_EQ(View(compiled(objects, {}, drains, 5'999)).state(0), EndpointState::draining);
+  EXPECT_EQ(View(compiled(objects, {}, drains, 6'000)).state(0), EndpointState::ended);
+  EXPECT_EQ(next_drain_deadline(objects, drains, 2'000), 6'000u);
+  EXPECT_EQ(next_drain_deadline(objects, drains, 6'000), std::nullopt);
+}
+
+TEST(Compile, EachAlgorithmHasItsChoiceAndSlots) {
+  const auto with = [](const std::string& algorithm) {
+    return View(compiled(objects_from(replaced(base_yaml(), "algorithm: MAGLEV", "algorithm: " + algorithm))));
+  };
+  EXPECT_EQ(with("RING_HASH").cluster().choice, Choice::hash);
+  EXPECT_EQ(with("RING_HASH").cluster().slot_count, 65'536u);
+  EXPECT_EQ(with("ROUND_ROBIN").cluster().choice, Choice::rotate);
+  EXPECT_EQ(with("ROUND_ROBIN").cluster().slot_count, 2u);
+  EXPECT_EQ(with("RANDOM").cluster().choice, Choice::random);
+  EXPECT_EQ(with("LEAST_REQUEST").cluster().choice, Choice::least);
+  const View by_default(compiled(objects_from(replaced(base_yaml(), "algorithm: MAGLEV, ", ""))));
+  EXPECT_EQ(by_default.cluster().choice, Choice::rotate);
+}
+
+TEST(Compile, TheOrderOfEditsLeavesNoTrace) {
+  std::string yaml = node_yaml();
+  for (int i = 0; i < 20; ++i) {
+    yaml += "---\nkind: endpoint\nmetadata: {name: e" + std::to_string(i) + "}\nspec: {ip: 10.2.1." + std::to_string(i) + ", port: 80}\n";
+  }
+  std::vector<std::string> names;
+  for (int i = 0; i < 20; ++i) names.push_back("{name: e" + std::to_string(i) + "}");
+  const auto build = [&](unsigned seed) {
+    std::mt19937 dice(seed);
+    std::shuffle(names.begin(), names.end(), dice);
+    std::string list;
+    for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+    std::string rest = replaced(web_yaml(), "{name: web-1}, {name: web-2}", list);
+    // Documents in another order, too.
+    std::vector<std::string> documents;
+    std::string all = yaml + "---\n" + rest;
+    for (std::size_t at = 0; at != std::string::npos;) {
+      const std::size_t end = all.find("---\n", at);
+      documents.push_back(all.substr(at, end == std::string::npos ? end : end - at));
+      at = end == std::string::npos ? end : end + 4;
+    }
+    std::shuffle(documents.begin(), documents.end(), dice);
+    std::string shuffled;
+    for (const std::string& document : documents) shuffled += "---\n" + document;
+    return compiled(objects_from(shuffled));
+  };
+  const SnapshotBuffer first = build(1);
+  for (unsigned seed = 2; seed < 6; ++seed) {
+    const SnapshotBuffer other = build(seed);
+    ASSERT_TRUE(std::equal(first.bytes().begin(), first.bytes().end(), other.bytes().begin(), other.bytes().end())) << seed;
+  }
+}
+
+TEST(Compile, ABoxWithAnotherPastHasTheSameSlots) {
+  const ObjectStore now = objects_from(base_yaml());
+  IdMap with_past;
+  ASSERT_TRUE(with_past.cover(objects_from(replaced(base_yaml(), "ip: 10.2.0.11", "ip: 10.2.0.77"))));
+  ASSERT_TRUE(with_past.cover(now));
+  auto built = compile({now, real_profiles(), {}, {}, with_past, 1, 0});
+  ASSERT_TRUE(built);
+  const View other(std::move(*built));
+  const View fresh(compiled(now));
+  const auto a = fresh.snapshot.slots_of(fresh.cluster());
+  const auto b = other.snapshot.slots_of(other.cluster());
+  EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin(), b.end()));
+}
+
+TEST(Compile, TheCacheChangesNothing) {
+  const ObjectStore objects = objects_from(checked_yaml);
+  IdMap ids;
+  ASSERT_TRUE(ids.cover(objects));
+  SlotCache cache;
+  HealthRecords health;
+  for (const HealthVerdict verdict : {HealthVerdict::up, HealthVerdict::down, HealthVerdict::up, HealthVerdict::up}) {
+    health[target("web-1")].verdict = HealthVerdict::up;
+    health[target("web-2")].verdict = verdict;
+    const auto plain = compile({objects, real_profiles(), health, {}, ids, 1, 0});
+    const auto cached = compile({objects, real_profiles(), health, {}, ids, 1, 0}, &cache);
+    ASSERT_TRUE(plain && cached);
+    EXPECT_TRUE(is_same_content(plain->bytes(), cached->bytes()));
+  }
+}
+
+TEST(Compile, ChoiceSeedChangesTheSecretAndNothingElse) {
+  const View one(compiled(objects_from(base_yaml())));
+  const View other(compiled(objects_from(replaced(base_yaml(), "  workers: [0, 1]", "  workers: [0, 1]\n  choice_seed: other"))));
+  EXPECT_NE(one.snapshot.node().choice_secret.a, other.snapshot.node().choice_secret.a);
+  EXPECT_NE(one.snapshot.node().choice_secret.b, other.snapshot.node().choice_secret.b);
+}
+
+TEST(Ids, StayWithTheirAddressWhateverHappens) {
+  IdMap ids;
+  const ObjectStore both = objects_from(base_yaml());
+  ASSERT_TRUE(ids.cover(both));
+  const auto id_1 = ids.endpoints.find("default/web 10.2.0.11:8080/tcp");
+  const auto id_2 = ids.endpoints.find("default/web 10.2.0.12:8080/tcp");
+  ASSERT_TRUE(id_1 && id_2);
+  ASSERT_TRUE(ids.cover(objects_from(replaced(base_yaml(), "{name: web-1}, {name: web-2}", "{name: web-2}"))));
+  EXPECT_EQ(ids.endpoints.find("default/web 10.2.0.12:8080/tcp"), id_2);
+  ASSERT_TRUE(ids.cover(objects_from(replaced(base_yaml(), "ip: 10.2.0.11", "ip: 10.2.0.13"))));
+  EXPECT_NE(ids.endpoints.find("default/web 10.2.0.13:8080/tcp"), id_1) << "not reused while there are others";
+  ASSERT_TRUE(ids.cover(both));
+  EXPECT_EQ(ids.endpoints.find("default/web 10.2.0.11:8080/tcp"), id_1) << "it comes back to its own";
+}
+
+TEST(Ids, TheLongestGoneIsReusedFirst) {
+  IdSpace space(3);
+  ASSERT_TRUE(space.live({"a", "b", "c"}));
+  const auto a = space.find("a");
+  ASSERT_TRUE(space.live({"b", "c"}));
+  ASSERT_TRUE(space.live({"c"}));
+  ASSERT_TRUE(space.live({"c", "d"}));
+  EXPECT_EQ(space.find("d"), a);
+  EXPECT_FALSE(space.find("a"));
+  EXPECT_TRUE(space.find("b"));
+  EXPECT_FALSE(space.live({"1", "2", "3", "4"})) << "more than there are";
+}
+
+TEST(Ids, AThousandRandomEditsKeepEveryLivingId) {
+  std::mt19937 dice(11);
+  IdSpace space(64);
+  std::map<std::string, std::uint32_t> known;
+  for (int round = 0; round < 1000; ++round) {
+    std::vector<std::string> keys;
+    for (int i = 0; i < 80; ++i) {
+      if (dice() % 3 == 0 && keys.size() < 64) keys.push_back("k" + std::to_string(i + 100));
+    }
+    std::map<std::string, std::uint32_t> living;
+    for (const std::string& key : keys) {
+      if (known.contains(key)) living[key] = known[key];
+    }
+    ASSERT_TRUE(space.live(keys));
+    std::map<std::uint32_t, std::string> owners;
+    known.clear();
+    for (const std::string& key : keys) {
+      const auto id = space.find(key);
+      ASSERT_TRUE(id);
+      ASSERT_LT(*id, 64u);
+      ASSERT_TRUE(owners.emplace(*id, key).second) << "two owners of one id";
+      if (living.contains(key)) {
+        ASSERT_EQ(living[key], *id);
+      }
+      known[key] = *id;
+    }
+  }
+}
+
+TEST(Consequences, AreReadOffTheTables) {
+  IdMap ids;
+  const ObjectStore before_objects = objects_from(base_yaml());
+  const ObjectStore after_objects = objects_from(replaced(replaced(base_yaml(), "{name: web-1}, {name: web-2}", "{name: web-2}"), "port: 80}", "port: 81}"));
+  ASSERT_TRUE(ids.cover(before_objects));
+  auto before_bytes = compile({before_objects, real_profiles(), {}, {}, ids, 1, 0});
+  ASSERT_TRUE(before_bytes);
+  ASSERT_TRUE(ids.cover(after_objects));
+  auto after_bytes = compile({after_objects, real_profiles(), {}, {}, ids, 2, 0});
+  ASSERT_TRUE(after_bytes);
+  const auto before = Snapshot::verify(before_bytes->bytes());
+  const auto after = Snapshot::verify(after_bytes->bytes());
+  ASSERT_TRUE(before && after);
+  const Consequences found = compare(&*before, *after);
+  ASSERT_EQ(found.sentences.size(), 3u);
+  EXPECT_EQ(found.sentences[0], "VIP 10.9.0.1:81/tcp is added");
+  EXPECT_EQ(found.sentences[1], "VIP 10.9.0.1:80/tcp is removed");
+  EXPECT_EQ(found.sentences[2].substr(0, 14), "cluster web: 5") << found.sentences[2];
+  ASSERT_EQ(found.removed_endpoints.size(), 1u);
+  EXPECT_EQ(found.removed_endpoints[0].name, "web-1");
+}
+
+}  // namespace
+}  // namespace sluice
