@@ -111,11 +111,12 @@ LineEditor::LineEditor(Hooks hooks, std::string prompt, std::string history_file
   el_set(editor, EL_HIST, history, state_->history);
   el_set(editor, EL_SIGNAL,
          1);  // window size changes, and the terminal restored when we are killed
-  el_set(editor, EL_ADDFN, "sluice-complete", "Complete the word", &State::on_tab);
-  el_set(editor, EL_ADDFN, "sluice-explain", "Say what may come next", &State::on_question);
-  el_set(editor, EL_ADDFN, "sluice-clear", "Drop the line", &State::on_clear);
-  el_set(editor, EL_ADDFN, "sluice-suspend", "Stop until the foreground is ours again",
-         &State::on_suspend);
+  // The wide form keeps these names where they are; the narrow one copies and never frees them.
+  el_wset(editor, EL_ADDFN, L"sluice-complete", L"Complete the word", &State::on_tab);
+  el_wset(editor, EL_ADDFN, L"sluice-explain", L"Say what may come next", &State::on_question);
+  el_wset(editor, EL_ADDFN, L"sluice-clear", L"Drop the line", &State::on_clear);
+  el_wset(editor, EL_ADDFN, L"sluice-suspend", L"Stop until the foreground is ours again",
+          &State::on_suspend);
   el_source(editor, nullptr);  // the operator's ~/.editrc; our own keys come after it
   el_set(editor, EL_BIND, "^I", "sluice-complete", nullptr);
   el_set(editor, EL_BIND, "?", "sluice-explain", nullptr);
