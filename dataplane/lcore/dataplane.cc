@@ -194,6 +194,7 @@ void Dataplane::run() {
   while (!is_ending_ && is_signalled == 0) {
     server_->serve({200});
     if (engine_ != nullptr) engine_->look_around();
+    watch_limits();
   }
   server_->serve({0});  // the answer to `shutdown`
   engine_.reset();
@@ -241,6 +242,23 @@ Result<void> Dataplane::put_in_force(SnapshotMemory memory) {
   return engine_->publish(std::move(*next));
 }
 
+void Dataplane::watch_limits() {
+  if (engine_ == nullptr) return;
+  const auto read = [&](Verdict verdict) {
+    std::uint64_t sum = 0;
+    for (const auto& worker : engine_->workers()) sum += worker->world().counters.of(verdict).read();
+    return sum;
+  };
+  for (const Alarms::Event& event : alarms_.observe(read, {monotonic_ns() / 1'000'000})) {
+    const Verdict verdict = event.alarm.verdict;
+    if (event.is_raised) {
+      log_warning("alarm: {}: {}", counter_name_of(verdict), help_of(verdict));
+    } else {
+      log_info("alarm over: {}: {} packets in all", counter_name_of(verdict), event.alarm.packets);
+    }
+  }
+}
+
 std::string Dataplane::refuse(const Error& error) {
   ++refused_count_;
   refused_reason_ = error.message;
@@ -281,6 +299,12 @@ std::string Dataplane::status() const {
   json.field("flows_in_use", engine_ == nullptr ? 0 : flows_in_use(*engine_));
   json.field("flows_capacity", engine_ == nullptr ? 0 : engine_->flows_capacity());
   json.field("flows_adopted", engine_ == nullptr ? 0 : engine_->flows_adopted());
+  json.key("alarms").open_array();
+  for (const Alarm& alarm : alarms_.active()) {
+    json.open_object().field("name", counter_name_of(alarm.verdict)).field("help", help_of(alarm.verdict));
+    json.field("packets", alarm.packets).field("since_ms", monotonic_ns() / 1'000'000 - alarm.since.ms).close_object();
+  }
+  json.close_array();
   json.key("snapshot_refused").open_object().field("count", refused_count_).field("last_reason", refused_reason_);
   json.close_object().close_object();
   return json.text();

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "dataplane/base/control_channel.h"
+#include "dataplane/lcore/alarms.h"
 #include "dataplane/lcore/engine.h"
 
 namespace sluice {
@@ -42,11 +43,13 @@ class Dataplane {
   Result<void> put_in_force(SnapshotMemory memory);
   std::string refuse(const Error& error);
   std::string status() const;
+  void watch_limits();
 
   DataplaneOptions options_;
   Fd lock_;
   std::optional<ControlServer> server_;
   std::unique_ptr<Engine> engine_;
+  Alarms alarms_;
   std::uint64_t started_ms_ = 0;
   std::uint64_t refused_count_ = 0;
   std::string refused_reason_;

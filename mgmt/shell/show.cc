@@ -233,6 +233,13 @@ std::string dataplane_notes(const Json& status) {
     if (workers > 0) text += fmt::format("; {} worker{}", workers, workers == 1 ? "" : "s");
     text += "\n";
   }
+  if (const Json* alarms = find(status, "alarms")) {
+    for (const Json& alarm : *alarms) {
+      text += fmt::format("ALARM {} for {}: {} packets lost; {}\n", printable(text_of(alarm, "name")),
+                          format_duration(number_of(alarm, "since_ms").value_or(0)),
+                          format_count(number_of(alarm, "packets").value_or(0)), printable(text_of(alarm, "help")));
+    }
+  }
   for (const std::string& reason : texts_of(status, "restart_required")) {
     text += fmt::format("Takes effect when the dataplane restarts: {}\n", printable(reason));
   }
