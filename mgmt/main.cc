@@ -29,7 +29,8 @@ constexpr const char* usage =
 sluice::Instant monotonic_now() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
-  return {static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000};
+  return {static_cast<std::uint64_t>(now.tv_sec) * 1000 +
+          static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000};
 }
 
 // Thousands of probes need thousands of descriptors.
@@ -59,7 +60,8 @@ int refuse(const std::string& message) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  sluice::ManagerOptions options{"/run/sluice", "/var/lib/sluice", "/usr/share/sluice/nic_profiles"};
+  sluice::ManagerOptions options{"/run/sluice", "/var/lib/sluice",
+                                 "/usr/share/sluice/nic_profiles"};
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     std::string* value = argument == "--run-dir"     ? &options.run_dir
@@ -89,14 +91,18 @@ int main(int argc, char** argv) {
   const sluice::Instant started = monotonic_now();
   auto manager = sluice::Manager::create(options);
   if (!manager) return refuse(manager.error().message);
-  auto server = sluice::ControlServer::listen(options.run_dir + "/mgmt.sock", [&](sluice::ControlRequest& request) {
-    return sluice::answer(**manager, request, started, monotonic_now());
-  });
+  auto server = sluice::ControlServer::listen(
+      options.run_dir + "/mgmt.sock", [&](sluice::ControlRequest& request) {
+        return sluice::answer(**manager, request, started, monotonic_now());
+      });
   if (!server) return refuse(server.error().message);
-  sluice::log_info("version {} serves {}/mgmt.sock, generation {}", SLUICE_VERSION, options.run_dir, (*manager)->generation());
+  sluice::log_info("version {} serves {}/mgmt.sock, generation {}", SLUICE_VERSION, options.run_dir,
+                   (*manager)->generation());
 
   while (true) {
-    std::array<pollfd, 3> items = {{{server->poll_fd(), POLLIN, 0}, {(*manager)->wakeup_fd(), POLLIN, 0}, {termination.get(), POLLIN, 0}}};
+    std::array<pollfd, 3> items = {{{server->poll_fd(), POLLIN, 0},
+                                    {(*manager)->wakeup_fd(), POLLIN, 0},
+                                    {termination.get(), POLLIN, 0}}};
     poll(items.data(), items.size(), static_cast<int>((*manager)->patience().count));
     if (items[2].revents != 0) break;
     server->serve({0});

@@ -23,6 +23,7 @@ namespace {
 constexpr std::string_view frame_magic = "SLU1";
 constexpr std::size_t frame_header_bytes = 8;
 constexpr std::size_t clients_max = 64;
+constexpr int waiting_connections_max = 256;
 constexpr std::uint64_t client_idle_ms_max = 30'000;
 
 std::uint64_t monotonic_ms() {
@@ -296,6 +297,7 @@ struct ControlServer::State {
     std::size_t sent_bytes = 0;  // of `output`
     Fd attached;
     bool is_closing = false;  // once the output is sent
+    bool is_evicted = false;  // made room for a newer one
     std::uint64_t active_ms = 0;
   };
 
@@ -304,6 +306,7 @@ struct ControlServer::State {
   std::string path;
   Handler handler;
   std::list<Client> clients;
+  std::size_t evicted_count = 0;
 
   ~State() {
     if (!path.empty()) unlink(path.c_str());
@@ -316,11 +319,22 @@ struct ControlServer::State {
     epoll_ctl(epoll.get(), operation, client.fd.get(), &event);
   }
 
+  // Peers that connect and say nothing must not keep others out. Freed after the events of this round.
+  void evict_quietest() {
+    Client* quietest = nullptr;
+    for (Client& client : clients) {
+      if (client.is_evicted) continue;
+      if (quietest == nullptr || client.active_ms < quietest->active_ms) quietest = &client;
+    }
+    quietest->is_evicted = true;
+    ++evicted_count;
+  }
+
   void accept_all() {
     while (true) {
       Fd fd(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
       if (!fd) return;
-      if (clients.size() >= clients_max) continue;  // closed at once: a limit, not a queue
+      if (clients.size() >= clients_max + evicted_count) evict_quietest();
       Client& client = clients.emplace_back();
       client.fd = std::move(fd);
       client.active_ms = monotonic_ms();
@@ -410,7 +424,7 @@ Result<ControlServer> ControlServer::listen(const std::string& socket_path, Hand
   const mode_t old_mask = umask(0077);  // root only: whoever may write here owns the front door
   const int bound = bind(state->listener.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address);
   umask(old_mask);
-  if (bound != 0 || ::listen(state->listener.get(), 16) != 0) {
+  if (bound != 0 || ::listen(state->listener.get(), waiting_connections_max) != 0) {
     return fail(fmt::format("{}: {}", socket_path, strerror(errno)));
   }
   state->path = socket_path;
@@ -438,7 +452,8 @@ void ControlServer::serve(Milliseconds wait) {
   }
   const std::uint64_t now_ms = monotonic_ms();
   state_->clients.remove_if(
-      [&](const State::Client& c) { return now_ms - c.active_ms > client_idle_ms_max; });
+      [&](const State::Client& c) { return c.is_evicted || now_ms - c.active_ms > client_idle_ms_max; });
+  state_->evicted_count = 0;
 }
 
 }  // namespace sluice

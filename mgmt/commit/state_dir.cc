@@ -14,7 +14,9 @@
 namespace sluice {
 namespace {
 
-tl::unexpected<Error> fail_errno(const std::string& what) { return fail(fmt::format("{}: {}", what, strerror(errno))); }
+tl::unexpected<Error> fail_errno(const std::string& what) {
+  return fail(fmt::format("{}: {}", what, strerror(errno)));
+}
 
 Result<void> sync_folder_of(const std::string& path) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
@@ -43,19 +45,22 @@ Result<StateDir> StateDir::open(const std::string& path) {
   Fd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock) return fail_errno(lock_path);
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    return fail(fmt::format("{}: another sluice-mgmt owns this folder; stop it or choose another --state-dir", path));
+    return fail(fmt::format(
+        "{}: another sluice-mgmt owns this folder; stop it or choose another --state-dir", path));
   }
   return StateDir(path, std::move(lock));
 }
 
-Result<void> StateDir::write(const std::string& name, std::string_view text, Durability durability) {
+Result<void> StateDir::write(const std::string& name, std::string_view text,
+                             Durability durability) {
   const std::string path = path_of(name);
   const std::string temporary = path + ".new";
   {
     const Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (!fd) return fail_errno(temporary);
     auto written = write_all(fd, text, temporary);
-    if (written && durability == Durability::synced && fsync(fd.get()) != 0) written = fail_errno(temporary);
+    if (written && durability == Durability::synced && fsync(fd.get()) != 0)
+      written = fail_errno(temporary);
     if (!written) {
       unlink(temporary.c_str());
       return written;

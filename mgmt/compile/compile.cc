@@ -12,10 +12,12 @@
 namespace sluice {
 namespace {
 
-static_assert(limits::routes == routes_max && limits::vips == vips_max && limits::endpoints == endpoints_max);
+static_assert(limits::routes == routes_max && limits::vips == vips_max &&
+              limits::endpoints == endpoints_max);
 
 std::string replaced(std::string text, std::string_view placeholder, std::string_view value) {
-  for (std::size_t at = text.find(placeholder); at != std::string::npos; at = text.find(placeholder, at + value.size())) {
+  for (std::size_t at = text.find(placeholder); at != std::string::npos;
+       at = text.find(placeholder, at + value.size())) {
     text.replace(at, placeholder.size(), value);
   }
   return text;
@@ -24,24 +26,37 @@ std::string replaced(std::string text, std::string_view placeholder, std::string
 // The bits of rte_ethdev.h, DPDK 22.11; mgmt is built without DPDK.
 std::uint64_t rss_bit(api::RssProfile::HashField field) {
   switch (field) {
-    case api::RssProfile::IPV4: return 1ull << 2;
-    case api::RssProfile::IPV4_FRAGMENT: return 1ull << 3;
-    case api::RssProfile::IPV4_TCP: return 1ull << 4;
-    case api::RssProfile::IPV4_UDP: return 1ull << 5;
-    case api::RssProfile::IPV6: return 1ull << 8;
-    case api::RssProfile::IPV6_FRAGMENT: return 1ull << 9;
-    case api::RssProfile::IPV6_TCP: return 1ull << 10;
-    case api::RssProfile::IPV6_UDP: return 1ull << 11;
-    default: return 0;
+    case api::RssProfile::IPV4:
+      return 1ull << 2;
+    case api::RssProfile::IPV4_FRAGMENT:
+      return 1ull << 3;
+    case api::RssProfile::IPV4_TCP:
+      return 1ull << 4;
+    case api::RssProfile::IPV4_UDP:
+      return 1ull << 5;
+    case api::RssProfile::IPV6:
+      return 1ull << 8;
+    case api::RssProfile::IPV6_FRAGMENT:
+      return 1ull << 9;
+    case api::RssProfile::IPV6_TCP:
+      return 1ull << 10;
+    case api::RssProfile::IPV6_UDP:
+      return 1ull << 11;
+    default:
+      return 0;
   }
 }
 
 Steering steering_of(int value) {
   switch (value) {
-    case api::NicProfileSpec::SNAT_PORT_HASH: return Steering::snat_port_hash;
-    case api::NicProfileSpec::FLOW_RULES: return Steering::flow_rules;
-    case api::NicProfileSpec::HANDOFF: return Steering::handoff;
-    default: return Steering::none;
+    case api::NicProfileSpec::SNAT_PORT_HASH:
+      return Steering::snat_port_hash;
+    case api::NicProfileSpec::FLOW_RULES:
+      return Steering::flow_rules;
+    case api::NicProfileSpec::HANDOFF:
+      return Steering::handoff;
+    default:
+      return Steering::none;
   }
 }
 
@@ -74,7 +89,8 @@ void write_node(SnapshotWriter& writer, const Object& node) {
   row.is_idle_backoff = spec.idle_backoff() ? 1 : 0;
 }
 
-void write_port(SnapshotWriter& writer, const api::NodePort& port, int index, const NicProfiles& profiles) {
+void write_port(SnapshotWriter& writer, const api::NodePort& port, int index,
+                const NicProfiles& profiles) {
   const auto found = profiles.find(port.profile());
   LB_ASSERT(found != profiles.end());  // validated
   const api::NicProfileSpec& profile = found->second.spec();
@@ -98,7 +114,8 @@ void write_port(SnapshotWriter& writer, const api::NodePort& port, int index, co
   row.mtu = static_cast<std::uint16_t>(port.mtu());
   row.is_bifurcated = profile.bifurcated() ? 1 : 0;
   row.is_rss_stable = profile.rss().stable() ? 1 : 0;
-  for (int i = 0; i < profile.steering_size() && i < 3; ++i) row.steering[i] = steering_of(profile.steering(i));
+  for (int i = 0; i < profile.steering_size() && i < 3; ++i)
+    row.steering[i] = steering_of(profile.steering(i));
   writer.add(row);
 }
 
@@ -136,11 +153,13 @@ void write_addresses_and_routes(SnapshotWriter& writer, const api::NodeSpec& spe
     LB_ASSERT(via != nullptr);  // validated
     routes.push_back({prefix.network, next_hop, via->port, prefix.length, {}});
   }
-  std::sort(routes.begin(), routes.end(), [](const RouteRow& a, const RouteRow& b) { return a.network < b.network; });
+  std::sort(routes.begin(), routes.end(),
+            [](const RouteRow& a, const RouteRow& b) { return a.network < b.network; });
   for (const RouteRow& row : routes) writer.add(row);
 }
 
-std::map<std::string, std::uint32_t> write_snat_pools(SnapshotWriter& writer, const api::NodeSpec& spec) {
+std::map<std::string, std::uint32_t> write_snat_pools(SnapshotWriter& writer,
+                                                      const api::NodeSpec& spec) {
   std::map<std::string, const api::SnatPool*> sorted;
   for (const api::SnatPool& pool : spec.snat_pools()) sorted.emplace(pool.name(), &pool);
   std::map<std::string, std::uint32_t> rows;
@@ -148,8 +167,9 @@ std::map<std::string, std::uint32_t> write_snat_pools(SnapshotWriter& writer, co
     std::vector<IpAddress> addresses;
     for (const std::string& text : pool->addresses()) addresses.push_back(*IpAddress::parse(text));
     std::sort(addresses.begin(), addresses.end());
-    rows[name] = writer.add_snat_pool(name, addresses, static_cast<std::uint16_t>(pool->port_first()),
-                                      static_cast<std::uint16_t>(pool->port_last()));
+    rows[name] =
+        writer.add_snat_pool(name, addresses, static_cast<std::uint16_t>(pool->port_first()),
+                             static_cast<std::uint16_t>(pool->port_last()));
   }
   return rows;
 }
@@ -159,49 +179,65 @@ using Algorithm = api::ClusterExtension::Algorithm;
 Algorithm algorithm_of(const api::ClusterSpec& spec) {
   if (spec.sluice().has_algorithm()) return spec.sluice().algorithm();
   switch (spec.loadbalancer_algorithm()) {
-    case api::ClusterSpec::LEAST_REQUEST: return api::ClusterExtension::LEAST_REQUEST;
-    case api::ClusterSpec::RING_HASH: return api::ClusterExtension::RING_HASH;
-    case api::ClusterSpec::RANDOM: return api::ClusterExtension::RANDOM;
-    default: return api::ClusterExtension::ROUND_ROBIN;
+    case api::ClusterSpec::LEAST_REQUEST:
+      return api::ClusterExtension::LEAST_REQUEST;
+    case api::ClusterSpec::RING_HASH:
+      return api::ClusterExtension::RING_HASH;
+    case api::ClusterSpec::RANDOM:
+      return api::ClusterExtension::RANDOM;
+    default:
+      return api::ClusterExtension::ROUND_ROBIN;
   }
 }
 
 Choice choice_of(Algorithm algorithm) {
   switch (algorithm) {
     case api::ClusterExtension::MAGLEV:
-    case api::ClusterExtension::RING_HASH: return Choice::hash;
-    case api::ClusterExtension::LEAST_REQUEST: return Choice::least;
-    case api::ClusterExtension::RANDOM: return Choice::random;
-    default: return Choice::rotate;
+    case api::ClusterExtension::RING_HASH:
+      return Choice::hash;
+    case api::ClusterExtension::LEAST_REQUEST:
+      return Choice::least;
+    case api::ClusterExtension::RANDOM:
+      return Choice::random;
+    default:
+      return Choice::rotate;
   }
 }
 
 std::vector<std::uint16_t> build_slots(Algorithm algorithm, std::uint32_t maglev_size,
                                        const std::vector<SlotEndpoint>& endpoints) {
   switch (algorithm) {
-    case api::ClusterExtension::MAGLEV: return maglev_slots(endpoints, maglev_size);
-    case api::ClusterExtension::RING_HASH: return ring_slots(endpoints);
-    case api::ClusterExtension::LEAST_REQUEST: {  // each once: the dataplane compares load by weight itself
+    case api::ClusterExtension::MAGLEV:
+      return maglev_slots(endpoints, maglev_size);
+    case api::ClusterExtension::RING_HASH:
+      return ring_slots(endpoints);
+    case api::ClusterExtension::LEAST_REQUEST: {  // each once: the dataplane compares load by
+                                                  // weight itself
       std::vector<std::uint16_t> slots;
       for (const SlotEndpoint& endpoint : endpoints) {
         if (endpoint.takes_flows != 0) slots.push_back(endpoint.index);
       }
       return slots;
     }
-    default: return sequence_slots(endpoints);
+    default:
+      return sequence_slots(endpoints);
   }
 }
 
-std::string made_from(Algorithm algorithm, std::uint32_t maglev_size, const std::vector<SlotEndpoint>& endpoints) {
+std::string made_from(Algorithm algorithm, std::uint32_t maglev_size,
+                      const std::vector<SlotEndpoint>& endpoints) {
   std::string text = fmt::format("{} {}", static_cast<int>(algorithm), maglev_size);
-  text.append(reinterpret_cast<const char*>(endpoints.data()), endpoints.size() * sizeof(SlotEndpoint));
+  text.append(reinterpret_cast<const char*>(endpoints.data()),
+              endpoints.size() * sizeof(SlotEndpoint));
   return text;
 }
 static_assert(sizeof(SlotEndpoint) == 16);
 
-std::optional<std::uint64_t> drain_deadline(const Object& cluster, const ObjectKey& endpoint, const Drains& drains) {
+std::optional<std::uint64_t> drain_deadline(const Object& cluster, const ObjectKey& endpoint,
+                                            const Drains& drains) {
   const auto since = drains.find(endpoint);
-  if (since == drains.end() || !cluster_spec(cluster).sluice().has_drain_timeout()) return std::nullopt;
+  if (since == drains.end() || !cluster_spec(cluster).sluice().has_drain_timeout())
+    return std::nullopt;
   return since->second + cluster_spec(cluster).sluice().drain_timeout();
 }
 
@@ -248,22 +284,29 @@ class ClusterCompiler {
     ClusterRow row{};
     row.name = writer_.name(cluster.key().name);
     row.id = *input_.ids.clusters.find(cluster_id_key(cluster));
-    row.forwarding = spec.sluice().forwarding() == api::ClusterExtension::NAT ? Forwarding::nat : Forwarding::full_nat;
-    row.snat_pool = row.forwarding == Forwarding::nat ? no_row : snat_pools_.at(spec.sluice().snat_pool());
+    row.forwarding = spec.sluice().forwarding() == api::ClusterExtension::NAT
+                         ? Forwarding::nat
+                         : Forwarding::full_nat;
+    row.snat_pool =
+        row.forwarding == Forwarding::nat ? no_row : snat_pools_.at(spec.sluice().snat_pool());
     row.choice = choice_of(algorithm);
     std::vector<std::uint16_t> fresh;
-    const auto& slots = slots_for(cluster.key(), algorithm, spec.sluice().maglev_size(), members, fresh);
+    const auto& slots =
+        slots_for(cluster.key(), algorithm, spec.sluice().maglev_size(), members, fresh);
     return {writer_.add_cluster(row, rows, slots), has_unknown && !has_up};
   }
 
  private:
   EndpointState state_of(const Object& cluster, const ObjectKey& endpoint) const {
-    if (!input_.drains.contains(endpoint)) return endpoint_health(cluster, endpoint, input_.health).state;
+    if (!input_.drains.contains(endpoint))
+      return endpoint_health(cluster, endpoint, input_.health).state;
     const auto deadline = drain_deadline(cluster, endpoint, input_.drains);
-    return deadline && *deadline <= input_.now_unix_ms ? EndpointState::ended : EndpointState::draining;
+    return deadline && *deadline <= input_.now_unix_ms ? EndpointState::ended
+                                                       : EndpointState::draining;
   }
 
-  const std::vector<std::uint16_t>& slots_for(const ObjectKey& cluster, Algorithm algorithm, std::uint32_t maglev_size,
+  const std::vector<std::uint16_t>& slots_for(const ObjectKey& cluster, Algorithm algorithm,
+                                              std::uint32_t maglev_size,
                                               const std::vector<SlotEndpoint>& members,
                                               std::vector<std::uint16_t>& fresh) {
     if (cache_ == nullptr) return fresh = build_slots(algorithm, maglev_size, members);
@@ -280,9 +323,11 @@ class ClusterCompiler {
 
 }  // namespace
 
-const std::vector<std::uint16_t>* SlotCache::find(const ObjectKey& cluster, const std::string& made_from) const {
+const std::vector<std::uint16_t>* SlotCache::find(const ObjectKey& cluster,
+                                                  const std::string& made_from) const {
   const auto found = entries_.find(cluster);
-  return found != entries_.end() && found->second.made_from == made_from ? &found->second.slots : nullptr;
+  return found != entries_.end() && found->second.made_from == made_from ? &found->second.slots
+                                                                         : nullptr;
 }
 
 const std::vector<std::uint16_t>& SlotCache::keep(const ObjectKey& cluster, std::string made_from,
@@ -292,7 +337,8 @@ const std::vector<std::uint16_t>& SlotCache::keep(const ObjectKey& cluster, std:
   return entry.slots;
 }
 
-EndpointStatus endpoint_health(const Object& cluster, const ObjectKey& endpoint, const HealthRecords& health) {
+EndpointStatus endpoint_health(const Object& cluster, const ObjectKey& endpoint,
+                               const HealthRecords& health) {
   EndpointStatus status;
   bool is_unknown = false;
   bool is_down = false;
@@ -311,7 +357,9 @@ EndpointStatus endpoint_health(const Object& cluster, const ObjectKey& endpoint,
       status.reason = check.name + ": " + found->second.reason;
     }
   }
-  status.state = is_down ? EndpointState::down : is_unknown ? EndpointState::unknown : EndpointState::up;
+  status.state = is_down      ? EndpointState::down
+                 : is_unknown ? EndpointState::unknown
+                              : EndpointState::up;
   if (status.state == EndpointState::up) status.reason.clear();
   return status;
 }
@@ -342,7 +390,8 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
   const auto vips = vips_of(input.objects);
   ClusterCompiler clusters(input, writer, snat_pools, cache);
   std::map<ObjectKey, ClusterResult> cluster_rows;
-  for (const ObjectPtr& cluster : compiled_clusters(vips)) cluster_rows[cluster->key()] = clusters.write(*cluster);
+  for (const ObjectPtr& cluster : compiled_clusters(vips))
+    cluster_rows[cluster->key()] = clusters.write(*cluster);
   for (const ResolvedVip& vip : vips) {
     const ClusterResult& cluster = cluster_rows.at(vip.cluster->key());
     VipRow row{};

@@ -9,13 +9,14 @@ namespace sluice {
 namespace {
 
 std::string vip_text(const VipRow& vip) {
-  return fmt::format("{}/{}", address_port_text(vip.address, vip.port), vip.protocol == 17 ? "udp" : "tcp");
+  return fmt::format("{}/{}", address_port_text(vip.address, vip.port),
+                     vip.protocol == 17 ? "udp" : "tcp");
 }
 
 bool is_same(const PortRow& a, const PortRow& b, const Snapshot& before, const Snapshot& after) {
   const auto same_name = [&](NameRef x, NameRef y) { return before.name(x) == after.name(y); };
-  return same_name(a.name, b.name) && same_name(a.profile, b.profile) && same_name(a.eal_option, b.eal_option) &&
-         a.queue_count == b.queue_count && a.mtu == b.mtu;
+  return same_name(a.name, b.name) && same_name(a.profile, b.profile) &&
+         same_name(a.eal_option, b.eal_option) && a.queue_count == b.queue_count && a.mtu == b.mtu;
 }
 
 void compare_vips(const Snapshot* before, const Snapshot& after, Consequences& found) {
@@ -38,21 +39,26 @@ void compare_clusters(const Snapshot& before, const Snapshot& after, Consequence
   for (const ClusterRow& cluster : before.clusters()) {
     for (const EndpointRow& endpoint : before.endpoints_of(cluster)) {
       if (after.endpoint_by_id(endpoint.id) != nullptr) continue;
-      found.removed_endpoints.push_back({endpoint.id, std::string(before.name(endpoint.name)), std::string(before.name(cluster.name))});
+      found.removed_endpoints.push_back({endpoint.id, std::string(before.name(endpoint.name)),
+                                         std::string(before.name(cluster.name))});
     }
     const auto now = by_id.find(cluster.id);
     if (now == by_id.end()) {
-      found.sentences.push_back(fmt::format("cluster {} takes no more flows", before.name(cluster.name)));
+      found.sentences.push_back(
+          fmt::format("cluster {} takes no more flows", before.name(cluster.name)));
       continue;
     }
     const ClusterRow& next = *now->second;
     if (next.slot_count == 0 && cluster.slot_count > 0) {
-      found.sentences.push_back(fmt::format("cluster {} has no endpoint left that takes new flows", before.name(cluster.name)));
-    } else if (cluster.choice == Choice::hash && next.choice == Choice::hash && cluster.slot_count > 0) {
+      found.sentences.push_back(fmt::format("cluster {} has no endpoint left that takes new flows",
+                                            before.name(cluster.name)));
+    } else if (cluster.choice == Choice::hash && next.choice == Choice::hash &&
+               cluster.slot_count > 0) {
       const double share = remapped_share(before, cluster, after, next);
       if (share > 0) {
-        found.sentences.push_back(fmt::format("cluster {}: {:.2f} % of the slot table leads to another endpoint for new flows",
-                                              before.name(cluster.name), share * 100));
+        found.sentences.push_back(fmt::format(
+            "cluster {}: {:.2f} % of the slot table leads to another endpoint for new flows",
+            before.name(cluster.name), share * 100));
       }
     }
   }
@@ -60,11 +66,12 @@ void compare_clusters(const Snapshot& before, const Snapshot& after, Consequence
 
 }  // namespace
 
-double remapped_share(const Snapshot& before, const ClusterRow& cluster_before, const Snapshot& after,
-                      const ClusterRow& cluster_after) {
+double remapped_share(const Snapshot& before, const ClusterRow& cluster_before,
+                      const Snapshot& after, const ClusterRow& cluster_after) {
   const auto old_slots = before.slots_of(cluster_before);
   const auto new_slots = after.slots_of(cluster_after);
-  if (old_slots.empty() || new_slots.empty()) return old_slots.empty() && new_slots.empty() ? 0.0 : 1.0;
+  if (old_slots.empty() || new_slots.empty())
+    return old_slots.empty() && new_slots.empty() ? 0.0 : 1.0;
   const auto old_endpoints = before.endpoints_of(cluster_before);
   const auto new_endpoints = after.endpoints_of(cluster_after);
   const std::size_t count = std::max(old_slots.size(), new_slots.size());
@@ -88,13 +95,15 @@ Consequences compare(const Snapshot* before, const Snapshot& after) {
   }
   const NodeRow& old_node = before->node();
   const NodeRow& new_node = after.node();
-  if (!has_same_ports) found.sentences.push_back("ports change: this takes effect when the dataplane is restarted");
+  if (!has_same_ports)
+    found.sentences.push_back("ports change: this takes effect when the dataplane is restarted");
   if (old_node.worker_count != new_node.worker_count ||
       std::memcmp(old_node.worker_cpus, new_node.worker_cpus, sizeof old_node.worker_cpus) != 0) {
     found.sentences.push_back("workers change: this takes effect when the dataplane is restarted");
   }
   if (old_node.flow_capacity != new_node.flow_capacity) {
-    found.sentences.push_back("the flow capacity changes: this takes effect when the dataplane is restarted");
+    found.sentences.push_back(
+        "the flow capacity changes: this takes effect when the dataplane is restarted");
   }
   return found;
 }

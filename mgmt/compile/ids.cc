@@ -14,7 +14,8 @@ constexpr std::uint32_t clusters_max = 65'536;
 }  // namespace
 
 Result<void> IdSpace::live(const std::vector<std::string>& keys) {
-  if (keys.size() > limit_) return fail(fmt::format("{} ids are needed, there are {}", keys.size(), limit_));
+  if (keys.size() > limit_)
+    return fail(fmt::format("{} ids are needed, there are {}", keys.size(), limit_));
   ++turn_;
   auto key = keys.begin();
   for (auto& [name, entry] : entries_) {  // both are sorted
@@ -34,7 +35,9 @@ Result<void> IdSpace::live(const std::vector<std::string>& keys) {
     } else {
       auto oldest = entries_.end();
       for (auto it = entries_.begin(); it != entries_.end(); ++it) {
-        if (it->second.gone != 0 && (oldest == entries_.end() || it->second.gone < oldest->second.gone)) oldest = it;
+        if (it->second.gone != 0 &&
+            (oldest == entries_.end() || it->second.gone < oldest->second.gone))
+          oldest = it;
       }
       id = oldest->second.id;  // one is gone, for there are more ids than living keys
       used_.erase(id);
@@ -62,12 +65,17 @@ bool IdSpace::restore(const std::string& key, Entry entry) {
 
 IdMap::IdMap() : vips(vips_max), clusters(clusters_max), endpoints(endpoints_max) {}
 
-std::string vip_id_key(const ResolvedVip& vip) { return vip.text(); }
+std::string vip_id_key(const ResolvedVip& vip) {
+  return vip.text();
+}
 
-std::string cluster_id_key(const Object& cluster) { return cluster.key().space + "/" + cluster.key().name; }
+std::string cluster_id_key(const Object& cluster) {
+  return cluster.key().space + "/" + cluster.key().name;
+}
 
 std::string endpoint_id_key(const Object& cluster, const ResolvedEndpoint& endpoint) {
-  return fmt::format("{} {}/{}", cluster_id_key(cluster), address_port_text(endpoint.address, be16(endpoint.port)),
+  return fmt::format("{} {}/{}", cluster_id_key(cluster),
+                     address_port_text(endpoint.address, be16(endpoint.port)),
                      protocol_text(endpoint.protocol));
 }
 
@@ -96,8 +104,10 @@ Result<void> IdMap::cover(const ObjectStore& objects) {
     keys->erase(std::unique(keys->begin(), keys->end()), keys->end());
   }
   if (auto given = vips.live(vip_keys); !given) return fail("VIPs: " + given.error().message);
-  if (auto given = clusters.live(cluster_keys); !given) return fail("clusters: " + given.error().message);
-  if (auto given = endpoints.live(endpoint_keys); !given) return fail("endpoints: " + given.error().message);
+  if (auto given = clusters.live(cluster_keys); !given)
+    return fail("clusters: " + given.error().message);
+  if (auto given = endpoints.live(endpoint_keys); !given)
+    return fail("endpoints: " + given.error().message);
   return {};
 }
 

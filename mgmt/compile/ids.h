@@ -1,6 +1,7 @@
-// IdMap: the ids under which the dataplane keeps counters and flows. The same thing keeps its id for as
-// long as possible, also while it is gone from the configuration: an id is given to something else only
-// when all ids of its kind were used up, and then the one that has been gone longest goes first.
+// IdMap: the ids under which the dataplane keeps counters and flows. The same thing keeps its id
+// for as long as possible, also while it is gone from the configuration: an id is given to
+// something else only when all ids of its kind were used up, and then the one that has been gone
+// longest goes first.
 //
 // A value: mgmt/commit persists it. Threads: one.
 #pragma once
@@ -36,7 +37,7 @@ class IdSpace {
 
  private:
   std::uint32_t limit_;
-  std::uint32_t next_ = 0;   // ids from here on were never given
+  std::uint32_t next_ = 0;  // ids from here on were never given
   std::uint64_t turn_ = 0;
   std::map<std::string, Entry> entries_;
   std::set<std::uint32_t> used_;

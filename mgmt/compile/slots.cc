@@ -25,7 +25,8 @@ std::uint16_t weight_max(std::span<const SlotEndpoint> endpoints) {
 }
 
 bool some_take_flows(std::span<const SlotEndpoint> endpoints) {
-  return std::any_of(endpoints.begin(), endpoints.end(), [](const SlotEndpoint& e) { return e.takes_flows != 0; });
+  return std::any_of(endpoints.begin(), endpoints.end(),
+                     [](const SlotEndpoint& e) { return e.takes_flows != 0; });
 }
 
 struct MaglevWalk {  // an endpoint's permutation of the slots, and how far it has got
@@ -36,9 +37,10 @@ struct MaglevWalk {  // an endpoint's permutation of the slots, and how far it h
   std::uint16_t index;
 };
 
-// Fills `free_count` free slots; each walk takes the next free slot of its permutation when it has a turn.
-void fill_in_turns(std::vector<MaglevWalk>& walks, std::vector<std::uint16_t>& slots, std::uint32_t free_count,
-                   std::uint32_t turn_cost) {
+// Fills `free_count` free slots; each walk takes the next free slot of its permutation when it has
+// a turn.
+void fill_in_turns(std::vector<MaglevWalk>& walks, std::vector<std::uint16_t>& slots,
+                   std::uint32_t free_count, std::uint32_t turn_cost) {
   const auto size = static_cast<std::uint32_t>(slots.size());
   while (true) {
     for (MaglevWalk& walk : walks) {
@@ -62,14 +64,17 @@ std::uint64_t endpoint_identity(IpAddress address, std::uint16_t port, std::uint
   return keyed_hash(identity_secret, address.high, address.low, rest, 0, 0);
 }
 
-std::vector<std::uint16_t> maglev_slots(std::span<const SlotEndpoint> endpoints, std::uint32_t size) {
+std::vector<std::uint16_t> maglev_slots(std::span<const SlotEndpoint> endpoints,
+                                        std::uint32_t size) {
   if (!some_take_flows(endpoints)) return {};
   std::vector<MaglevWalk> walks;
   walks.reserve(endpoints.size());
   std::vector<bool> is_taking(std::size_t{no_endpoint} + 1);
   for (const SlotEndpoint& endpoint : endpoints) {
-    const auto place = static_cast<std::uint32_t>(keyed_hash(offset_secret, endpoint.identity, 0) % size);
-    const auto skip = static_cast<std::uint32_t>(keyed_hash(skip_secret, endpoint.identity, 0) % (size - 1)) + 1;
+    const auto place =
+        static_cast<std::uint32_t>(keyed_hash(offset_secret, endpoint.identity, 0) % size);
+    const auto skip =
+        static_cast<std::uint32_t>(keyed_hash(skip_secret, endpoint.identity, 0) % (size - 1)) + 1;
     walks.push_back({place, skip, 0, endpoint.weight, endpoint.index});
     is_taking[endpoint.index] = endpoint.takes_flows != 0;
   }
@@ -90,8 +95,8 @@ std::vector<std::uint16_t> maglev_slots(std::span<const SlotEndpoint> endpoints,
   return slots;
 }
 
-// A slot belongs to the first point at or after its start. Only the first point of each slot's stretch
-// can ever be that, so one pass over the points suffices and nothing is sorted.
+// A slot belongs to the first point at or after its start. Only the first point of each slot's
+// stretch can ever be that, so one pass over the points suffices and nothing is sorted.
 std::vector<std::uint16_t> ring_slots(std::span<const SlotEndpoint> endpoints) {
   if (!some_take_flows(endpoints)) return {};
   struct First {
@@ -103,7 +108,8 @@ std::vector<std::uint16_t> ring_slots(std::span<const SlotEndpoint> endpoints) {
   const std::uint32_t most = weight_max(endpoints);
   for (const SlotEndpoint& endpoint : endpoints) {
     if (endpoint.takes_flows == 0) continue;
-    const std::uint32_t points = std::max<std::uint32_t>(1, ring_points_max * endpoint.weight / most);
+    const std::uint32_t points =
+        std::max<std::uint32_t>(1, ring_points_max * endpoint.weight / most);
     for (std::uint32_t n = 0; n < points; ++n) {
       const std::uint64_t position = keyed_hash(ring_secret, endpoint.identity, n);
       First& first = firsts[position >> 48];
@@ -113,7 +119,8 @@ std::vector<std::uint16_t> ring_slots(std::span<const SlotEndpoint> endpoints) {
     }
   }
   std::vector<std::uint16_t> slots(ring_slot_count, no_endpoint);
-  const auto some = std::find_if(firsts.begin(), firsts.end(), [](const First& f) { return f.index != no_endpoint; });
+  const auto some = std::find_if(firsts.begin(), firsts.end(),
+                                 [](const First& f) { return f.index != no_endpoint; });
   LB_ASSERT(some != firsts.end());
   std::uint16_t next = some->index;  // the ring is closed: after the last point comes the first
   for (std::uint32_t slot = ring_slot_count; slot-- > 0;) {
@@ -123,7 +130,8 @@ std::vector<std::uint16_t> ring_slots(std::span<const SlotEndpoint> endpoints) {
   return slots;
 }
 
-// Endpoint e is due at (k + 1/2) / weight for its k-th turn; the turns in order of time are the table.
+// Endpoint e is due at (k + 1/2) / weight for its k-th turn; the turns in order of time are the
+// table.
 std::vector<std::uint16_t> sequence_slots(std::span<const SlotEndpoint> endpoints) {
   if (!some_take_flows(endpoints)) return {};
   std::uint32_t divisor = 0;
@@ -144,13 +152,15 @@ std::vector<std::uint16_t> sequence_slots(std::span<const SlotEndpoint> endpoint
     const SlotEndpoint& endpoint = endpoints[order];
     if (endpoint.takes_flows == 0) continue;
     std::uint64_t count = endpoint.weight / divisor;
-    if (total > sequence_slots_max) count = std::max<std::uint64_t>(1, count * sequence_slots_max / total);
+    if (total > sequence_slots_max)
+      count = std::max<std::uint64_t>(1, count * sequence_slots_max / total);
     for (std::uint64_t k = 0; k < count; ++k) {
       turns.push_back({((2 * k + 1) << 40) / (2 * count), order, endpoint.index});
     }
   }
-  std::sort(turns.begin(), turns.end(),
-            [](const Turn& a, const Turn& b) { return std::pair(a.due, a.order) < std::pair(b.due, b.order); });
+  std::sort(turns.begin(), turns.end(), [](const Turn& a, const Turn& b) {
+    return std::pair(a.due, a.order) < std::pair(b.due, b.order);
+  });
   std::vector<std::uint16_t> slots;
   slots.reserve(turns.size());
   for (const Turn& turn : turns) slots.push_back(turn.index);

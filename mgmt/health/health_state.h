@@ -1,8 +1,8 @@
 // HealthState: what one target's probes add up to. Pure: time and chance are arguments.
 //
-// The first success makes an unknown target healthy at once; every other change of verdict needs its
-// threshold of results in a row. A probe that was lost for reasons of our own (mgmt was stopped, no file
-// descriptor was left) counts for nothing.
+// The first success makes an unknown target healthy at once; every other change of verdict needs
+// its threshold of results in a row. A probe that was lost for reasons of our own (mgmt was
+// stopped, no file descriptor was left) counts for nothing.
 #pragma once
 
 #include <cstdint>

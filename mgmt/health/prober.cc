@@ -26,20 +26,23 @@ namespace sluice {
 namespace {
 
 constexpr std::uint64_t sleep_ms_max = 500;
-constexpr std::uint64_t pause_ms_max = 500;       // later than planned by more than this: we were stopped
+constexpr std::uint64_t pause_ms_max =
+    500;  // later than planned by more than this: we were stopped
 constexpr std::uint64_t first_probes_per_ms = 20;  // spreads the first probes of many targets
-constexpr std::uint64_t retry_ms = 100;           // after a failure of our own
+constexpr std::uint64_t retry_ms = 100;            // after a failure of our own
 
 Instant monotonic_now() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
-  return {static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000};
+  return {static_cast<std::uint64_t>(now.tv_sec) * 1000 +
+          static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000};
 }
 
 std::uint64_t unix_ms() {
   timespec now{};
   clock_gettime(CLOCK_REALTIME, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000 +
+         static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
 }
 
 socklen_t fill_address(sockaddr_storage& storage, IpAddress address, std::uint16_t port) {
@@ -61,8 +64,8 @@ socklen_t fill_address(sockaddr_storage& storage, IpAddress address, std::uint16
 
 // A shortage on this box says nothing about the endpoint.
 bool is_our_own_failure(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM || error == EADDRNOTAVAIL ||
-         error == EAGAIN;
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+         error == EADDRNOTAVAIL || error == EAGAIN;
 }
 
 struct Target {
@@ -105,16 +108,19 @@ struct Prober::State {
 
   void run() {
     Instant planned = monotonic_now();
-    while (!is_stopping.load(std::memory_order_acquire)) {  // pairs with the release store in ~Prober
+    while (
+        !is_stopping.load(std::memory_order_acquire)) {  // pairs with the release store in ~Prober
       Instant now = monotonic_now();
       if (now.ms > planned.ms + pause_ms_max) drop_probes_under_way(now);
       take_new_targets(now);
-      while (!timers.empty() && timers.begin()->first <= now.ms) on_timer(*timers.begin()->second, now);
+      while (!timers.empty() && timers.begin()->first <= now.ms)
+        on_timer(*timers.begin()->second, now);
       const std::uint64_t next_ms = timers.empty() ? now.ms + sleep_ms_max : timers.begin()->first;
       const std::uint64_t wait_ms = std::min(next_ms > now.ms ? next_ms - now.ms : 0, sleep_ms_max);
       planned = {now.ms + wait_ms};
       std::array<epoll_event, 256> events;
-      const int count = epoll_wait(epoll.get(), events.data(), events.size(), static_cast<int>(wait_ms));
+      const int count =
+          epoll_wait(epoll.get(), events.data(), events.size(), static_cast<int>(wait_ms));
       now = monotonic_now();
       if (now.ms > planned.ms + pause_ms_max) continue;  // what the events say may be stale
       for (int i = 0; i < count; ++i) {
@@ -144,7 +150,8 @@ struct Prober::State {
     for (ProbeSpec& spec : specs) {
       const HealthTarget key = spec.target;
       const auto old = targets.find(key);
-      if (old != targets.end() && old->second->spec.address == spec.address && old->second->spec.port == spec.port) {
+      if (old != targets.end() && old->second->spec.address == spec.address &&
+          old->second->spec.port == spec.port) {
         old->second->spec = std::move(spec);
         kept.emplace(key, std::move(old->second));
         continue;
@@ -177,7 +184,9 @@ struct Prober::State {
 
   void on_timer(Target& target, Instant now) {
     if (target.socket) {
-      finish(target, false, fmt::format("no answer from {} within {}", place(target), duration_text(target.spec.policy.timeout.count)));
+      finish(target, false,
+             fmt::format("no answer from {} within {}", place(target),
+                         duration_text(target.spec.policy.timeout.count)));
     } else {
       start(target, now);
     }
@@ -199,10 +208,13 @@ struct Prober::State {
     epoll_event event{};
     event.events = EPOLLOUT;
     event.data.ptr = &target;
-    if (epoll_ctl(epoll.get(), EPOLL_CTL_ADD, target.socket.get(), &event) != 0) return retry(target, now);
-    if (connect(target.socket.get(), reinterpret_cast<sockaddr*>(&address), bytes) != 0 && errno != EINPROGRESS) {
+    if (epoll_ctl(epoll.get(), EPOLL_CTL_ADD, target.socket.get(), &event) != 0)
+      return retry(target, now);
+    if (connect(target.socket.get(), reinterpret_cast<sockaddr*>(&address), bytes) != 0 &&
+        errno != EINPROGRESS) {
       if (is_our_own_failure(errno)) return retry(target, now);
-      return finish(target, false, fmt::format("connecting to {}: {}", place(target), strerror(errno)));
+      return finish(target, false,
+                    fmt::format("connecting to {}: {}", place(target), strerror(errno)));
     }
     arm(target, now + target.spec.policy.timeout);
   }
@@ -219,10 +231,12 @@ struct Prober::State {
       getsockopt(target.socket.get(), SOL_SOCKET, SO_ERROR, &error, &bytes);
       if (error != 0) {
         if (is_our_own_failure(error)) return retry(target, now);
-        return finish(target, false, fmt::format("connecting to {}: {}", place(target), strerror(error)));
+        return finish(target, false,
+                      fmt::format("connecting to {}: {}", place(target), strerror(error)));
       }
       target.is_connected = true;
-      if (target.spec.send_payload.empty() && target.spec.expected_response.empty()) return finish(target, true, {});
+      if (target.spec.send_payload.empty() && target.spec.expected_response.empty())
+        return finish(target, true, {});
     }
     if (!send_some(target)) return;
     if (target.sent_bytes == target.spec.send_payload.size()) {
@@ -234,8 +248,9 @@ struct Prober::State {
   // False when the probe has ended.
   bool send_some(Target& target) {
     while (target.sent_bytes < target.spec.send_payload.size()) {
-      const ssize_t sent = send(target.socket.get(), target.spec.send_payload.data() + target.sent_bytes,
-                                target.spec.send_payload.size() - target.sent_bytes, MSG_NOSIGNAL);
+      const ssize_t sent =
+          send(target.socket.get(), target.spec.send_payload.data() + target.sent_bytes,
+               target.spec.send_payload.size() - target.sent_bytes, MSG_NOSIGNAL);
       if (sent < 0 && errno == EAGAIN) return true;
       if (sent < 0) {
         finish(target, false, fmt::format("sending to {}: {}", place(target), strerror(errno)));
@@ -260,11 +275,17 @@ struct Prober::State {
       const std::size_t wanted = std::min(buffer.size(), expected.size() - target.answer.size());
       const ssize_t got = recv(target.socket.get(), buffer.data(), wanted, 0);
       if (got < 0 && errno == EAGAIN) return;
-      if (got < 0) return finish(target, false, fmt::format("reading from {}: {}", place(target), strerror(errno)));
-      if (got == 0) return finish(target, false, fmt::format("{} closed the connection before it answered", place(target)));
+      if (got < 0)
+        return finish(target, false,
+                      fmt::format("reading from {}: {}", place(target), strerror(errno)));
+      if (got == 0)
+        return finish(target, false,
+                      fmt::format("{} closed the connection before it answered", place(target)));
       target.answer.append(buffer.data(), static_cast<std::size_t>(got));
       if (expected.compare(0, target.answer.size(), target.answer) != 0) {
-        return finish(target, false, fmt::format("the answer of {} does not begin with the expected bytes", place(target)));
+        return finish(
+            target, false,
+            fmt::format("the answer of {} does not begin with the expected bytes", place(target)));
       }
       if (target.answer.size() == expected.size()) return finish(target, true, {});
     }
@@ -273,11 +294,12 @@ struct Prober::State {
   void finish(Target& target, bool is_success, std::string reason) {
     target.socket = Fd();
     const HealthPolicy& policy = target.spec.policy;
-    const bool is_changed =
-        is_success ? target.health.on_success(policy) : target.health.on_failure(policy, std::move(reason));
+    const bool is_changed = is_success ? target.health.on_success(policy)
+                                       : target.health.on_failure(policy, std::move(reason));
     const Instant due = next_probe(policy, target.started, chance());
     arm(target, {std::max(due.ms, monotonic_now().ms)});
-    if (is_changed) report(target.spec.target, {target.health.verdict(), target.health.reason(), unix_ms()});
+    if (is_changed)
+      report(target.spec.target, {target.health.verdict(), target.health.reason(), unix_ms()});
   }
 };
 
@@ -287,7 +309,8 @@ Prober& Prober::operator=(Prober&&) noexcept = default;
 
 Prober::~Prober() {
   if (state_ == nullptr) return;
-  state_->is_stopping.store(true, std::memory_order_release);  // pairs with the acquire load in run()
+  state_->is_stopping.store(true,
+                            std::memory_order_release);  // pairs with the acquire load in run()
   state_->wake();
   if (state_->thread.joinable()) state_->thread.join();
 }
@@ -297,7 +320,8 @@ Result<Prober> Prober::create(Report report) {
   state->report = std::move(report);
   state->epoll = Fd(epoll_create1(EPOLL_CLOEXEC));
   state->wakeup = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!state->epoll || !state->wakeup) return fail(fmt::format("health checks: {}", strerror(errno)));
+  if (!state->epoll || !state->wakeup)
+    return fail(fmt::format("health checks: {}", strerror(errno)));
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.ptr = nullptr;  // the wakeup; targets have a pointer

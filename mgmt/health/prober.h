@@ -1,9 +1,11 @@
-// Prober: runs TCP health checks on a thread of its own: non-blocking sockets, one epoll, no limit on
-// probes but the process's file descriptors.
+// Prober: runs TCP health checks on a thread of its own: non-blocking sockets, one epoll, no limit
+// on probes but the process's file descriptors.
 //
-// Threads: set_targets() may be called from any thread. `report` is called on the prober's thread, for
+// Threads: set_targets() may be called from any thread. `report` is called on the prober's thread,
+// for
 //          every change of verdict.
-// Time:    when the thread was not running for a while (SIGSTOP, a stalled machine), the probes that
+// Time:    when the thread was not running for a while (SIGSTOP, a stalled machine), the probes
+// that
 //          were under way are dropped without a verdict and made anew.
 #pragma once
 
@@ -36,8 +38,8 @@ class Prober {
   Prober& operator=(Prober&&) noexcept;
   ~Prober();
 
-  // The targets from now on. A target that stays keeps its verdict unless its address or port changed;
-  // one that is new begins with its record in `known`, or as unknown.
+  // The targets from now on. A target that stays keeps its verdict unless its address or port
+  // changed; one that is new begins with its record in `known`, or as unknown.
   void set_targets(std::vector<ProbeSpec> specs, HealthRecords known);
 
  private:

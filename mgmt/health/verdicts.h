@@ -20,7 +20,7 @@ struct HealthTarget {
 
 struct HealthRecord {
   HealthVerdict verdict = HealthVerdict::unknown;
-  std::string reason;             // of the last failure; empty while up
+  std::string reason;               // of the last failure; empty while up
   std::uint64_t since_unix_ms = 0;  // wall clock of the last change of verdict
   friend bool operator==(const HealthRecord&, const HealthRecord&) = default;
 };

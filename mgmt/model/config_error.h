@@ -1,4 +1,5 @@
-// ConfigError: what is wrong with the operator's text: where, what, what was expected, what was meant.
+// ConfigError: what is wrong with the operator's text: where, what, what was expected, what was
+// meant.
 #pragma once
 
 #include <string>

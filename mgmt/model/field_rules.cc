@@ -28,13 +28,13 @@ bool is_hex(std::string_view text) {
 
 bool is_device(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-           return c > ' ' && c != ',' && c != '{' && c != '}' && static_cast<unsigned char>(c) < 0x7f;
-         });
+    return c > ' ' && c != ',' && c != '{' && c != '}' && static_cast<unsigned char>(c) < 0x7f;
+  });
 }
 
 bool is_interface(std::string_view text) {
-  return is_device(text) && text.size() <= interface_bytes_max && text.find('/') == std::string_view::npos &&
-         text != "." && text != "..";
+  return is_device(text) && text.size() <= interface_bytes_max &&
+         text.find('/') == std::string_view::npos && text != "." && text != "..";
 }
 
 bool has_host_bits(std::string_view prefix_text) {
@@ -47,21 +47,31 @@ bool has_host_bits(std::string_view prefix_text) {
 std::string format_broken(api::FieldRule::Format format, const std::string& text) {
   switch (format) {
     case api::FieldRule::FORMAT_NAME:
-      return is_dns_label(text) ? "" : "a DNS-1035 name: a-z, 0-9 and '-', beginning with a letter, at most 63 characters";
+      return is_dns_label(text) ? ""
+                                : "a DNS-1035 name: a-z, 0-9 and '-', beginning with a letter, at "
+                                  "most 63 characters";
     case api::FieldRule::FORMAT_ADDRESS:
       return IpAddress::parse(text) ? "" : "an address like 192.0.2.1 or 2001:db8::1";
     case api::FieldRule::FORMAT_PREFIX:
-      if (text.find('/') == std::string::npos || !IpPrefix::parse(text)) return "a network like 192.0.2.0/24 or 2001:db8::/64";
-      return has_host_bits(text) ? fmt::format("the network's own address: {}", IpPrefix::parse(text)->text()) : "";
+      if (text.find('/') == std::string::npos || !IpPrefix::parse(text))
+        return "a network like 192.0.2.0/24 or 2001:db8::/64";
+      return has_host_bits(text)
+                 ? fmt::format("the network's own address: {}", IpPrefix::parse(text)->text())
+                 : "";
     case api::FieldRule::FORMAT_ADDRESS_LENGTH:
       return text.find('/') != std::string::npos && IpPrefix::parse(text)
                  ? ""
                  : "an address and the length of its network, like 192.0.2.1/24 or 2001:db8::1/64";
-    case api::FieldRule::FORMAT_HEX: return is_hex(text) ? "" : "an even number of hexadecimal digits";
+    case api::FieldRule::FORMAT_HEX:
+      return is_hex(text) ? "" : "an even number of hexadecimal digits";
     case api::FieldRule::FORMAT_INTERFACE:
-      return is_interface(text) ? "" : "an interface name of 1 to 15 characters without '/', ',' and space";
-    case api::FieldRule::FORMAT_DEVICE: return is_device(text) ? "" : "printable characters without ',', '{', '}' and space";
-    default: return "";
+      return is_interface(text)
+                 ? ""
+                 : "an interface name of 1 to 15 characters without '/', ',' and space";
+    case api::FieldRule::FORMAT_DEVICE:
+      return is_device(text) ? "" : "printable characters without ',', '{', '}' and space";
+    default:
+      return "";
   }
 }
 
@@ -75,12 +85,16 @@ class FieldChecker {
       const FieldDescriptor& field = *type.field(i);
       check_field(message, field, path.empty() ? field.name() : path + "." + field.name());
     }
-    for (int i = 0; i < type.real_oneof_decl_count(); ++i) check_choice(message, *type.oneof_decl(i), path);
+    for (int i = 0; i < type.real_oneof_decl_count(); ++i)
+      check_choice(message, *type.oneof_decl(i), path);
   }
 
  private:
-  void check_choice(const Message& message, const OneofDescriptor& choice, const std::string& path) {
-    if (message.GetReflection()->HasOneof(message, &choice) || !rule_of(*choice.field(0)).is_required()) return;
+  void check_choice(const Message& message, const OneofDescriptor& choice,
+                    const std::string& path) {
+    if (message.GetReflection()->HasOneof(message, &choice) ||
+        !rule_of(*choice.field(0)).is_required())
+      return;
     std::vector<std::string> names;
     for (int i = 0; i < choice.field_count(); ++i) {
       if (!rule_of(*choice.field(i)).is_unsupported()) names.push_back(choice.field(i)->name());
@@ -92,7 +106,8 @@ class FieldChecker {
     const Reflection& reflection = *message.GetReflection();
     const api::FieldRule& rule = rule_of(field);
     if (field.is_map()) {
-      if (rule.count_max() > 0 && reflection.FieldSize(message, &field) > static_cast<int>(rule.count_max())) {
+      if (rule.count_max() > 0 &&
+          reflection.FieldSize(message, &field) > static_cast<int>(rule.count_max())) {
         add(path, "too many entries", fmt::format("at most {}", rule.count_max()));
       }
       return;
@@ -120,11 +135,11 @@ class FieldChecker {
     const auto count = static_cast<std::uint32_t>(reflection.FieldSize(message, &field));
     if (count < rule.count_min()) {
       add(path, count == 0 ? fmt::format("{} is required", field.name()) : "too few entries",
-                      fmt::format("at least {}", rule.count_min()));
+          fmt::format("at least {}", rule.count_min()));
     }
     if (rule.count_max() > 0 && count > rule.count_max()) {
       add(path, fmt::format("{} entries are too many", count),
-                      fmt::format("at most {}", rule.count_max()));
+          fmt::format("at most {}", rule.count_max()));
       return;
     }
     for (int i = 0; i < static_cast<int>(count); ++i) {
@@ -137,14 +152,15 @@ class FieldChecker {
     }
   }
 
-  void check_scalar(const Message& message, const FieldDescriptor& field, int index, const std::string& path) {
+  void check_scalar(const Message& message, const FieldDescriptor& field, int index,
+                    const std::string& path) {
     const api::FieldRule& rule = rule_of(field);
     const std::string text = scalar_text(message, field, index);
     if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
       const auto* value = field.enum_type()->FindValueByName(text);
       if (rule_of(*value).is_unsupported()) {
         add(path, fmt::format("{} is not supported by this version", text),
-                        "one of " + list_text(supported_values(*field.enum_type())));
+            "one of " + list_text(supported_values(*field.enum_type())));
       }
     } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32) {
       check_range(static_cast<std::int64_t>(std::stoull(text)), rule, path);
@@ -153,8 +169,9 @@ class FieldChecker {
         add(path, fmt::format("{} is empty", field.name()), rule.help());
       } else if (rule.bytes_max() > 0 && text.size() > rule.bytes_max()) {
         add(path, fmt::format("{} bytes are too long", text.size()),
-                        fmt::format("at most {}", rule.bytes_max()));
-      } else if (const std::string expected = format_broken(rule.format(), text); !expected.empty()) {
+            fmt::format("at most {}", rule.bytes_max()));
+      } else if (const std::string expected = format_broken(rule.format(), text);
+                 !expected.empty()) {
         add(path, fmt::format("'{}' is not accepted", text.substr(0, 80)), expected);
       }
     }
@@ -167,11 +184,13 @@ class FieldChecker {
     if (!is_below && !is_above) return;
     const std::uint64_t scale = rule.unit() == api::FieldRule::UNIT_S ? 1000 : 1;
     const auto text = [&](std::int64_t number) {
-      return rule.unit() == api::FieldRule::UNIT_NONE ? std::to_string(number)
-                                                      : duration_text(static_cast<std::uint64_t>(number) * scale);
+      return rule.unit() == api::FieldRule::UNIT_NONE
+                 ? std::to_string(number)
+                 : duration_text(static_cast<std::uint64_t>(number) * scale);
     };
-    std::string expected = rule.has_max() ? fmt::format("{} to {}", text(rule.min()), text(rule.max()))
-                                          : fmt::format("at least {}", text(rule.min()));
+    std::string expected = rule.has_max()
+                               ? fmt::format("{} to {}", text(rule.min()), text(rule.max()))
+                               : fmt::format("at least {}", text(rule.min()));
     if (rule.is_zero_allowed()) expected = "0, or " + expected;
     add(path, fmt::format("{} is too {}", text(value), is_below ? "small" : "large"), expected);
   }
@@ -186,8 +205,10 @@ class FieldChecker {
 bool is_dns_label(std::string_view text) {
   const auto is_letter = [](char c) { return c >= 'a' && c <= 'z'; };
   const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
-  return !text.empty() && text.size() <= name_bytes_max && is_letter(text.front()) && text.back() != '-' &&
-         std::all_of(text.begin(), text.end(), [&](char c) { return is_letter(c) || is_digit(c) || c == '-'; });
+  return !text.empty() && text.size() <= name_bytes_max && is_letter(text.front()) &&
+         text.back() != '-' && std::all_of(text.begin(), text.end(), [&](char c) {
+           return is_letter(c) || is_digit(c) || c == '-';
+         });
 }
 
 std::vector<BrokenRule> broken_rules(const Message& message) {

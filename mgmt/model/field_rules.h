@@ -1,5 +1,5 @@
-// The rules of one message that stand in the schema as options: required, range, format, count, values
-// that this version does not support.
+// The rules of one message that stand in the schema as options: required, range, format, count,
+// values that this version does not support.
 #pragma once
 
 #include <google/protobuf/message.h>

@@ -21,17 +21,22 @@ struct UnitName {
   std::string_view suffix;
   std::uint64_t milliseconds;
 };
-constexpr UnitName unit_names[] = {{"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}};
+constexpr UnitName unit_names[] = {
+    {"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}};
 
 std::string number_expected(const FieldDescriptor& field) {
   switch (rule_of(field).unit()) {
-    case api::FieldRule::UNIT_MS: return "a time: a number of milliseconds, or a text like 30s, 5m, 1h";
-    case api::FieldRule::UNIT_S: return "a time: a number of seconds, or a text like 30s, 5m, 1h";
-    default: return "a whole number";
+    case api::FieldRule::UNIT_MS:
+      return "a time: a number of milliseconds, or a text like 30s, 5m, 1h";
+    case api::FieldRule::UNIT_S:
+      return "a time: a number of seconds, or a text like 30s, 5m, 1h";
+    default:
+      return "a whole number";
   }
 }
 
-tl::expected<std::uint64_t, ScalarProblem> parse_number(const FieldDescriptor& field, std::string_view text) {
+tl::expected<std::uint64_t, ScalarProblem> parse_number(const FieldDescriptor& field,
+                                                        std::string_view text) {
   const auto problem = [&](std::string message) {
     return tl::unexpected(ScalarProblem{std::move(message), number_expected(field), {}});
   };
@@ -50,7 +55,8 @@ tl::expected<std::uint64_t, ScalarProblem> parse_number(const FieldDescriptor& f
     if (number > (std::uint64_t{1} << 40)) return problem(fmt::format("{} is too large", text));
     const std::uint64_t milliseconds = number * name.milliseconds;
     if (unit == api::FieldRule::UNIT_MS) return milliseconds;
-    if (milliseconds % 1000 != 0) return problem(fmt::format("'{}' is no whole number of seconds", text));
+    if (milliseconds % 1000 != 0)
+      return problem(fmt::format("'{}' is no whole number of seconds", text));
     return milliseconds / 1000;
   }
   return problem(fmt::format("'{}' has an unknown unit '{}'", text, rest));
@@ -58,15 +64,22 @@ tl::expected<std::uint64_t, ScalarProblem> parse_number(const FieldDescriptor& f
 
 }  // namespace
 
-const api::FieldRule& rule_of(const FieldDescriptor& field) { return field.options().GetExtension(api::rule); }
-const api::ValueRule& rule_of(const EnumValueDescriptor& value) { return value.options().GetExtension(api::value); }
-const api::MessageRule& rule_of(const Descriptor& message) { return message.options().GetExtension(api::message); }
+const api::FieldRule& rule_of(const FieldDescriptor& field) {
+  return field.options().GetExtension(api::rule);
+}
+const api::ValueRule& rule_of(const EnumValueDescriptor& value) {
+  return value.options().GetExtension(api::value);
+}
+const api::MessageRule& rule_of(const Descriptor& message) {
+  return message.options().GetExtension(api::message);
+}
 
 tl::expected<void, ScalarProblem> assign_scalar(Message& message, const FieldDescriptor& field,
                                                 std::string_view text) {
   const Reflection& reflection = *message.GetReflection();
   const auto problem = [](std::string what, std::string expected, std::string suggestion = {}) {
-    return tl::unexpected(ScalarProblem{std::move(what), std::move(expected), std::move(suggestion)});
+    return tl::unexpected(
+        ScalarProblem{std::move(what), std::move(expected), std::move(suggestion)});
   };
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_STRING:
@@ -78,10 +91,14 @@ tl::expected<void, ScalarProblem> assign_scalar(Message& message, const FieldDes
       return {};
     case FieldDescriptor::CPPTYPE_BOOL: {
       if (text != "true" && text != "false") {
-        const bool is_yes = text == "yes" || text == "on" || text == "True" || text == "TRUE" || text == "1";
-        const bool is_no = text == "no" || text == "off" || text == "False" || text == "FALSE" || text == "0";
+        const bool is_yes =
+            text == "yes" || text == "on" || text == "True" || text == "TRUE" || text == "1";
+        const bool is_no =
+            text == "no" || text == "off" || text == "False" || text == "FALSE" || text == "0";
         return problem(fmt::format("'{}' is neither true nor false", text), "true or false",
-                       is_yes ? "true" : is_no ? "false" : "");
+                       is_yes  ? "true"
+                       : is_no ? "false"
+                               : "");
       }
       reflection.SetBool(&message, &field, text == "true");
       return {};
@@ -89,7 +106,8 @@ tl::expected<void, ScalarProblem> assign_scalar(Message& message, const FieldDes
     case FieldDescriptor::CPPTYPE_UINT32: {
       const auto number = parse_number(field, text);
       if (!number) return tl::unexpected(number.error());
-      if (*number > UINT32_MAX) return problem(fmt::format("{} is too large", text), number_expected(field));
+      if (*number > UINT32_MAX)
+        return problem(fmt::format("{} is too large", text), number_expected(field));
       const auto narrow = static_cast<std::uint32_t>(*number);
       if (field.is_repeated()) {
         reflection.AddUInt32(&message, &field, narrow);
@@ -103,8 +121,8 @@ tl::expected<void, ScalarProblem> assign_scalar(Message& message, const FieldDes
       const EnumValueDescriptor* value = type.FindValueByName(std::string(text));
       if (value == nullptr) {
         const auto names = supported_values(type);
-        return problem(fmt::format("'{}' is not a value of {}", text, field.name()), "one of " + list_text(names),
-                       closest(text, names));
+        return problem(fmt::format("'{}' is not a value of {}", text, field.name()),
+                       "one of " + list_text(names), closest(text, names));
       }
       if (field.is_repeated()) {
         reflection.AddEnum(&message, &field, value);
@@ -113,7 +131,9 @@ tl::expected<void, ScalarProblem> assign_scalar(Message& message, const FieldDes
       }
       return {};
     }
-    default: LB_ASSERT(!"the schema uses strings, bools, uint32 and enums only"); return {};
+    default:
+      LB_ASSERT(!"the schema uses strings, bools, uint32 and enums only");
+      return {};
   }
 }
 
@@ -121,15 +141,19 @@ std::string scalar_text(const Message& message, const FieldDescriptor& field, in
   const Reflection& reflection = *message.GetReflection();
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_STRING:
-      return index < 0 ? reflection.GetString(message, &field) : reflection.GetRepeatedString(message, &field, index);
-    case FieldDescriptor::CPPTYPE_BOOL: return reflection.GetBool(message, &field) ? "true" : "false";
+      return index < 0 ? reflection.GetString(message, &field)
+                       : reflection.GetRepeatedString(message, &field, index);
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return reflection.GetBool(message, &field) ? "true" : "false";
     case FieldDescriptor::CPPTYPE_UINT32:
       return std::to_string(index < 0 ? reflection.GetUInt32(message, &field)
                                       : reflection.GetRepeatedUInt32(message, &field, index));
     case FieldDescriptor::CPPTYPE_ENUM:
       return index < 0 ? reflection.GetEnum(message, &field)->name()
                        : reflection.GetRepeatedEnum(message, &field, index)->name();
-    default: LB_ASSERT(!"the schema uses strings, bools, uint32 and enums only"); return {};
+    default:
+      LB_ASSERT(!"the schema uses strings, bools, uint32 and enums only");
+      return {};
   }
 }
 
@@ -151,8 +175,8 @@ void apply_defaults(Message& message) {
       }
       continue;
     }
-    const bool is_absent =
-        field.is_repeated() ? reflection.FieldSize(message, &field) == 0 : !reflection.HasField(message, &field);
+    const bool is_absent = field.is_repeated() ? reflection.FieldSize(message, &field) == 0
+                                               : !reflection.HasField(message, &field);
     if (!is_absent || rule.default_().empty()) continue;
     const auto assigned = assign_scalar(message, field, rule.default_());
     LB_ASSERT(assigned.has_value());  // a default that its own field refuses is our mistake

@@ -1,5 +1,5 @@
-// What the schema says about a field, and the one place where a scalar's text becomes its value: used
-// by the YAML reader, by defaults and by the shell.
+// What the schema says about a field, and the one place where a scalar's text becomes its value:
+// used by the YAML reader, by defaults and by the shell.
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -30,8 +30,8 @@ tl::expected<void, ScalarProblem> assign_scalar(google::protobuf::Message& messa
                                                 std::string_view text);
 
 // The value as the operator would write it. `index` counts in a repeated field, else it is -1.
-std::string scalar_text(const google::protobuf::Message& message, const google::protobuf::FieldDescriptor& field,
-                        int index);
+std::string scalar_text(const google::protobuf::Message& message,
+                        const google::protobuf::FieldDescriptor& field, int index);
 
 // Fills what is absent from the schema's defaults, in sub-messages too.
 void apply_defaults(google::protobuf::Message& message);

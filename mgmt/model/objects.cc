@@ -37,7 +37,8 @@ const api::Metadata& metadata_in(const Message& message) {
 }  // namespace
 
 std::string ObjectKey::text() const {
-  return space == default_namespace || space.empty() ? kind + " " + name : kind + " " + space + "/" + name;
+  return space == default_namespace || space.empty() ? kind + " " + name
+                                                     : kind + " " + space + "/" + name;
 }
 
 ObjectPtr Object::create(std::unique_ptr<Message> written) {
@@ -47,14 +48,18 @@ ObjectPtr Object::create(std::unique_ptr<Message> written) {
   apply_defaults(*object->effective_);
   object->written_ = std::move(written);
   const api::Metadata& metadata = metadata_in(*object->effective_);
-  object->key_ = {rule_of(*object->written_->GetDescriptor()).kind(), metadata.namespace_(), metadata.name()};
+  object->key_ = {rule_of(*object->written_->GetDescriptor()).kind(), metadata.namespace_(),
+                  metadata.name()};
   return object;
 }
 
-const api::Metadata& Object::metadata() const { return metadata_in(*effective_); }
+const api::Metadata& Object::metadata() const {
+  return metadata_in(*effective_);
+}
 
 bool is_same_text(const Object& a, const Object& b) {
-  return a.key() == b.key() && google::protobuf::util::MessageDifferencer::Equals(a.written(), b.written());
+  return a.key() == b.key() &&
+         google::protobuf::util::MessageDifferencer::Equals(a.written(), b.written());
 }
 
 void ObjectStore::put(ObjectPtr object) {
@@ -62,7 +67,9 @@ void ObjectStore::put(ObjectPtr object) {
   objects_[key] = std::move(object);
 }
 
-bool ObjectStore::erase(const ObjectKey& key) { return objects_.erase(key) > 0; }
+bool ObjectStore::erase(const ObjectKey& key) {
+  return objects_.erase(key) > 0;
+}
 
 ObjectPtr ObjectStore::find(const ObjectKey& key) const {
   const auto found = objects_.find(key);
@@ -71,8 +78,8 @@ ObjectPtr ObjectStore::find(const ObjectKey& key) const {
 
 std::vector<ObjectPtr> ObjectStore::of_kind(std::string_view kind) const {
   std::vector<ObjectPtr> found;
-  for (auto it = objects_.lower_bound({std::string(kind), "", ""}); it != objects_.end() && it->first.kind == kind;
-       ++it) {
+  for (auto it = objects_.lower_bound({std::string(kind), "", ""});
+       it != objects_.end() && it->first.kind == kind; ++it) {
     found.push_back(it->second);
   }
   return found;
@@ -87,17 +94,21 @@ std::vector<std::string> ObjectStore::names(std::string_view kind, std::string_v
   return found;
 }
 
-std::string ObjectStore::kind_of_message(const Descriptor& type) { return rule_of(type).kind(); }
+std::string ObjectStore::kind_of_message(const Descriptor& type) {
+  return rule_of(type).kind();
+}
 
 std::vector<std::string> object_kinds() {
   std::vector<std::string> kinds;
-  for (const Message* prototype : prototypes()) kinds.push_back(rule_of(*prototype->GetDescriptor()).kind());
+  for (const Message* prototype : prototypes())
+    kinds.push_back(rule_of(*prototype->GetDescriptor()).kind());
   return kinds;
 }
 
 std::unique_ptr<Message> new_object(std::string_view kind) {
   for (const Message* prototype : prototypes()) {
-    if (rule_of(*prototype->GetDescriptor()).kind() == kind) return std::unique_ptr<Message>(prototype->New());
+    if (rule_of(*prototype->GetDescriptor()).kind() == kind)
+      return std::unique_ptr<Message>(prototype->New());
   }
   return nullptr;
 }
@@ -109,8 +120,10 @@ const Descriptor* descriptor_of(std::string_view kind) {
   return nullptr;
 }
 
-ObjectKey target_of(const api::ObjectRef& reference, std::string_view kind, const std::string& space) {
-  return {std::string(kind), reference.has_namespace_() ? reference.namespace_() : space, reference.name()};
+ObjectKey target_of(const api::ObjectRef& reference, std::string_view kind,
+                    const std::string& space) {
+  return {std::string(kind), reference.has_namespace_() ? reference.namespace_() : space,
+          reference.name()};
 }
 
 }  // namespace sluice

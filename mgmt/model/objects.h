@@ -23,7 +23,8 @@ struct ObjectKey {
   std::string space;  // namespace
   std::string name;
 
-  std::string text() const;  // "cluster web", or "cluster shop/web" outside of the default namespace
+  std::string text()
+      const;  // "cluster web", or "cluster shop/web" outside of the default namespace
   friend auto operator<=>(const ObjectKey&, const ObjectKey&) = default;
 };
 
@@ -80,6 +81,7 @@ std::unique_ptr<google::protobuf::Message> new_object(std::string_view kind);
 const google::protobuf::Descriptor* descriptor_of(std::string_view kind);
 
 // What a reference in an object of namespace `space` names.
-ObjectKey target_of(const api::ObjectRef& reference, std::string_view kind, const std::string& space);
+ObjectKey target_of(const api::ObjectRef& reference, std::string_view kind,
+                    const std::string& space);
 
 }  // namespace sluice

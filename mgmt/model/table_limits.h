@@ -1,5 +1,5 @@
-// Limits of the tables that are compiled from a configuration. Validation refuses what is above them;
-// mgmt/compile asserts that they are those of dataplane/tables.
+// Limits of the tables that are compiled from a configuration. Validation refuses what is above
+// them; mgmt/compile asserts that they are those of dataplane/tables.
 #pragma once
 
 #include <cstdint>

@@ -17,8 +17,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::uint64_t look_ms = 500;        // between two looks at a dataplane that is well
-constexpr std::uint64_t pause_ms_min = 100;   // after a failure; doubles up to pause_ms_max
+constexpr std::uint64_t look_ms = 500;       // between two looks at a dataplane that is well
+constexpr std::uint64_t pause_ms_min = 100;  // after a failure; doubles up to pause_ms_max
 constexpr std::uint64_t pause_ms_max = 2'000;
 constexpr Milliseconds status_timeout{2'000};
 constexpr Milliseconds publish_timeout{10'000};
@@ -34,10 +34,12 @@ struct Reply {
 Result<Reply> parse_reply(const Result<std::string>& text) {
   if (!text) return tl::unexpected(text.error());
   const json body = json::parse(*text, nullptr, false);
-  if (!body.is_object() || !body.value("ok", json()).is_boolean()) return fail("the dataplane answered something that is no reply");
+  if (!body.is_object() || !body.value("ok", json()).is_boolean())
+    return fail("the dataplane answered something that is no reply");
   Reply reply;
   reply.is_ok = body["ok"].get<bool>();
-  if (const json number = body.value("generation", json()); number.is_number_unsigned()) reply.generation = number;
+  if (const json number = body.value("generation", json()); number.is_number_unsigned())
+    reply.generation = number;
   if (const json error = body.value("error", json()); error.is_string()) reply.error = error;
   if (const json list = body.value("restart_required", json()); list.is_array()) {
     for (const json& item : list) {
@@ -69,7 +71,8 @@ struct Publisher::State {
       const bool is_well = step(lock);
       pause_ms = is_well ? look_ms : std::min(pause_ms * 2, pause_ms_max);
       if (is_well && has_to_send()) continue;
-      changed.wait_for(lock, std::chrono::milliseconds(pause_ms), [&] { return is_stopping || has_news; });
+      changed.wait_for(lock, std::chrono::milliseconds(pause_ms),
+                       [&] { return is_stopping || has_news; });
       if (is_well) pause_ms = pause_ms_min;
     }
   }
@@ -111,7 +114,8 @@ struct Publisher::State {
     lock.unlock();
     Result<Reply> reply = fail("");
     if (auto memfd = sealed_memfd(snapshot->bytes())) {
-      reply = parse_reply(call(socket_path, {"publish", {}, {}, std::move(*memfd)}, publish_timeout));
+      reply =
+          parse_reply(call(socket_path, {"publish", {}, {}, std::move(*memfd)}, publish_timeout));
     } else {
       reply = tl::unexpected(memfd.error());
     }
@@ -160,13 +164,15 @@ Publisher::~Publisher() {
   state_->thread.join();
 }
 
-void Publisher::publish(std::shared_ptr<const SnapshotBuffer> snapshot, std::uint64_t generation, bool is_known) {
+void Publisher::publish(std::shared_ptr<const SnapshotBuffer> snapshot, std::uint64_t generation,
+                        bool is_known) {
   {
     const std::lock_guard lock(state_->mutex);
     state_->wanted = std::move(snapshot);
     state_->status.wanted_generation = generation;
     state_->status.refused_generation = 0;
-    if (!is_known && state_->status.acknowledged_generation == generation) state_->status.acknowledged_generation = 0;
+    if (!is_known && state_->status.acknowledged_generation == generation)
+      state_->status.acknowledged_generation = 0;
     state_->is_known = is_known;
     state_->has_news = true;
   }
@@ -177,7 +183,8 @@ PublishStatus Publisher::wait_for(std::uint64_t generation, Milliseconds timeout
   std::unique_lock lock(state_->mutex);
   const PublishStatus& status = state_->status;
   state_->changed.wait_for(lock, std::chrono::milliseconds(timeout.count), [&] {
-    return status.acknowledged_generation >= generation || status.refused_generation >= generation ||
+    return status.acknowledged_generation >= generation ||
+           status.refused_generation >= generation ||
            (!status.is_connected && !status.error.empty());
   });
   return status;

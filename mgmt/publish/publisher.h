@@ -1,11 +1,11 @@
 // Publisher: keeps the dataplane at the snapshot that mgmt wants it to have.
 //
 // Has a thread of its own, so that a stopped dataplane never stalls mgmt. Only the newest snapshot
-// counts: one that waits is replaced, not queued. It connects again with growing pauses, asks for the
-// dataplane's generation twice a second, and publishes anew when that is not the wanted one. A snapshot
-// that the dataplane refuses is not sent again until the dataplane restarts or a newer one comes. When
-// the dataplane is ahead (mgmt lost its state), the owner must publish above that generation.
-// Threads: all methods may be called from any thread.
+// counts: one that waits is replaced, not queued. It connects again with growing pauses, asks for
+// the dataplane's generation twice a second, and publishes anew when that is not the wanted one. A
+// snapshot that the dataplane refuses is not sent again until the dataplane restarts or a newer one
+// comes. When the dataplane is ahead (mgmt lost its state), the owner must publish above that
+// generation. Threads: all methods may be called from any thread.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,9 @@ struct PublishStatus {
   std::uint64_t acknowledged_generation = 0;  // of the running dataplane; 0: none
   std::uint64_t refused_generation = 0;       // the last one it refused
   std::string error;                          // why it is not connected, or why it refused
-  std::vector<std::string> restart_required;  // what only takes effect when the dataplane is restarted
-  std::uint64_t publish_count = 0;            // snapshots sent, for tests of "no storm"
+  std::vector<std::string>
+      restart_required;             // what only takes effect when the dataplane is restarted
+  std::uint64_t publish_count = 0;  // snapshots sent, for tests of "no storm"
 };
 
 class Publisher {
@@ -34,11 +35,13 @@ class Publisher {
   Publisher(Publisher&&) noexcept;
   ~Publisher();
 
-  // `is_known`: the dataplane had acknowledged exactly these bytes under this generation before mgmt was
-  // restarted; it is sent only when the dataplane shows another generation.
-  void publish(std::shared_ptr<const SnapshotBuffer> snapshot, std::uint64_t generation, bool is_known = false);
+  // `is_known`: the dataplane had acknowledged exactly these bytes under this generation before
+  // mgmt was restarted; it is sent only when the dataplane shows another generation.
+  void publish(std::shared_ptr<const SnapshotBuffer> snapshot, std::uint64_t generation,
+               bool is_known = false);
 
-  // Until the dataplane has acknowledged or refused `generation`, or cannot be reached, or time is up.
+  // Until the dataplane has acknowledged or refused `generation`, or cannot be reached, or time is
+  // up.
   PublishStatus wait_for(std::uint64_t generation, Milliseconds timeout) const;
   PublishStatus status() const;
 

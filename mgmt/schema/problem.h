@@ -21,9 +21,10 @@ struct Findings {
   std::vector<Problem> errors;
   std::vector<std::string> warnings;  // accepted, but probably not what was meant
 
-  void error(const ObjectKey& object, std::string path, std::string message, std::string expected = {},
-             std::string suggestion = {}) {
-    errors.push_back({object, std::move(path), std::move(message), std::move(expected), std::move(suggestion)});
+  void error(const ObjectKey& object, std::string path, std::string message,
+             std::string expected = {}, std::string suggestion = {}) {
+    errors.push_back(
+        {object, std::move(path), std::move(message), std::move(expected), std::move(suggestion)});
   }
 };
 

@@ -16,9 +16,13 @@ std::string ResolvedVip::text() const {
   return fmt::format("{}/{}", address_port_text(address, be16(port)), protocol_text(protocol));
 }
 
-std::uint8_t protocol_number(api::Protocol protocol) { return protocol == api::UDP ? protocol_udp : protocol_tcp; }
+std::uint8_t protocol_number(api::Protocol protocol) {
+  return protocol == api::UDP ? protocol_udp : protocol_tcp;
+}
 
-const char* protocol_text(std::uint8_t protocol) { return protocol == protocol_udp ? "udp" : "tcp"; }
+const char* protocol_text(std::uint8_t protocol) {
+  return protocol == protocol_udp ? "udp" : "tcp";
+}
 
 std::uint8_t protocol_of(const api::VirtualHostSpec& spec) {
   return spec.proxy() == api::VirtualHostSpec::UDP_PROXY ? protocol_udp : protocol_tcp;
@@ -32,7 +36,8 @@ std::uint32_t idle_timeout_ms_of(const api::VirtualHostSpec& spec) {
 ObjectPtr cluster_of(const ObjectStore& objects, const Object& virtual_host) {
   const api::VirtualHostSpec& spec = virtual_host_spec(virtual_host);
   if (spec.routes().empty()) return nullptr;
-  const ObjectPtr route = objects.find(target_of(spec.routes(0), "route", virtual_host.key().space));
+  const ObjectPtr route =
+      objects.find(target_of(spec.routes(0), "route", virtual_host.key().space));
   if (route == nullptr) return nullptr;
   const api::RouteSpec& route_spec = static_cast<const api::Route&>(route->effective()).spec();
   if (route_spec.routes().empty() || !route_spec.routes(0).has_route_destination()) return nullptr;
@@ -55,9 +60,10 @@ std::vector<ResolvedEndpoint> endpoints_of(const ObjectStore& objects, const Obj
     endpoint.weight = static_cast<std::uint16_t>(endpoint.spec().sluice().weight());
     endpoints.push_back(std::move(endpoint));
   }
-  std::sort(endpoints.begin(), endpoints.end(), [](const ResolvedEndpoint& a, const ResolvedEndpoint& b) {
-    return a.object->key() < b.object->key();
-  });
+  std::sort(endpoints.begin(), endpoints.end(),
+            [](const ResolvedEndpoint& a, const ResolvedEndpoint& b) {
+              return a.object->key() < b.object->key();
+            });
   return endpoints;
 }
 
@@ -70,15 +76,17 @@ std::vector<ResolvedVip> vips_of(const ObjectStore& objects) {
       const ObjectPtr policy =
           objects.find(target_of(reference, "advertise_policy", virtual_host->key().space));
       if (policy == nullptr) continue;
-      const api::AdvertisePolicySpec& spec = static_cast<const api::AdvertisePolicy&>(policy->effective()).spec();
+      const api::AdvertisePolicySpec& spec =
+          static_cast<const api::AdvertisePolicy&>(policy->effective()).spec();
       const auto address = IpAddress::parse(spec.address());
       if (!address) continue;
-      vips.push_back({virtual_host, policy, cluster, *address, static_cast<std::uint16_t>(spec.port()),
-                      protocol_number(spec.protocol())});
+      vips.push_back({virtual_host, policy, cluster, *address,
+                      static_cast<std::uint16_t>(spec.port()), protocol_number(spec.protocol())});
     }
   }
   std::sort(vips.begin(), vips.end(), [](const ResolvedVip& a, const ResolvedVip& b) {
-    return std::pair(a.virtual_host->key(), a.policy->key()) < std::pair(b.virtual_host->key(), b.policy->key());
+    return std::pair(a.virtual_host->key(), a.policy->key()) <
+           std::pair(b.virtual_host->key(), b.policy->key());
   });
   return vips;
 }

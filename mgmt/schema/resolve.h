@@ -43,8 +43,8 @@ struct ResolvedEndpoint {
 };
 
 std::uint8_t protocol_number(api::Protocol protocol);
-const char* protocol_text(std::uint8_t protocol);                            // "tcp", "udp"
-std::uint8_t protocol_of(const api::VirtualHostSpec& spec);                  // of the proxies we support
+const char* protocol_text(std::uint8_t protocol);            // "tcp", "udp"
+std::uint8_t protocol_of(const api::VirtualHostSpec& spec);  // of the proxies we support
 std::uint32_t idle_timeout_ms_of(const api::VirtualHostSpec& spec);
 
 // The cluster that the first entry of the first route leads to; nullptr when something is missing.

@@ -9,8 +9,8 @@
 #include "mgmt/api/healthcheck.pb.h"
 #include "mgmt/model/field_rules.h"
 #include "mgmt/model/fields.h"
-#include "mgmt/model/table_limits.h"
 #include "mgmt/model/suggest.h"
+#include "mgmt/model/table_limits.h"
 #include "mgmt/schema/resolve.h"
 
 namespace sluice {
@@ -36,7 +36,8 @@ std::uint32_t next_prime(std::uint32_t number) {
 // Every reference of an object names an object that exists. Found by the schema's `refers_to`.
 class ReferenceChecker {
  public:
-  ReferenceChecker(const ObjectStore& objects, Findings& findings) : objects_(objects), findings_(findings) {}
+  ReferenceChecker(const ObjectStore& objects, Findings& findings)
+      : objects_(objects), findings_(findings) {}
 
   void check(const Object& object) { walk(object, object.effective(), ""); }
 
@@ -66,24 +67,29 @@ class ReferenceChecker {
     }
   }
 
-  void check_reference(const Object& object, const api::ObjectRef& reference, const std::string& kind,
-                       const std::string& path, std::set<ObjectKey>& seen) {
+  void check_reference(const Object& object, const api::ObjectRef& reference,
+                       const std::string& kind, const std::string& path,
+                       std::set<ObjectKey>& seen) {
     if (reference.has_kind() && reference.kind() != kind) {
-      findings_.error(object.key(), path + ".kind", fmt::format("a reference of kind '{}' does not fit here", reference.kind()), kind);
+      findings_.error(object.key(), path + ".kind",
+                      fmt::format("a reference of kind '{}' does not fit here", reference.kind()),
+                      kind);
       return;
     }
     const ObjectKey target = target_of(reference, kind, object.key().space);
     if (!seen.insert(target).second) {
-      findings_.error(object.key(), path + ".name", fmt::format("{} is listed twice", target.text()), "one reference to it");
+      findings_.error(object.key(), path + ".name",
+                      fmt::format("{} is listed twice", target.text()), "one reference to it");
       return;
     }
     if (objects_.find(target) != nullptr) return;
     const auto names = objects_.names(kind, target.space);
-    findings_.error(object.key(), path + ".name",
-                    fmt::format("{} refers to {}, which does not exist", object.key().text(), target.text()),
-                    names.empty() ? fmt::format("a {} object of that name", kind)
-                                  : fmt::format("a {}: {}", kind, list_text(names, 8)),
-                    closest(target.name, names));
+    findings_.error(
+        object.key(), path + ".name",
+        fmt::format("{} refers to {}, which does not exist", object.key().text(), target.text()),
+        names.empty() ? fmt::format("a {} object of that name", kind)
+                      : fmt::format("a {}: {}", kind, list_text(names, 8)),
+        closest(target.name, names));
   }
 
   const ObjectStore& objects_;
@@ -98,8 +104,8 @@ void check_vip_address(const ResolvedVip& vip, Findings& findings) {
                        : vip.address.is_link_local()  ? "a link-local address"
                                                       : nullptr;
   if (reason == nullptr) return;
-  findings.error(vip.policy->key(), "spec.address", fmt::format("{} is {}", vip.address.text(), reason),
-                 "a unicast address");
+  findings.error(vip.policy->key(), "spec.address",
+                 fmt::format("{} is {}", vip.address.text(), reason), "a unicast address");
 }
 
 // Who owns each (address, port, protocol), and which addresses are something else than a VIP.
@@ -113,19 +119,23 @@ void check_vip_conflicts(const ObjectStore& objects, const std::vector<ResolvedV
     if (is_new) continue;
     const ResolvedVip& first = *owner->second;
     findings.error(vip.virtual_host->key(), "spec.advertise_policies",
-                   fmt::format("{} is claimed twice: by {} ({}) and by {} ({})", vip.text(), first.virtual_host->key().text(),
-                               first.policy->key().text(), vip.virtual_host->key().text(), vip.policy->key().text()),
+                   fmt::format("{} is claimed twice: by {} ({}) and by {} ({})", vip.text(),
+                               first.virtual_host->key().text(), first.policy->key().text(),
+                               vip.virtual_host->key().text(), vip.policy->key().text()),
                    "an address, port and protocol of its own");
   }
   for (const ObjectPtr& object : objects.of_kind("endpoint")) {
-    const auto address = IpAddress::parse(static_cast<const api::Endpoint&>(object->effective()).spec().ip());
+    const auto address =
+        IpAddress::parse(static_cast<const api::Endpoint&>(object->effective()).spec().ip());
     const auto vip = addresses.find(*address);
     if (vip == addresses.end()) continue;
-    findings.error(object->key(), "spec.ip",
-                   fmt::format("{} is the address of {} and also of {} ({}): packets would go round in a circle",
-                               address->text(), object->key().text(), vip->second->virtual_host->key().text(),
-                               vip->second->policy->key().text()),
-                   "an endpoint with an address of its own");
+    findings.error(
+        object->key(), "spec.ip",
+        fmt::format(
+            "{} is the address of {} and also of {} ({}): packets would go round in a circle",
+            address->text(), object->key().text(), vip->second->virtual_host->key().text(),
+            vip->second->policy->key().text()),
+        "an endpoint with an address of its own");
   }
   const ObjectPtr node = node_of(objects);
   if (node == nullptr) return;
@@ -140,17 +150,20 @@ void check_vip_conflicts(const ObjectStore& objects, const std::vector<ResolvedV
   };
   for (const api::NodePort& port : spec.ports()) {
     for (const std::string& text : port.addresses()) {
-      claim(*IpAddress::parse(text.substr(0, text.find('/'))), fmt::format("port {} of {}", port.name(), node->key().text()));
+      claim(*IpAddress::parse(text.substr(0, text.find('/'))),
+            fmt::format("port {} of {}", port.name(), node->key().text()));
     }
   }
   for (const api::SnatPool& pool : spec.snat_pools()) {
     for (const std::string& text : pool.addresses()) {
-      claim(*IpAddress::parse(text), fmt::format("SNAT pool {} of {}", pool.name(), node->key().text()));
+      claim(*IpAddress::parse(text),
+            fmt::format("SNAT pool {} of {}", pool.name(), node->key().text()));
     }
   }
   const std::string tap = spec.has_exception_port() ? spec.exception_port().interface() : "";
   for (const HostAddress& host : world.host_addresses) {
-    if (host.interface != tap) claim(host.address, fmt::format("this host, on interface {}", host.interface));
+    if (host.interface != tap)
+      claim(host.address, fmt::format("this host, on interface {}", host.interface));
   }
 }
 
@@ -160,7 +173,8 @@ void check_endpoint_addresses(const ObjectStore& objects, Findings& findings) {
   if (const ObjectPtr node = node_of(objects)) {
     for (const api::NodePort& port : node_spec(*node).ports()) {
       for (const std::string& text : port.addresses()) {
-        ours.emplace(*IpAddress::parse(text.substr(0, text.find('/'))), fmt::format("port {}", port.name()));
+        ours.emplace(*IpAddress::parse(text.substr(0, text.find('/'))),
+                     fmt::format("port {}", port.name()));
       }
     }
     for (const api::SnatPool& pool : node_spec(*node).snat_pools()) {
@@ -170,15 +184,18 @@ void check_endpoint_addresses(const ObjectStore& objects, Findings& findings) {
     }
   }
   for (const ObjectPtr& object : objects.of_kind("endpoint")) {
-    const IpAddress address = *IpAddress::parse(static_cast<const api::Endpoint&>(object->effective()).spec().ip());
-    if (address.is_multicast() || address.is_unspecified() || address.is_broadcast() || address.is_loopback() ||
-        address.is_link_local()) {
-      findings.error(object->key(), "spec.ip", fmt::format("{} cannot be reached through a port", address.text()),
+    const IpAddress address =
+        *IpAddress::parse(static_cast<const api::Endpoint&>(object->effective()).spec().ip());
+    if (address.is_multicast() || address.is_unspecified() || address.is_broadcast() ||
+        address.is_loopback() || address.is_link_local()) {
+      findings.error(object->key(), "spec.ip",
+                     fmt::format("{} cannot be reached through a port", address.text()),
                      "a unicast address beyond a port");
     }
     if (const auto owner = ours.find(address); owner != ours.end()) {
       findings.error(object->key(), "spec.ip",
-                     fmt::format("{} is claimed twice: by {} and by {} of the node", address.text(), object->key().text(), owner->second),
+                     fmt::format("{} is claimed twice: by {} and by {} of the node", address.text(),
+                                 object->key().text(), owner->second),
                      "an endpoint on another box");
     }
   }
@@ -191,23 +208,30 @@ void check_routes(const ObjectStore& objects, Findings& findings) {
       const std::string path = fmt::format("spec.routes[{}]", i);
       const api::RouteEntry& entry = spec.routes(i);
       if (entry.has_route_redirect()) {
-        findings.error(object->key(), path + ".route_redirect",
-                       "route_redirect belongs to HTTP and is not allowed for TCP_PROXY and UDP_PROXY", "route_destination");
+        findings.error(
+            object->key(), path + ".route_redirect",
+            "route_redirect belongs to HTTP and is not allowed for TCP_PROXY and UDP_PROXY",
+            "route_destination");
       } else if (entry.has_route_direct_response()) {
-        findings.error(object->key(), path + ".route_direct_response",
-                       "route_direct_response belongs to HTTP and is not allowed for TCP_PROXY and UDP_PROXY", "route_destination");
+        findings.error(
+            object->key(), path + ".route_direct_response",
+            "route_direct_response belongs to HTTP and is not allowed for TCP_PROXY and UDP_PROXY",
+            "route_destination");
       } else if (entry.route_destination().destinations_size() > 1) {
         findings.error(object->key(), path + ".route_destination.destinations[1]",
-                       "more than one destination is not supported by this version", "one destination");
+                       "more than one destination is not supported by this version",
+                       "one destination");
       }
       if (entry.match_size() > 0) {
-        findings.warnings.push_back(fmt::format("{}: {}.match is ignored: TCP_PROXY and UDP_PROXY choose by address and port only",
-                                                object->key().text(), path));
+        findings.warnings.push_back(fmt::format(
+            "{}: {}.match is ignored: TCP_PROXY and UDP_PROXY choose by address and port only",
+            object->key().text(), path));
       }
     }
     if (spec.routes_size() > 1) {
-      findings.warnings.push_back(fmt::format("{}: only the first of {} entries is reached: TCP_PROXY and UDP_PROXY ignore match",
-                                              object->key().text(), spec.routes_size()));
+      findings.warnings.push_back(fmt::format(
+          "{}: only the first of {} entries is reached: TCP_PROXY and UDP_PROXY ignore match",
+          object->key().text(), spec.routes_size()));
     }
   }
 }
@@ -239,28 +263,33 @@ void check_snat_pool(const ObjectStore& objects, const Object& cluster,
   }
   if (options.forwarding() == api::ClusterExtension::NAT) {
     if (options.has_snat_pool()) {
-      findings.error(cluster.key(), "spec.sluice.snat_pool", "forwarding NAT uses no SNAT pool", "no snat_pool, or forwarding FULL_NAT");
+      findings.error(cluster.key(), "spec.sluice.snat_pool", "forwarding NAT uses no SNAT pool",
+                     "no snat_pool, or forwarding FULL_NAT");
     }
     return;
   }
-  const std::string known = names.empty() ? "a pool in spec.snat_pools of the node" : "one of " + list_text(names);
+  const std::string known =
+      names.empty() ? "a pool in spec.snat_pools of the node" : "one of " + list_text(names);
   if (!options.has_snat_pool()) {
-    findings.error(cluster.key(), "spec.sluice.snat_pool",
-                   fmt::format("{} forwards by FULL_NAT and names no SNAT pool", cluster.key().text()), known);
+    findings.error(
+        cluster.key(), "spec.sluice.snat_pool",
+        fmt::format("{} forwards by FULL_NAT and names no SNAT pool", cluster.key().text()), known);
     return;
   }
   const api::SnatPool* pool = pool_of(objects, options.snat_pool());
   if (pool == nullptr) {
     findings.error(cluster.key(), "spec.sluice.snat_pool",
-                   fmt::format("the node has no SNAT pool '{}'", options.snat_pool()), known, closest(options.snat_pool(), names));
+                   fmt::format("the node has no SNAT pool '{}'", options.snat_pool()), known,
+                   closest(options.snat_pool(), names));
     return;
   }
   for (const ResolvedEndpoint& endpoint : endpoints) {
     const bool is_v4 = endpoint.address.is_v4();
     if (has_family(*pool, is_v4)) continue;
     findings.error(cluster.key(), "spec.sluice.snat_pool",
-                   fmt::format("SNAT pool {} has no {} address for {} ({})", pool->name(), is_v4 ? "IPv4" : "IPv6",
-                               endpoint.object->key().text(), endpoint.address.text()),
+                   fmt::format("SNAT pool {} has no {} address for {} ({})", pool->name(),
+                               is_v4 ? "IPv4" : "IPv6", endpoint.object->key().text(),
+                               endpoint.address.text()),
                    fmt::format("a pool with an {} address", is_v4 ? "IPv4" : "IPv6"));
     return;
   }
@@ -273,56 +302,70 @@ void check_clusters(const ObjectStore& objects, Findings& findings) {
     row_count += endpoints.size();
     const api::ClusterSpec& spec = cluster_spec(*cluster);
     if (!is_prime(spec.sluice().maglev_size())) {
-      findings.error(cluster->key(), "spec.sluice.maglev_size", fmt::format("{} is not a prime number", spec.sluice().maglev_size()),
-                     "a prime number, such as 65537 or 655373", std::to_string(next_prime(spec.sluice().maglev_size())));
+      findings.error(cluster->key(), "spec.sluice.maglev_size",
+                     fmt::format("{} is not a prime number", spec.sluice().maglev_size()),
+                     "a prime number, such as 65537 or 655373",
+                     std::to_string(next_prime(spec.sluice().maglev_size())));
     }
-    const bool is_maglev = spec.sluice().has_algorithm() && spec.sluice().algorithm() == api::ClusterExtension::MAGLEV;
+    const bool is_maglev =
+        spec.sluice().has_algorithm() && spec.sluice().algorithm() == api::ClusterExtension::MAGLEV;
     if (is_maglev && endpoints.size() > spec.sluice().maglev_size()) {
       findings.error(cluster->key(), "spec.sluice.maglev_size",
-                     fmt::format("{} slots are fewer than the {} endpoints", spec.sluice().maglev_size(), endpoints.size()),
+                     fmt::format("{} slots are fewer than the {} endpoints",
+                                 spec.sluice().maglev_size(), endpoints.size()),
                      "at least a hundred slots for each endpoint");
     }
     std::map<std::tuple<IpAddress, std::uint16_t, std::uint8_t>, const ResolvedEndpoint*> places;
     for (const ResolvedEndpoint& endpoint : endpoints) {
-      const auto [first, is_new] = places.try_emplace({endpoint.address, endpoint.port, endpoint.protocol}, &endpoint);
+      const auto [first, is_new] =
+          places.try_emplace({endpoint.address, endpoint.port, endpoint.protocol}, &endpoint);
       if (is_new) continue;
       findings.error(cluster->key(), "spec.endpoints",
-                     fmt::format("{} and {} are both {}", first->second->object->key().text(), endpoint.object->key().text(),
+                     fmt::format("{} and {} are both {}", first->second->object->key().text(),
+                                 endpoint.object->key().text(),
                                  address_port_text(endpoint.address, be16(endpoint.port))),
                      "one endpoint for an address and port");
     }
     check_snat_pool(objects, *cluster, endpoints, findings);
     for (const api::ObjectRef& reference : spec.health_checks()) {
-      const ObjectPtr check = objects.find(target_of(reference, "healthcheck", cluster->key().space));
+      const ObjectPtr check =
+          objects.find(target_of(reference, "healthcheck", cluster->key().space));
       if (check == nullptr) continue;
       for (const ResolvedEndpoint& endpoint : endpoints) {
         if (endpoint.protocol != protocol_udp || endpoint.spec().has_health_check_port()) continue;
-        findings.warnings.push_back(fmt::format("{}: {} checks the UDP endpoint {} by TCP on its UDP port {}; set health_check_port",
-                                                cluster->key().text(), check->key().text(), endpoint.object->key().name, endpoint.port));
+        findings.warnings.push_back(fmt::format(
+            "{}: {} checks the UDP endpoint {} by TCP on its UDP port {}; set health_check_port",
+            cluster->key().text(), check->key().text(), endpoint.object->key().name,
+            endpoint.port));
       }
     }
   }
   if (row_count > limits::endpoints) {
     findings.error(objects.of_kind("cluster")[0]->key(), "spec.endpoints",
-                   fmt::format("all clusters together have {} endpoints", row_count), fmt::format("at most {}", limits::endpoints));
+                   fmt::format("all clusters together have {} endpoints", row_count),
+                   fmt::format("at most {}", limits::endpoints));
   }
 }
 
 void check_healthchecks(const ObjectStore& objects, Findings& findings) {
   for (const ObjectPtr& object : objects.of_kind("healthcheck")) {
-    const api::HealthcheckSpec& spec = static_cast<const api::Healthcheck&>(object->effective()).spec();
+    const api::HealthcheckSpec& spec =
+        static_cast<const api::Healthcheck&>(object->effective()).spec();
     if (spec.has_http_health_check() || spec.has_udp_icmp_health_check()) {
-      findings.error(object->key(), "spec", "this health check is not supported by this version", "tcp_health_check");
+      findings.error(object->key(), "spec", "this health check is not supported by this version",
+                     "tcp_health_check");
     }
     if (spec.timeout() > spec.interval()) {
-      findings.warnings.push_back(fmt::format("{}: timeout {}s is longer than interval {}s: a failing endpoint is probed every {}s",
-                                              object->key().text(), spec.timeout(), spec.interval(), spec.timeout()));
+      findings.warnings.push_back(fmt::format(
+          "{}: timeout {}s is longer than interval {}s: a failing endpoint is probed every {}s",
+          object->key().text(), spec.timeout(), spec.interval(), spec.timeout()));
     }
   }
 }
 
 // What a virtual_host needs to serve anybody, listed when something is missing.
-void check_virtual_host(const ObjectStore& objects, const Object& virtual_host, Findings& findings) {
+void check_virtual_host(const ObjectStore& objects, const Object& virtual_host,
+                        Findings& findings) {
   const api::VirtualHostSpec& spec = virtual_host_spec(virtual_host);
   const ObjectPtr cluster = cluster_of(objects, virtual_host);
   std::vector<std::string> missing;
@@ -336,7 +379,8 @@ void check_virtual_host(const ObjectStore& objects, const Object& virtual_host, 
   }
   if (!missing.empty()) {
     findings.error(virtual_host.key(), "spec",
-                   fmt::format("{} is not complete: it has no {}", virtual_host.key().text(), list_text(missing)),
+                   fmt::format("{} is not complete: it has no {}", virtual_host.key().text(),
+                               list_text(missing)),
                    "at least one advertise_policy and a route to a cluster with an endpoint");
     return;
   }
@@ -345,31 +389,35 @@ void check_virtual_host(const ObjectStore& objects, const Object& virtual_host, 
   for (const ResolvedEndpoint& endpoint : endpoints_of(objects, *cluster)) {
     if (endpoint.protocol == protocol) continue;
     findings.error(endpoint.object->key(), "spec.protocol",
-                   fmt::format("{} is {} but {} is a {}", endpoint.object->key().text(), protocol_text(endpoint.protocol),
-                               virtual_host.key().text(), proxy),
+                   fmt::format("{} is {} but {} is a {}", endpoint.object->key().text(),
+                               protocol_text(endpoint.protocol), virtual_host.key().text(), proxy),
                    protocol == protocol_udp ? "UDP" : "TCP");
   }
   if (spec.routes_size() > 1) {
-    findings.warnings.push_back(fmt::format("{}: only the first of {} routes is reached: {} ignores match",
-                                            virtual_host.key().text(), spec.routes_size(), proxy));
+    findings.warnings.push_back(
+        fmt::format("{}: only the first of {} routes is reached: {} ignores match",
+                    virtual_host.key().text(), spec.routes_size(), proxy));
   }
 }
 
 void check_vip(const ObjectStore& objects, const ResolvedVip& vip, Findings& findings) {
   const std::uint8_t protocol = protocol_of(virtual_host_spec(*vip.virtual_host));
   if (vip.protocol != protocol) {
-    findings.error(vip.policy->key(), "spec.protocol",
-                   fmt::format("{} is {} but {} is a {}", vip.policy->key().text(), protocol_text(vip.protocol),
-                               vip.virtual_host->key().text(),
-                               api::VirtualHostSpec::Proxy_Name(virtual_host_spec(*vip.virtual_host).proxy())),
-                   protocol == protocol_udp ? "UDP" : "TCP");
+    findings.error(
+        vip.policy->key(), "spec.protocol",
+        fmt::format("{} is {} but {} is a {}", vip.policy->key().text(),
+                    protocol_text(vip.protocol), vip.virtual_host->key().text(),
+                    api::VirtualHostSpec::Proxy_Name(virtual_host_spec(*vip.virtual_host).proxy())),
+        protocol == protocol_udp ? "UDP" : "TCP");
   }
   check_vip_address(vip, findings);
   for (const ResolvedEndpoint& endpoint : endpoints_of(objects, *vip.cluster)) {
     if (endpoint.address.is_v4() == vip.address.is_v4()) continue;
     findings.error(vip.policy->key(), "spec.address",
-                   fmt::format("the {} VIP {} leads to the {} {} ({}): translation between families is not supported by this version",
-                               vip.address.is_v4() ? "IPv4" : "IPv6", vip.text(), endpoint.address.is_v4() ? "IPv4" : "IPv6",
+                   fmt::format("the {} VIP {} leads to the {} {} ({}): translation between "
+                               "families is not supported by this version",
+                               vip.address.is_v4() ? "IPv4" : "IPv6", vip.text(),
+                               endpoint.address.is_v4() ? "IPv4" : "IPv6",
                                endpoint.object->key().text(), endpoint.address.text()),
                    "a VIP and endpoints of one family");
     return;
@@ -378,7 +426,8 @@ void check_vip(const ObjectStore& objects, const ResolvedVip& vip, Findings& fin
 
 }  // namespace
 
-void validate_services(const ObjectStore& objects, const ValidationWorld& world, Findings& findings) {
+void validate_services(const ObjectStore& objects, const ValidationWorld& world,
+                       Findings& findings) {
   check_routes(objects, findings);
   check_clusters(objects, findings);
   check_healthchecks(objects, findings);
@@ -390,7 +439,8 @@ void validate_services(const ObjectStore& objects, const ValidationWorld& world,
   for (const ResolvedVip& vip : vips) check_vip(objects, vip, findings);
   check_vip_conflicts(objects, vips, world, findings);
   if (vips.size() > limits::vips) {
-    findings.error(vips[0].virtual_host->key(), "spec.advertise_policies", fmt::format("there are {} VIPs", vips.size()),
+    findings.error(vips[0].virtual_host->key(), "spec.advertise_policies",
+                   fmt::format("there are {} VIPs", vips.size()),
                    fmt::format("at most {}", limits::vips));
   }
 }
@@ -403,7 +453,8 @@ void check_fields(const Object& object, Findings& findings) {
     return;
   }
   for (BrokenRule& rule : broken_rules(object.effective())) {
-    findings.error(object.key(), std::move(rule.path), std::move(rule.message), std::move(rule.expected));
+    findings.error(object.key(), std::move(rule.path), std::move(rule.message),
+                   std::move(rule.expected));
   }
 }
 

@@ -1,7 +1,8 @@
-// Validates a whole configuration. Nothing that passes here may be refused by compile or the dataplane.
+// Validates a whole configuration. Nothing that passes here may be refused by compile or the
+// dataplane.
 //
-// The store must hold objects whose fields were checked by check_fields(); validate() calls it first and
-// stops there when it finds something.
+// The store must hold objects whose fields were checked by check_fields(); validate() calls it
+// first and stops there when it finds something.
 #pragma once
 
 #include "dataplane/net/address.h"
@@ -28,6 +29,7 @@ Findings validate(const ObjectStore& objects, const ValidationWorld& world);
 
 // The two halves, for validate() and its tests.
 void validate_node(const ObjectStore& objects, const ValidationWorld& world, Findings& findings);
-void validate_services(const ObjectStore& objects, const ValidationWorld& world, Findings& findings);
+void validate_services(const ObjectStore& objects, const ValidationWorld& world,
+                       Findings& findings);
 
 }  // namespace sluice

@@ -4,8 +4,8 @@
 #include <map>
 #include <set>
 
-#include "mgmt/model/table_limits.h"
 #include "mgmt/model/suggest.h"
+#include "mgmt/model/table_limits.h"
 #include "mgmt/schema/resolve.h"
 #include "mgmt/schema/validate.h"
 
@@ -22,7 +22,8 @@ std::vector<Network> networks_of(const api::NodeSpec& spec) {
   std::vector<Network> networks;
   for (const api::NodePort& port : spec.ports()) {
     for (const std::string& text : port.addresses()) {
-      networks.push_back({*IpAddress::parse(text.substr(0, text.find('/'))), *IpPrefix::parse(text), port.name()});
+      networks.push_back(
+          {*IpAddress::parse(text.substr(0, text.find('/'))), *IpPrefix::parse(text), port.name()});
     }
   }
   return networks;
@@ -36,35 +37,43 @@ std::string unusable_reason(IpAddress address) {
   return {};
 }
 
-void check_ports(const ObjectKey& key, const api::NodeSpec& spec, const NicProfiles& profiles, Findings& findings) {
+void check_ports(const ObjectKey& key, const api::NodeSpec& spec, const NicProfiles& profiles,
+                 Findings& findings) {
   std::map<std::string, int> names;
   std::map<std::string, int> devices;
   for (int i = 0; i < spec.ports_size(); ++i) {
     const api::NodePort& port = spec.ports(i);
     const std::string path = fmt::format("spec.ports[{}]", i);
     if (const auto [first, is_new] = names.try_emplace(port.name(), i); !is_new) {
-      findings.error(key, path + ".name", fmt::format("two ports are called '{}': ports[{}] and ports[{}]", port.name(), first->second, i),
+      findings.error(key, path + ".name",
+                     fmt::format("two ports are called '{}': ports[{}] and ports[{}]", port.name(),
+                                 first->second, i),
                      "a name of its own");
     }
     if (const auto [first, is_new] = devices.try_emplace(port.device(), i); !is_new) {
       findings.error(key, path + ".device",
-                     fmt::format("device {} is used by two ports: {} and {}", port.device(), spec.ports(first->second).name(), port.name()),
+                     fmt::format("device {} is used by two ports: {} and {}", port.device(),
+                                 spec.ports(first->second).name(), port.name()),
                      "a device of its own");
     }
     const auto profile = profiles.find(port.profile());
     if (profile == profiles.end()) {
       const auto known = profile_names(profiles);
-      findings.error(key, path + ".profile", fmt::format("unknown NIC profile '{}'", port.profile()),
+      findings.error(key, path + ".profile",
+                     fmt::format("unknown NIC profile '{}'", port.profile()),
                      "one of " + list_text(known), closest(port.profile(), known));
       continue;
     }
     const api::NicProfileSpec& limits = profile->second.spec();
     if (port.queues() > limits.queues_max()) {
-      findings.error(key, path + ".queues", fmt::format("{} queues are more than profile {} has", port.queues(), port.profile()),
-                     fmt::format("at most {}", limits.queues_max()));
+      findings.error(
+          key, path + ".queues",
+          fmt::format("{} queues are more than profile {} has", port.queues(), port.profile()),
+          fmt::format("at most {}", limits.queues_max()));
     }
     if (port.mtu() > limits.mtu_max()) {
-      findings.error(key, path + ".mtu", fmt::format("MTU {} is above that of profile {}", port.mtu(), port.profile()),
+      findings.error(key, path + ".mtu",
+                     fmt::format("MTU {} is above that of profile {}", port.mtu(), port.profile()),
                      fmt::format("at most {}", limits.mtu_max()));
     }
   }
@@ -78,11 +87,14 @@ void check_addresses(const ObjectKey& key, const api::NodeSpec& spec, Findings& 
       const std::string path = fmt::format("spec.ports[{}].addresses[{}]", p, a);
       const IpAddress address = *IpAddress::parse(text.substr(0, text.find('/')));
       if (const std::string reason = unusable_reason(address); !reason.empty()) {
-        findings.error(key, path, fmt::format("{} is {}", address.text(), reason), "a unicast address");
+        findings.error(key, path, fmt::format("{} is {}", address.text(), reason),
+                       "a unicast address");
       }
       const auto [owner, is_new] = owners.try_emplace(address, "port " + spec.ports(p).name());
       if (!is_new) {
-        findings.error(key, path, fmt::format("{} is claimed twice: by {} and by port {}", address.text(), owner->second, spec.ports(p).name()),
+        findings.error(key, path,
+                       fmt::format("{} is claimed twice: by {} and by port {}", address.text(),
+                                   owner->second, spec.ports(p).name()),
                        "an address of its own");
       }
     }
@@ -92,11 +104,15 @@ void check_addresses(const ObjectKey& key, const api::NodeSpec& spec, Findings& 
       const std::string path = fmt::format("spec.snat_pools[{}].addresses[{}]", p, a);
       const IpAddress address = *IpAddress::parse(spec.snat_pools(p).addresses(a));
       if (const std::string reason = unusable_reason(address); !reason.empty()) {
-        findings.error(key, path, fmt::format("{} is {}", address.text(), reason), "a unicast address");
+        findings.error(key, path, fmt::format("{} is {}", address.text(), reason),
+                       "a unicast address");
       }
-      const auto [owner, is_new] = owners.try_emplace(address, "SNAT pool " + spec.snat_pools(p).name());
+      const auto [owner, is_new] =
+          owners.try_emplace(address, "SNAT pool " + spec.snat_pools(p).name());
       if (!is_new) {
-        findings.error(key, path, fmt::format("{} is claimed twice: by {} and by SNAT pool {}", address.text(), owner->second, spec.snat_pools(p).name()),
+        findings.error(key, path,
+                       fmt::format("{} is claimed twice: by {} and by SNAT pool {}", address.text(),
+                                   owner->second, spec.snat_pools(p).name()),
                        "an address of its own");
       }
     }
@@ -109,13 +125,20 @@ void check_pools(const ObjectKey& key, const api::NodeSpec& spec, Findings& find
     const api::SnatPool& pool = spec.snat_pools(i);
     const std::string path = fmt::format("spec.snat_pools[{}]", i);
     if (!names.insert(pool.name()).second) {
-      findings.error(key, path + ".name", fmt::format("two SNAT pools are called '{}'", pool.name()), "a name of its own");
+      findings.error(key, path + ".name",
+                     fmt::format("two SNAT pools are called '{}'", pool.name()),
+                     "a name of its own");
     }
     if (pool.port_first() > pool.port_last()) {
-      findings.error(key, path + ".port_first", fmt::format("the first port {} is above the last port {}", pool.port_first(), pool.port_last()),
+      findings.error(key, path + ".port_first",
+                     fmt::format("the first port {} is above the last port {}", pool.port_first(),
+                                 pool.port_last()),
                      "port_first <= port_last");
-    } else if (pool.port_last() - pool.port_first() + 1 < static_cast<std::uint32_t>(spec.workers_size())) {
-      findings.error(key, path, fmt::format("{} ports are fewer than the {} workers that share them", pool.port_last() - pool.port_first() + 1, spec.workers_size()),
+    } else if (pool.port_last() - pool.port_first() + 1 <
+               static_cast<std::uint32_t>(spec.workers_size())) {
+      findings.error(key, path,
+                     fmt::format("{} ports are fewer than the {} workers that share them",
+                                 pool.port_last() - pool.port_first() + 1, spec.workers_size()),
                      "at least one port for each worker");
     }
   }
@@ -130,10 +153,12 @@ void check_routes(const ObjectKey& key, const api::NodeSpec& spec, Findings& fin
     const IpPrefix prefix = *IpPrefix::parse(route.prefix());
     const IpAddress next_hop = *IpAddress::parse(route.next_hop());
     if (!prefixes.insert(prefix.text()).second) {
-      findings.error(key, path + ".prefix", fmt::format("two routes lead to {}", prefix.text()), "one next hop");
+      findings.error(key, path + ".prefix", fmt::format("two routes lead to {}", prefix.text()),
+                     "one next hop");
     }
     if (prefix.is_v4() != next_hop.is_v4() && !(prefix.length == 96 && next_hop.is_v4())) {
-      findings.error(key, path + ".next_hop", fmt::format("{} is not of the family of {}", route.next_hop(), route.prefix()),
+      findings.error(key, path + ".next_hop",
+                     fmt::format("{} is not of the family of {}", route.next_hop(), route.prefix()),
                      "a next hop of the same family");
       continue;
     }
@@ -141,25 +166,30 @@ void check_routes(const ObjectKey& key, const api::NodeSpec& spec, Findings& fin
     std::vector<std::string> known;
     for (const Network& network : networks) {
       if (network.own == next_hop) {
-        findings.error(key, path + ".next_hop", fmt::format("{} is this box's own address on port {}", route.next_hop(), network.port),
-                       "the address of a neighbour");
+        findings.error(
+            key, path + ".next_hop",
+            fmt::format("{} is this box's own address on port {}", route.next_hop(), network.port),
+            "the address of a neighbour");
       }
       is_reachable = is_reachable || network.prefix.contains(next_hop);
       known.push_back(fmt::format("{} (port {})", network.prefix.text(), network.port));
     }
     if (!is_reachable) {
-      findings.error(key, path + ".next_hop", fmt::format("{} is in the network of no port", route.next_hop()),
+      findings.error(key, path + ".next_hop",
+                     fmt::format("{} is in the network of no port", route.next_hop()),
                      known.empty() ? "an address on a port" : "an address in " + list_text(known));
     }
   }
   if (networks.size() + static_cast<std::size_t>(spec.routes_size()) > limits::routes) {
-    findings.error(key, "spec.routes", fmt::format("{} routes, connected networks included, are too many", networks.size() + static_cast<std::size_t>(spec.routes_size())),
+    findings.error(key, "spec.routes",
+                   fmt::format("{} routes, connected networks included, are too many",
+                               networks.size() + static_cast<std::size_t>(spec.routes_size())),
                    fmt::format("at most {}", limits::routes));
   }
 }
 
-void check_host_addresses(const ObjectKey& key, const api::NodeSpec& spec, const ValidationWorld& world,
-                          Findings& findings) {
+void check_host_addresses(const ObjectKey& key, const api::NodeSpec& spec,
+                          const ValidationWorld& world, Findings& findings) {
   const std::string tap = spec.has_exception_port() ? spec.exception_port().interface() : "";
   for (const HostAddress& host : world.host_addresses) {
     if (host.interface == tap) continue;
@@ -167,15 +197,17 @@ void check_host_addresses(const ObjectKey& key, const api::NodeSpec& spec, const
       for (int a = 0; a < spec.snat_pools(p).addresses_size(); ++a) {
         if (*IpAddress::parse(spec.snat_pools(p).addresses(a)) != host.address) continue;
         findings.error(key, fmt::format("spec.snat_pools[{}].addresses[{}]", p, a),
-                       fmt::format("{} is an address of this host, on interface {}", host.address.text(), host.interface),
+                       fmt::format("{} is an address of this host, on interface {}",
+                                   host.address.text(), host.interface),
                        "an address that the kernel does not hold");
       }
     }
     for (const Network& network : networks_of(spec)) {
       if (network.own != host.address) continue;
-      findings.warnings.push_back(fmt::format(
-          "node {}: port {} takes {} from the host, which holds it on interface {}: connections of the host with that address stop working",
-          key.name, network.port, host.address.text(), host.interface));
+      findings.warnings.push_back(
+          fmt::format("node {}: port {} takes {} from the host, which holds it on interface {}: "
+                      "connections of the host with that address stop working",
+                      key.name, network.port, host.address.text(), host.interface));
     }
   }
 }
@@ -186,14 +218,15 @@ void validate_node(const ObjectStore& objects, const ValidationWorld& world, Fin
   const auto nodes = objects.of_kind("node");
   for (std::size_t i = 1; i < nodes.size(); ++i) {
     findings.error(nodes[i]->key(), "metadata.name",
-                   fmt::format("a second node; {} exists already", nodes[0]->key().text()), "one node for a box",
-                   nodes[0]->key().name);
+                   fmt::format("a second node; {} exists already", nodes[0]->key().text()),
+                   "one node for a box", nodes[0]->key().name);
   }
   if (nodes.empty()) {
     const auto virtual_hosts = objects.of_kind("virtual_host");
     if (!virtual_hosts.empty()) {
       findings.error(virtual_hosts[0]->key(), "",
-                     fmt::format("{} has no box to run on: there is no node object", virtual_hosts[0]->key().text()),
+                     fmt::format("{} has no box to run on: there is no node object",
+                                 virtual_hosts[0]->key().text()),
                      "a node object with at least one port");
     }
     return;
@@ -203,7 +236,8 @@ void validate_node(const ObjectStore& objects, const ValidationWorld& world, Fin
   std::set<std::uint32_t> cpus;
   for (int i = 0; i < spec.workers_size(); ++i) {
     if (cpus.insert(spec.workers(i)).second) continue;
-    findings.error(key, fmt::format("spec.workers[{}]", i), fmt::format("CPU {} is given twice", spec.workers(i)),
+    findings.error(key, fmt::format("spec.workers[{}]", i),
+                   fmt::format("CPU {} is given twice", spec.workers(i)),
                    "a CPU of its own for each worker");
   }
   check_ports(key, spec, world.profiles, findings);

@@ -5,7 +5,8 @@
 namespace sluice {
 namespace {
 
-constexpr std::size_t compared_cells_max = 4'000'000;  // beyond this the middle is shown as replaced
+constexpr std::size_t compared_cells_max =
+    4'000'000;  // beyond this the middle is shown as replaced
 
 std::vector<std::string_view> split_lines(std::string_view text) {
   std::vector<std::string_view> lines;
@@ -32,8 +33,9 @@ void compare_middle(const std::vector<std::string_view>& a, const std::vector<st
   if (is_small) {
     for (std::size_t i = a.size(); i-- > 0;) {
       for (std::size_t j = b.size(); j-- > 0;) {
-        common[i * width + j] = a[i] == b[j] ? common[(i + 1) * width + j + 1] + 1
-                                             : std::max(common[(i + 1) * width + j], common[i * width + j + 1]);
+        common[i * width + j] =
+            a[i] == b[j] ? common[(i + 1) * width + j + 1] + 1
+                         : std::max(common[(i + 1) * width + j], common[i * width + j + 1]);
       }
     }
   }
@@ -44,8 +46,8 @@ void compare_middle(const std::vector<std::string_view>& a, const std::vector<st
       out.push_back(marked(' ', a[i]));
       ++i;
       ++j;
-    } else if (i < a.size() &&
-               (j == b.size() || !is_small || common[(i + 1) * width + j] >= common[i * width + j + 1])) {
+    } else if (i < a.size() && (j == b.size() || !is_small ||
+                                common[(i + 1) * width + j] >= common[i * width + j + 1])) {
       out.push_back(marked('-', a[i++]));
     } else {
       out.push_back(marked('+', b[j++]));
@@ -55,18 +57,22 @@ void compare_middle(const std::vector<std::string_view>& a, const std::vector<st
 
 }  // namespace
 
-std::vector<std::string> diff_lines(std::string_view before, std::string_view after, std::size_t context) {
+std::vector<std::string> diff_lines(std::string_view before, std::string_view after,
+                                    std::size_t context) {
   const auto a = split_lines(before);
   const auto b = split_lines(after);
   std::size_t head = 0;
   while (head < a.size() && head < b.size() && a[head] == b[head]) ++head;
   std::size_t tail = 0;
-  while (tail + head < a.size() && tail + head < b.size() && a[a.size() - 1 - tail] == b[b.size() - 1 - tail]) ++tail;
+  while (tail + head < a.size() && tail + head < b.size() &&
+         a[a.size() - 1 - tail] == b[b.size() - 1 - tail])
+    ++tail;
 
   std::vector<std::string> all;
   for (std::size_t i = 0; i < head; ++i) all.push_back(marked(' ', a[i]));
   const auto at = [](std::size_t index) { return static_cast<std::ptrdiff_t>(index); };
-  compare_middle({a.begin() + at(head), a.end() - at(tail)}, {b.begin() + at(head), b.end() - at(tail)}, all);
+  compare_middle({a.begin() + at(head), a.end() - at(tail)},
+                 {b.begin() + at(head), b.end() - at(tail)}, all);
   for (std::size_t i = a.size() - tail; i < a.size(); ++i) all.push_back(marked(' ', a[i]));
 
   std::vector<std::string> shown;

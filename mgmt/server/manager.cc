@@ -29,17 +29,19 @@ constexpr const char* drains_file = "drains";
 constexpr const char* health_file = "health";
 constexpr const char* committed_text = "committed configuration";
 
-constexpr std::uint64_t flip_batch_ms = 20;    // verdicts that come together are published together
+constexpr std::uint64_t flip_batch_ms = 20;  // the least time between two publications of verdicts
 constexpr std::uint64_t patience_ms = 250;
 constexpr Milliseconds acknowledge_timeout{3'000};
 constexpr Milliseconds counters_timeout{1'000};
+constexpr Milliseconds settle_timeout{200};
 
 using SnapshotPtr = std::shared_ptr<const SnapshotBuffer>;
 
 std::uint64_t unix_ms() {
   timespec now{};
   clock_gettime(CLOCK_REALTIME, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000 +
+         static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
 }
 
 std::uint32_t content_crc(const SnapshotBuffer& snapshot) {
@@ -59,9 +61,11 @@ std::vector<ProbeSpec> probes_of(const ObjectStore& objects) {
   std::map<HealthTarget, ProbeSpec> probes;
   for (const ObjectPtr& cluster : objects.of_kind("cluster")) {
     for (const api::ObjectRef& reference : cluster_spec(*cluster).health_checks()) {
-      const ObjectPtr check = objects.find(target_of(reference, "healthcheck", cluster->key().space));
+      const ObjectPtr check =
+          objects.find(target_of(reference, "healthcheck", cluster->key().space));
       if (check == nullptr) continue;
-      const api::HealthcheckSpec& spec = static_cast<const api::Healthcheck&>(check->effective()).spec();
+      const api::HealthcheckSpec& spec =
+          static_cast<const api::Healthcheck&>(check->effective()).spec();
       for (const ResolvedEndpoint& endpoint : endpoints_of(objects, *cluster)) {
         ProbeSpec probe;
         probe.target = {endpoint.object->key(), check->key()};
@@ -71,8 +75,11 @@ std::vector<ProbeSpec> probes_of(const ObjectStore& objects) {
                          : endpoint.port;
         probe.send_payload = bytes_of_hex(spec.tcp_health_check().send_payload());
         probe.expected_response = bytes_of_hex(spec.tcp_health_check().expected_response());
-        probe.policy = {{spec.interval() * 1000ull}, {spec.timeout() * 1000ull}, spec.healthy_threshold(),
-                        spec.unhealthy_threshold(), spec.jitter_percent()};
+        probe.policy = {{spec.interval() * 1000ull},
+                        {spec.timeout() * 1000ull},
+                        spec.healthy_threshold(),
+                        spec.unhealthy_threshold(),
+                        spec.jitter_percent()};
         probes.emplace(probe.target, std::move(probe));
       }
     }
@@ -83,8 +90,10 @@ std::vector<ProbeSpec> probes_of(const ObjectStore& objects) {
 }
 
 // Adds to a problem where its object stands in the operator's text.
-ConfigError located(const Problem& problem, const std::map<ObjectKey, const ObjectSource*>& sources) {
-  ConfigError error{committed_text, 0, 0, problem.path, problem.message, problem.expected, problem.suggestion};
+ConfigError located(const Problem& problem,
+                    const std::map<ObjectKey, const ObjectSource*>& sources) {
+  ConfigError error{committed_text,    0, 0, problem.path, problem.message, problem.expected,
+                    problem.suggestion};
   if (const auto found = sources.find(problem.object); found != sources.end()) {
     const TextPosition position = found->second->find(problem.path);
     error.file = found->second->file;
@@ -135,12 +144,14 @@ struct Manager::State {
   SlotCache slot_cache;
   std::string boot_id = current_boot_id();
   std::optional<Instant> publish_due;
+  Instant flips_published;                              // the last time
   std::optional<std::uint64_t> drain_deadline_unix_ms;  // the next one to come
   HealthInbox inbox;
   std::unique_ptr<Publisher> publisher;
   std::optional<Prober> prober;  // last: its thread uses the inbox and must end first
 
-  explicit State(ManagerOptions given, StateDir folder) : options(std::move(given)), state_dir(std::move(folder)) {}
+  explicit State(ManagerOptions given, StateDir folder)
+      : options(std::move(given)), state_dir(std::move(folder)) {}
 
   std::string dataplane_socket() const { return options.run_dir + "/dataplane.sock"; }
 
@@ -148,9 +159,12 @@ struct Manager::State {
   void start();
 
   Result<SnapshotPtr> compile_with(const ObjectStore& candidate, const IdMap& candidate_ids,
-                                   const Drains& candidate_drains, std::uint64_t candidate_generation);
+                                   const Drains& candidate_drains,
+                                   std::uint64_t candidate_generation);
   std::uint64_t next_generation() const {
-    return std::max(generation, publisher == nullptr ? 0 : publisher->status().acknowledged_generation) + 1;
+    return std::max(generation,
+                    publisher == nullptr ? 0 : publisher->status().acknowledged_generation) +
+           1;
   }
   Findings validate_candidate(const ObjectStore& candidate) const;
   ChangeResult commit(ObjectStore candidate, ChangeResult result, bool is_dry_run);
@@ -166,7 +180,8 @@ struct Manager::State {
 Result<void> Manager::State::load() {
   ProfileFolder folder = read_profiles(options.profiles_dir);
   for (const ConfigError& error : folder.errors) log_error("{}", error.text());
-  if (!folder.errors.empty()) return fail(fmt::format("{}: NIC profiles have errors", options.profiles_dir));
+  if (!folder.errors.empty())
+    return fail(fmt::format("{}: NIC profiles have errors", options.profiles_dir));
   profiles = std::move(folder.profiles);
 
   const auto text = state_dir.read(config_file);
@@ -180,12 +195,15 @@ Result<void> Manager::State::load() {
       sources[object.object->key()] = &object.source;
     }
     if (parsed.errors.empty()) {
-      for (const Problem& problem : validate(objects, {profiles, {}}).errors) parsed.errors.push_back(located(problem, sources));
+      for (const Problem& problem : validate(objects, {profiles, {}}).errors)
+        parsed.errors.push_back(located(problem, sources));
     }
     for (const ConfigError& error : parsed.errors) log_error("{}", error.text());
     if (!parsed.errors.empty()) {
-      return fail(fmt::format("{}: the committed configuration is not accepted by this version; correct it or move it away",
-                              state_dir.path_of(config_file)));
+      return fail(
+          fmt::format("{}: the committed configuration is not accepted by this version; correct it "
+                      "or move it away",
+                      state_dir.path_of(config_file)));
     }
   }
 
@@ -230,10 +248,13 @@ void Manager::State::start() {
   if (publisher == nullptr) publisher = std::make_unique<Publisher>(dataplane_socket());
 }
 
-Result<SnapshotPtr> Manager::State::compile_with(const ObjectStore& candidate, const IdMap& candidate_ids,
+Result<SnapshotPtr> Manager::State::compile_with(const ObjectStore& candidate,
+                                                 const IdMap& candidate_ids,
                                                  const Drains& candidate_drains,
                                                  std::uint64_t candidate_generation) {
-  auto built = compile({candidate, profiles, health, candidate_drains, candidate_ids, candidate_generation, unix_ms()}, &slot_cache);
+  auto built = compile({candidate, profiles, health, candidate_drains, candidate_ids,
+                        candidate_generation, unix_ms()},
+                       &slot_cache);
   if (!built) return tl::unexpected(built.error());
   return std::make_shared<const SnapshotBuffer>(std::move(*built));
 }
@@ -252,14 +273,16 @@ void Manager::State::update_probes(HealthRecords known) {
     const auto now = places.find(entry.first);
     if (now == places.end()) return true;
     const auto before = probed_places.find(entry.first);
-    return before != probed_places.end() && before->second != now->second;  // another place: another verdict
+    return before != probed_places.end() &&
+           before->second != now->second;  // another place: another verdict
   });
   probed_places = std::move(places);
   if (prober) prober->set_targets(std::move(probes), std::move(known));
 }
 
 void Manager::State::save_health() {
-  const HealthFile file{boot_id, generation, snapshot == nullptr ? 0 : content_crc(*snapshot), health};
+  const HealthFile file{boot_id, generation, snapshot == nullptr ? 0 : content_crc(*snapshot),
+                        health};
   if (auto saved = state_dir.write(health_file, encode_health(file), Durability::lazy); !saved) {
     log_warning("{}", saved.error().message);
   }
@@ -274,21 +297,26 @@ void Manager::State::add_consequences(const SnapshotPtr& fresh, ChangeResult& re
     if (auto verified = Snapshot::verify(snapshot->bytes())) before = *verified;
   }
   const Consequences found = compare(before ? &*before : nullptr, *after);
-  result.consequences.insert(result.consequences.end(), found.sentences.begin(), found.sentences.end());
+  result.consequences.insert(result.consequences.end(), found.sentences.begin(),
+                             found.sentences.end());
   if (found.removed_endpoints.empty()) return;
   const auto counters = ask_counters(dataplane_socket(), counters_timeout);
   for (const RemovedEndpoint& removed : found.removed_endpoints) {
     std::string flows = "how many flows it has is not known: the dataplane does not answer";
     if (counters) {
       const auto found_counters = counters->endpoints.find(removed.id);
-      flows = fmt::format("it has {} flows", found_counters == counters->endpoints.end() ? 0 : found_counters->second.flows_active);
+      flows = fmt::format("it has {} flows", found_counters == counters->endpoints.end()
+                                                 ? 0
+                                                 : found_counters->second.flows_active);
     }
-    result.consequences.push_back(fmt::format("endpoint {} leaves cluster {}; {}", removed.name, removed.cluster, flows));
+    result.consequences.push_back(
+        fmt::format("endpoint {} leaves cluster {}; {}", removed.name, removed.cluster, flows));
   }
 }
 
 // An error means: the dataplane runs and refuses. Not being there is a warning.
-Result<void> Manager::State::publish_and_wait(const SnapshotPtr& fresh, std::uint64_t fresh_generation,
+Result<void> Manager::State::publish_and_wait(const SnapshotPtr& fresh,
+                                              std::uint64_t fresh_generation,
                                               std::vector<std::string>& warnings) {
   publisher->publish(fresh, fresh_generation);
   const PublishStatus status = publisher->wait_for(fresh_generation, acknowledge_timeout);
@@ -300,11 +328,14 @@ Result<void> Manager::State::publish_and_wait(const SnapshotPtr& fresh, std::uin
       warnings.push_back(fmt::format("takes effect when the dataplane is restarted: {}", item));
     }
   } else if (!status.is_connected) {
-    warnings.push_back(fmt::format("the dataplane is not running ({}): generation {} is committed and will be published when it starts",
-                                   status.error, fresh_generation));
+    warnings.push_back(
+        fmt::format("the dataplane is not running ({}): generation {} is committed and will be "
+                    "published when it starts",
+                    status.error, fresh_generation));
   } else {
-    warnings.push_back(fmt::format("the dataplane has not acknowledged generation {} within {} ms; it is tried again",
-                                   fresh_generation, acknowledge_timeout.count));
+    warnings.push_back(fmt::format(
+        "the dataplane has not acknowledged generation {} within {} ms; it is tried again",
+        fresh_generation, acknowledge_timeout.count));
   }
   return {};
 }
@@ -315,14 +346,17 @@ ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, 
     return result;
   };
   result.generation = generation;
-  const bool is_changed = std::any_of(result.changes.begin(), result.changes.end(),
-                                      [](const Change& change) { return change.action != "unchanged"; });
+  const bool is_changed =
+      std::any_of(result.changes.begin(), result.changes.end(),
+                  [](const Change& change) { return change.action != "unchanged"; });
   if (!is_changed) return result;
 
   IdMap candidate_ids = ids;
-  if (auto covered = candidate_ids.cover(candidate); !covered) return refuse(covered.error().message);
+  if (auto covered = candidate_ids.cover(candidate); !covered)
+    return refuse(covered.error().message);
   Drains candidate_drains = drains;
-  std::erase_if(candidate_drains, [&](const auto& entry) { return candidate.find(entry.first) == nullptr; });
+  std::erase_if(candidate_drains,
+                [&](const auto& entry) { return candidate.find(entry.first) == nullptr; });
   SnapshotPtr fresh;
   const std::uint64_t fresh_generation = next_generation();
   if (node_of(candidate) != nullptr) {
@@ -336,7 +370,8 @@ ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, 
   if (is_dry_run) return result;
 
   // Ids first: should the machine stop here, ids that nobody uses do no harm.
-  if (auto saved = state_dir.write(ids_file, encode_ids(candidate_ids), Durability::synced); !saved) {
+  if (auto saved = state_dir.write(ids_file, encode_ids(candidate_ids), Durability::synced);
+      !saved) {
     return refuse(saved.error().message + "; nothing was changed");
   }
   if (fresh != nullptr) {
@@ -359,7 +394,8 @@ ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, 
   ids = std::move(candidate_ids);
   if (candidate_drains != drains) {
     drains = std::move(candidate_drains);
-    if (auto saved = state_dir.write(drains_file, encode_drains(drains), Durability::synced); !saved) {
+    if (auto saved = state_dir.write(drains_file, encode_drains(drains), Durability::synced);
+        !saved) {
       result.warnings.push_back(saved.error().message);
     }
   }
@@ -370,7 +406,8 @@ ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, 
   drain_deadline_unix_ms = next_drain_deadline(objects, drains, unix_ms());
   const std::size_t verdicts_before = health.size();
   update_probes({});
-  if (health.size() != verdicts_before && node_of(objects) != nullptr) publish_due = Instant{0};  // some are unknown again
+  if (health.size() != verdicts_before && node_of(objects) != nullptr)
+    publish_due = Instant{0};  // some are unknown again
   save_health();
   result.generation = generation;
   log_info("committed {} objects, generation {}", objects.size(), generation);
@@ -382,11 +419,12 @@ void Manager::State::take_verdicts(Instant now) {
     if (!probed_places.contains(target)) continue;  // it was removed meanwhile
     health[target] = record;
     if (record.verdict == HealthVerdict::down) {
-      log_warning("{} is down ({}: {})", target.endpoint.text(), target.healthcheck.name, record.reason);
+      log_warning("{} is down ({}: {})", target.endpoint.text(), target.healthcheck.name,
+                  record.reason);
     } else {
       log_info("{} is up ({})", target.endpoint.text(), target.healthcheck.name);
     }
-    if (!publish_due) publish_due = now + Milliseconds{flip_batch_ms};
+    if (!publish_due) publish_due = std::max(now, flips_published + Milliseconds{flip_batch_ms});
   }
 }
 
@@ -422,14 +460,17 @@ Result<std::unique_ptr<Manager>> Manager::create(ManagerOptions options) {
   if (auto loaded = state->load(); !loaded) return tl::unexpected(loaded.error());
   state->start();
   State* raw = state.get();
-  auto prober = Prober::create([raw](const HealthTarget& target, const HealthRecord& record) { raw->inbox.put(target, record); });
+  auto prober = Prober::create([raw](const HealthTarget& target, const HealthRecord& record) {
+    raw->inbox.put(target, record);
+  });
   if (!prober) return tl::unexpected(prober.error());
   state->prober.emplace(std::move(*prober));
   state->update_probes(state->health);
   return std::unique_ptr<Manager>(new Manager(std::move(state)));
 }
 
-ChangeResult Manager::apply(const std::vector<SourceFile>& files, bool is_replacing, bool is_dry_run) {
+ChangeResult Manager::apply(const std::vector<SourceFile>& files, bool is_replacing,
+                            bool is_dry_run) {
   ChangeResult result;
   result.generation = state_->generation;
   ParsedConfig parsed = read_config(files);
@@ -445,14 +486,16 @@ ChangeResult Manager::apply(const std::vector<SourceFile>& files, bool is_replac
     const ObjectPtr before = state_->objects.find(object->key());
     Change change{"add", object->key(), {}};
     if (before != nullptr) change.action = is_same_text(*before, *object) ? "unchanged" : "change";
-    if (change.action != "unchanged") change.lines = diff_lines(before ? to_yaml(*before) : "", to_yaml(*object));
+    if (change.action != "unchanged")
+      change.lines = diff_lines(before ? to_yaml(*before) : "", to_yaml(*object));
     result.changes.push_back(std::move(change));
     candidate.put(object);
   }
   for (const Problem& problem : fields.errors) result.errors.push_back(located(problem, sources));
   if (result.errors.empty()) {
     const Findings findings = state_->validate_candidate(candidate);
-    for (const Problem& problem : findings.errors) result.errors.push_back(located(problem, sources));
+    for (const Problem& problem : findings.errors)
+      result.errors.push_back(located(problem, sources));
     result.warnings = findings.warnings;
   }
   if (!result.errors.empty()) {
@@ -461,7 +504,8 @@ ChangeResult Manager::apply(const std::vector<SourceFile>& files, bool is_replac
   }
   if (is_replacing) {
     for (const auto& [key, object] : state_->objects.all()) {
-      if (candidate.find(key) == nullptr) result.changes.push_back({"remove", key, diff_lines(to_yaml(*object), "")});
+      if (candidate.find(key) == nullptr)
+        result.changes.push_back({"remove", key, diff_lines(to_yaml(*object), "")});
     }
   }
   return state_->commit(std::move(candidate), std::move(result), is_dry_run);
@@ -475,7 +519,8 @@ ChangeResult Manager::remove(const ObjectKey& key) {
   if (before == nullptr) {
     const auto names = candidate.names(key.kind, key.space);
     result.errors.push_back({"", 0, 0, "", fmt::format("there is no {}", key.text()),
-                             names.empty() ? "" : "one of " + list_text(names), closest(key.name, names)});
+                             names.empty() ? "" : "one of " + list_text(names),
+                             closest(key.name, names)});
     return result;
   }
   candidate.erase(key);
@@ -491,17 +536,20 @@ Result<DrainResult> Manager::set_draining(const ObjectKey& endpoint, bool is_dra
   if (state_->objects.find(endpoint) == nullptr) {
     const auto names = state_->objects.names("endpoint", endpoint.space);
     const std::string near = closest(endpoint.name, names);
-    return fail(fmt::format("there is no {}{}", endpoint.text(), near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
+    return fail(fmt::format("there is no {}{}", endpoint.text(),
+                            near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
   }
   DrainResult result;
   Drains candidate = state_->drains;
-  result.is_changed = is_draining ? candidate.emplace(endpoint, unix_ms()).second : candidate.erase(endpoint) > 0;
+  result.is_changed =
+      is_draining ? candidate.emplace(endpoint, unix_ms()).second : candidate.erase(endpoint) > 0;
   if (result.is_changed) {
     if (node_of(state_->objects) != nullptr) {
       const std::uint64_t fresh_generation = state_->next_generation();
       auto fresh = state_->compile_with(state_->objects, state_->ids, candidate, fresh_generation);
       if (!fresh) return tl::unexpected(fresh.error());
-      if (auto published = state_->publish_and_wait(*fresh, fresh_generation, result.warnings); !published) {
+      if (auto published = state_->publish_and_wait(*fresh, fresh_generation, result.warnings);
+          !published) {
         state_->publisher->publish(state_->snapshot, state_->generation, true);
         return tl::unexpected(published.error());
       }
@@ -509,10 +557,13 @@ Result<DrainResult> Manager::set_draining(const ObjectKey& endpoint, bool is_dra
       state_->generation = fresh_generation;
     }
     state_->drains = std::move(candidate);
-    if (auto saved = state_->state_dir.write(drains_file, encode_drains(state_->drains), Durability::synced); !saved) {
+    if (auto saved =
+            state_->state_dir.write(drains_file, encode_drains(state_->drains), Durability::synced);
+        !saved) {
       result.warnings.push_back(saved.error().message + ": a restart of mgmt would forget this");
     }
-    state_->drain_deadline_unix_ms = next_drain_deadline(state_->objects, state_->drains, unix_ms());
+    state_->drain_deadline_unix_ms =
+        next_drain_deadline(state_->objects, state_->drains, unix_ms());
     state_->save_health();
     log_info("{} is {}", endpoint.text(), is_draining ? "draining" : "no longer draining");
   }
@@ -531,25 +582,54 @@ Result<DrainResult> Manager::set_draining(const ObjectKey& endpoint, bool is_dra
   return result;
 }
 
-int Manager::wakeup_fd() const { return state_->inbox.wakeup.get(); }
+int Manager::wakeup_fd() const {
+  return state_->inbox.wakeup.get();
+}
 
-Milliseconds Manager::patience() const { return {state_->publish_due ? flip_batch_ms / 2 : patience_ms}; }
+Milliseconds Manager::patience() const {
+  return {state_->publish_due ? flip_batch_ms / 2 : patience_ms};
+}
 
 void Manager::tick(Instant now) {
   state_->take_verdicts(now);
   // A dataplane that is ahead has tables of which this mgmt knows nothing: go above it.
   const bool is_ahead = state_->snapshot != nullptr &&
                         state_->publisher->status().acknowledged_generation > state_->generation;
-  const bool is_drain_over = state_->drain_deadline_unix_ms && *state_->drain_deadline_unix_ms <= unix_ms();
-  if (is_ahead || is_drain_over || (state_->publish_due && *state_->publish_due <= now)) state_->publish_anew();
+  const bool is_drain_over =
+      state_->drain_deadline_unix_ms && *state_->drain_deadline_unix_ms <= unix_ms();
+  const bool is_due = state_->publish_due && *state_->publish_due <= now;
+  if (is_due) state_->flips_published = now;
+  if (is_ahead || is_drain_over || is_due) state_->publish_anew();
 }
 
-const ObjectStore& Manager::objects() const { return state_->objects; }
-const HealthRecords& Manager::health() const { return state_->health; }
-const Drains& Manager::drains() const { return state_->drains; }
-const IdMap& Manager::ids() const { return state_->ids; }
-std::uint64_t Manager::generation() const { return state_->generation; }
-PublishStatus Manager::publish_status() const { return state_->publisher->status(); }
-Result<DataplaneCounters> Manager::counters() const { return ask_counters(state_->dataplane_socket(), counters_timeout); }
+void Manager::settle() {
+  if (state_->publish_due) state_->publish_anew();
+  const PublishStatus status = state_->publisher->status();
+  if (!status.is_connected || status.refused_generation == state_->generation) return;
+  if (status.acknowledged_generation < state_->generation)
+    state_->publisher->wait_for(state_->generation, settle_timeout);
+}
+
+const ObjectStore& Manager::objects() const {
+  return state_->objects;
+}
+const HealthRecords& Manager::health() const {
+  return state_->health;
+}
+const Drains& Manager::drains() const {
+  return state_->drains;
+}
+const IdMap& Manager::ids() const {
+  return state_->ids;
+}
+std::uint64_t Manager::generation() const {
+  return state_->generation;
+}
+PublishStatus Manager::publish_status() const {
+  return state_->publisher->status();
+}
+Result<DataplaneCounters> Manager::counters() const {
+  return ask_counters(state_->dataplane_socket(), counters_timeout);
+}
 
 }  // namespace sluice

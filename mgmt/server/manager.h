@@ -1,9 +1,9 @@
 // Manager: the committed configuration and everything that changes it.
 //
-// A change goes candidate -> validate -> compile -> publish -> disk, and is refused whole or done whole.
-// When the dataplane does not run, a change is committed all the same and published when it comes back;
-// when it runs and refuses, nothing is committed.
-// Threads: one, that of mgmt's main loop. The prober and the publisher have threads of their own and
+// A change goes candidate -> validate -> compile -> publish -> disk, and is refused whole or done
+// whole. When the dataplane does not run, a change is committed all the same and published when it
+// comes back; when it runs and refuses, nothing is committed. Threads: one, that of mgmt's main
+// loop. The prober and the publisher have threads of their own and
 //          hand over through a queue and a status.
 #pragma once
 
@@ -69,8 +69,12 @@ class Manager {
   int wakeup_fd() const;
   // How long the caller may sleep.
   Milliseconds patience() const;
-  // Takes in health verdicts and publishes what they change, some milliseconds after the first.
+  // Takes in health verdicts and publishes what they change: the first at once, those that follow
+  // within some milliseconds together.
   void tick(Instant now);
+  // Publishes what waits and gives the dataplane a moment to acknowledge it, so that what is shown
+  // to an operator is what the dataplane does.
+  void settle();
 
   const ObjectStore& objects() const;
   const HealthRecords& health() const;

@@ -13,9 +13,13 @@
 namespace sluice {
 namespace {
 
-std::uint32_t crc_of(std::string_view text) { return crc32c(std::as_bytes(std::span(text.data(), text.size()))); }
+std::uint32_t crc_of(std::string_view text) {
+  return crc32c(std::as_bytes(std::span(text.data(), text.size())));
+}
 
-std::string sealed(std::string text) { return text + fmt::format("crc {:08x}\n", crc_of(text)); }
+std::string sealed(std::string text) {
+  return text + fmt::format("crc {:08x}\n", crc_of(text));
+}
 
 using Words = std::vector<std::string>;
 
@@ -35,7 +39,8 @@ Words split_words(std::string_view line, std::size_t count) {
 Result<void> for_each_line(const std::string& text, const std::string& heading,
                            const std::function<bool(std::string_view)>& take) {
   const std::size_t last = text.rfind("crc ");
-  if (last == std::string::npos || text.substr(last) != fmt::format("crc {:08x}\n", crc_of(text.substr(0, last)))) {
+  if (last == std::string::npos ||
+      text.substr(last) != fmt::format("crc {:08x}\n", crc_of(text.substr(0, last)))) {
     return fail("damaged: the checksum does not fit");
   }
   std::string_view rest(text.data(), last);
@@ -44,7 +49,8 @@ Result<void> for_each_line(const std::string& text, const std::string& heading,
     const std::size_t end = std::min(rest.find('\n'), rest.size());
     const std::string_view line = rest.substr(0, end);
     rest.remove_prefix(std::min(end + 1, rest.size()));
-    if (is_first ? line != heading : !take(line)) return fail(fmt::format("unexpected line '{}'", line));
+    if (is_first ? line != heading : !take(line))
+      return fail(fmt::format("unexpected line '{}'", line));
     is_first = false;
   }
   return is_first ? fail("empty") : Result<void>();
@@ -56,7 +62,9 @@ bool parse_number(const std::string& text, Number& number, int base = 10) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
-ObjectKey endpoint_key(const std::string& space, const std::string& name) { return {"endpoint", space, name}; }
+ObjectKey endpoint_key(const std::string& space, const std::string& name) {
+  return {"endpoint", space, name};
+}
 
 const char* verdict_text(HealthVerdict verdict) {
   return verdict == HealthVerdict::up ? "up" : verdict == HealthVerdict::down ? "down" : "unknown";
@@ -67,7 +75,8 @@ const char* verdict_text(HealthVerdict verdict) {
 std::string encode_ids(const IdMap& ids) {
   std::string text = "sluice ids 1\n";
   const auto add = [&](const char* kind, const IdSpace& space) {
-    for (const auto& [key, entry] : space.entries()) text += fmt::format("{} {} {} {}\n", kind, entry.id, entry.gone, key);
+    for (const auto& [key, entry] : space.entries())
+      text += fmt::format("{} {} {} {}\n", kind, entry.id, entry.gone, key);
   };
   add("vip", ids.vips);
   add("cluster", ids.clusters);
@@ -93,7 +102,8 @@ Result<IdMap> decode_ids(const std::string& text) {
 
 std::string encode_drains(const Drains& drains) {
   std::string text = "sluice drains 1\n";
-  for (const auto& [key, since_unix_ms] : drains) text += fmt::format("{} {} {}\n", since_unix_ms, key.space, key.name);
+  for (const auto& [key, since_unix_ms] : drains)
+    text += fmt::format("{} {} {}\n", since_unix_ms, key.space, key.name);
   return sealed(std::move(text));
 }
 
@@ -118,9 +128,9 @@ std::string encode_health(const HealthFile& file) {
     for (char& c : reason) {
       if (c == '\n' || c == '\r') c = ' ';
     }
-    text += fmt::format("verdict {} {} {} {} {} {} {}\n", verdict_text(record.verdict), record.since_unix_ms,
-                        target.endpoint.space, target.endpoint.name, target.healthcheck.space,
-                        target.healthcheck.name, reason);
+    text += fmt::format("verdict {} {} {} {} {} {} {}\n", verdict_text(record.verdict),
+                        record.since_unix_ms, target.endpoint.space, target.endpoint.name,
+                        target.healthcheck.space, target.healthcheck.name, reason);
   }
   return sealed(std::move(text));
 }
@@ -134,14 +144,18 @@ Result<HealthFile> decode_health(const std::string& text) {
     }
     if (line.starts_with("published ")) {
       const Words words = split_words(line, 3);
-      return parse_number(words[1], file.generation) && parse_number(words[2], file.content_crc, 16);
+      return parse_number(words[1], file.generation) &&
+             parse_number(words[2], file.content_crc, 16);
     }
     const Words words = split_words(line, 8);
     HealthRecord record;
-    record.verdict = words[1] == "up" ? HealthVerdict::up : words[1] == "down" ? HealthVerdict::down : HealthVerdict::unknown;
+    record.verdict = words[1] == "up"     ? HealthVerdict::up
+                     : words[1] == "down" ? HealthVerdict::down
+                                          : HealthVerdict::unknown;
     record.reason = words[7];
     if (words[0] != "verdict" || !parse_number(words[2], record.since_unix_ms)) return false;
-    const HealthTarget target{endpoint_key(words[3], words[4]), {"healthcheck", words[5], words[6]}};
+    const HealthTarget target{endpoint_key(words[3], words[4]),
+                              {"healthcheck", words[5], words[6]}};
     return file.records.emplace(target, record).second;
   });
   if (!read) return tl::unexpected(read.error());

@@ -1,5 +1,5 @@
-// The text of mgmt's own files in the state directory. Each ends in a checksum line: a file that was
-// damaged is refused by name, never half read.
+// The text of mgmt's own files in the state directory. Each ends in a checksum line: a file that
+// was damaged is refused by name, never half read.
 //
 //   config/objects.yaml  the committed objects, as `sluice show config` prints them
 //   ids                  the ids of VIPs, clusters and endpoints

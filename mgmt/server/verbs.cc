@@ -23,24 +23,34 @@ struct Call {
   Instant now;
 };
 
-json refusal(const std::string& message) { return {{"ok", false}, {"error", message}}; }
+json refusal(const std::string& message) {
+  return {{"ok", false}, {"error", message}};
+}
 
 json error_json(const ConfigError& error) {
-  return {{"file", error.file},       {"line", error.line},         {"column", error.column},
-          {"path", error.path},       {"message", error.message},   {"expected", error.expected},
-          {"suggestion", error.suggestion}, {"text", error.text()}};
+  return {{"file", error.file},
+          {"line", error.line},
+          {"column", error.column},
+          {"path", error.path},
+          {"message", error.message},
+          {"expected", error.expected},
+          {"suggestion", error.suggestion},
+          {"text", error.text()}};
 }
 
 json change_reply(const ChangeResult& result, bool has_lines) {
   if (!result.errors.empty()) {
-    json reply = refusal(result.errors.size() == 1 ? "1 error" : fmt::format("{} errors", result.errors.size()));
+    json reply = refusal(
+        result.errors.size() == 1 ? "1 error" : fmt::format("{} errors", result.errors.size()));
     reply["errors"] = json::array();
     for (const ConfigError& error : result.errors) reply["errors"].push_back(error_json(error));
     return reply;
   }
   json reply = {{"ok", true}, {"generation", result.generation}, {"changes", json::array()}};
   for (const Change& change : result.changes) {
-    json row = {{"action", change.action}, {"kind", change.object.kind}, {"name", change.object.name},
+    json row = {{"action", change.action},
+                {"kind", change.object.kind},
+                {"name", change.object.name},
                 {"namespace", change.object.space}};
     if (has_lines) row["lines"] = change.lines;
     reply["changes"].push_back(std::move(row));
@@ -76,7 +86,8 @@ EndpointStatus health_of(const Manager& manager, const Object& cluster, const Ob
 json reply_status(const Call& call) {
   const PublishStatus publish = call.manager.publish_status();
   json objects = json::object();
-  for (const std::string& kind : object_kinds()) objects[kind] = call.manager.objects().of_kind(kind).size();
+  for (const std::string& kind : object_kinds())
+    objects[kind] = call.manager.objects().of_kind(kind).size();
   json reply = {{"ok", true},
                 {"process", "mgmt"},
                 {"version", SLUICE_VERSION},
@@ -96,22 +107,26 @@ json reply_status(const Call& call) {
 json reply_apply(const Call& call) {
   const bool is_dry_run = call.request.argument("dry_run") == "1";
   const bool is_replacing = call.request.argument("replace") == "1";
-  return change_reply(call.manager.apply(split_payload(call.request.payload), is_replacing, is_dry_run), false);
+  return change_reply(
+      call.manager.apply(split_payload(call.request.payload), is_replacing, is_dry_run), false);
 }
 
 json reply_diff(const Call& call) {
   const bool is_replacing = call.request.argument("replace") == "1";
-  return change_reply(call.manager.apply(split_payload(call.request.payload), is_replacing, true), true);
+  return change_reply(call.manager.apply(split_payload(call.request.payload), is_replacing, true),
+                      true);
 }
 
 json reply_delete(const Call& call) {
   const std::string kind = call.request.argument("kind");
   if (descriptor_of(kind) == nullptr) {
     const std::string near = closest(kind, object_kinds());
-    return refusal(fmt::format("unknown kind '{}'; expected one of {}{}", kind, list_text(object_kinds()),
+    return refusal(fmt::format("unknown kind '{}'; expected one of {}{}", kind,
+                               list_text(object_kinds()),
                                near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
   }
-  const ObjectKey key{kind, call.request.argument("namespace", default_namespace), call.request.argument("name")};
+  const ObjectKey key{kind, call.request.argument("namespace", default_namespace),
+                      call.request.argument("name")};
   const ChangeResult result = call.manager.remove(key);
   json reply = change_reply(result, false);
   if (result.errors.size() == 1) reply["error"] = result.errors[0].text();
@@ -119,7 +134,9 @@ json reply_delete(const Call& call) {
 }
 
 json reply_config(const Call& call) {
-  json reply = {{"ok", true}, {"generation", call.manager.generation()}, {"yaml", to_yaml(call.manager.objects())},
+  json reply = {{"ok", true},
+                {"generation", call.manager.generation()},
+                {"yaml", to_yaml(call.manager.objects())},
                 {"objects", json::array()}};
   for (const std::string& kind : object_kinds()) {
     for (const ObjectPtr& object : call.manager.objects().of_kind(kind)) {
@@ -137,13 +154,14 @@ json reply_virtual_hosts(const Call& call) {
   const auto vips = vips_of(manager.objects());
   json rows = json::array();
   for (const ObjectPtr& virtual_host : manager.objects().of_kind("virtual_host")) {
-    json row = {{"name", virtual_host->key().name},
-                {"namespace", virtual_host->key().space},
-                {"proxy", api::VirtualHostSpec::Proxy_Name(virtual_host_spec(*virtual_host).proxy())},
-                {"vips", json::array()},
-                {"clusters", json::array()}};
-    Sum active(counters.has_value()), opened(counters.has_value()), rx(counters.has_value()), tx(counters.has_value()),
-        dropped(counters.has_value());
+    json row = {
+        {"name", virtual_host->key().name},
+        {"namespace", virtual_host->key().space},
+        {"proxy", api::VirtualHostSpec::Proxy_Name(virtual_host_spec(*virtual_host).proxy())},
+        {"vips", json::array()},
+        {"clusters", json::array()}};
+    Sum active(counters.has_value()), opened(counters.has_value()), rx(counters.has_value()),
+        tx(counters.has_value()), dropped(counters.has_value());
     for (const ResolvedVip& vip : vips) {
       if (vip.virtual_host->key() != virtual_host->key()) continue;
       row["vips"].push_back(vip.text());
@@ -184,8 +202,9 @@ json reply_virtual_hosts(const Call& call) {
 }
 
 std::string algorithm_text(const api::ClusterSpec& spec) {
-  return spec.sluice().has_algorithm() ? api::ClusterExtension::Algorithm_Name(spec.sluice().algorithm())
-                                       : api::ClusterSpec::Algorithm_Name(spec.loadbalancer_algorithm());
+  return spec.sluice().has_algorithm()
+             ? api::ClusterExtension::Algorithm_Name(spec.sluice().algorithm())
+             : api::ClusterSpec::Algorithm_Name(spec.loadbalancer_algorithm());
 }
 
 json reply_clusters(const Call& call) {
@@ -210,7 +229,8 @@ json reply_clusters(const Call& call) {
                 {"endpoints_draining", draining},
                 {"health_checks", json::array()},
                 {"virtual_hosts", json::array()}};
-    for (const api::ObjectRef& reference : spec.health_checks()) row["health_checks"].push_back(reference.name());
+    for (const api::ObjectRef& reference : spec.health_checks())
+      row["health_checks"].push_back(reference.name());
     std::set<std::string> users;
     for (const ResolvedVip& vip : vips) {
       if (vip.cluster->key() == cluster->key()) users.insert(vip.virtual_host->key().name);
@@ -240,15 +260,21 @@ json reply_endpoints(const Call& call) {
     const api::EndpointSpec& spec = static_cast<const api::Endpoint&>(object->effective()).spec();
     json clusters = json::array();
     EndpointStatus worst;
-    Sum active(counters.has_value()), opened(counters.has_value()), to(counters.has_value()), from(counters.has_value());
+    Sum active(counters.has_value()), opened(counters.has_value()), to(counters.has_value()),
+        from(counters.has_value());
     for (const Membership& member : memberships[object->key()]) {
       clusters.push_back(member.cluster->key().name);
       const EndpointStatus status = health_of(manager, *member.cluster, object->key());
-      const auto rank = [](const EndpointStatus& s) {  // down before unknown before up before unchecked
-        return s.state == EndpointState::down ? 3 : s.state == EndpointState::unknown ? 2 : s.is_checked ? 1 : 0;
-      };
+      const auto rank =
+          [](const EndpointStatus& s) {  // down before unknown before up before unchecked
+            return s.state == EndpointState::down      ? 3
+                   : s.state == EndpointState::unknown ? 2
+                   : s.is_checked                      ? 1
+                                                       : 0;
+          };
       if (rank(status) > rank(worst)) worst = status;
-      const auto id = manager.ids().endpoints.find(endpoint_id_key(*member.cluster, member.endpoint));
+      const auto id =
+          manager.ids().endpoints.find(endpoint_id_key(*member.cluster, member.endpoint));
       if (!counters || !id || !counters->endpoints.contains(*id)) continue;
       const EndpointCounters& count = counters->endpoints.at(*id);
       active.add(count.flows_active);
@@ -278,11 +304,15 @@ json reply_endpoints(const Call& call) {
 }
 
 json reply_draining(const Call& call, bool is_draining) {
-  const ObjectKey key{"endpoint", call.request.argument("namespace", default_namespace), call.request.argument("name")};
+  const ObjectKey key{"endpoint", call.request.argument("namespace", default_namespace),
+                      call.request.argument("name")};
   if (key.name.empty()) return refusal("name the endpoint: name=NAME");
   const auto result = call.manager.set_draining(key, is_draining);
   if (!result) return refusal(result.error().message);
-  json reply = {{"ok", true}, {"name", key.name}, {"namespace", key.space}, {"changed", result->is_changed},
+  json reply = {{"ok", true},
+                {"name", key.name},
+                {"namespace", key.space},
+                {"changed", result->is_changed},
                 {"warnings", result->warnings}};
   reply["flows_active"] = result->flows_active ? json(*result->flows_active) : json(nullptr);
   return reply;
@@ -291,26 +321,29 @@ json reply_draining(const Call& call, bool is_draining) {
 struct Verb {
   const char* name;
   json (*handler)(const Call&);
+  bool shows_traffic;  // what it shows must be what the dataplane does
 };
 
 constexpr std::array<Verb, 10> verbs = {{
-    {"status", reply_status},
-    {"apply", reply_apply},
-    {"diff", reply_diff},
-    {"delete", reply_delete},
-    {"config", reply_config},
-    {"virtual-hosts", reply_virtual_hosts},
-    {"clusters", reply_clusters},
-    {"endpoints", reply_endpoints},
-    {"drain", [](const Call& call) { return reply_draining(call, true); }},
-    {"undrain", [](const Call& call) { return reply_draining(call, false); }},
+    {"status", reply_status, false},
+    {"apply", reply_apply, false},
+    {"diff", reply_diff, false},
+    {"delete", reply_delete, false},
+    {"config", reply_config, false},
+    {"virtual-hosts", reply_virtual_hosts, true},
+    {"clusters", reply_clusters, true},
+    {"endpoints", reply_endpoints, true},
+    {"drain", [](const Call& call) { return reply_draining(call, true); }, false},
+    {"undrain", [](const Call& call) { return reply_draining(call, false); }, false},
 }};
 
 }  // namespace
 
 std::string answer(Manager& manager, const ControlRequest& request, Instant started, Instant now) {
   for (const Verb& verb : verbs) {
-    if (request.verb == verb.name) return verb.handler({manager, request, started, now}).dump();
+    if (request.verb != verb.name) continue;
+    if (verb.shows_traffic) manager.settle();
+    return verb.handler({manager, request, started, now}).dump();
   }
   std::vector<std::string> names;
   for (const Verb& verb : verbs) names.push_back(verb.name);

@@ -33,14 +33,15 @@ Result<DataplaneCounters> ask_counters(const std::string& socket_path, Milliseco
   if (!vips) return tl::unexpected(vips.error());
   for (const json& row : *vips) {
     counters.vips[static_cast<std::uint32_t>(number(row, "id"))] = {
-        number(row, "flows_active"), number(row, "flows_opened"), number(row, "rx_bytes"), number(row, "tx_bytes"),
-        number(row, "dropped")};
+        number(row, "flows_active"), number(row, "flows_opened"), number(row, "rx_bytes"),
+        number(row, "tx_bytes"), number(row, "dropped")};
   }
   const auto endpoints = ask_rows(socket_path, "endpoints", timeout);
   if (!endpoints) return tl::unexpected(endpoints.error());
   for (const json& row : *endpoints) {
     counters.endpoints[static_cast<std::uint32_t>(number(row, "id"))] = {
-        number(row, "flows_active"), number(row, "flows_opened"), number(row, "to_bytes"), number(row, "from_bytes")};
+        number(row, "flows_active"), number(row, "flows_opened"), number(row, "to_bytes"),
+        number(row, "from_bytes")};
   }
   return counters;
 }

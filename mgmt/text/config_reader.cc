@@ -22,10 +22,14 @@ constexpr std::string_view file_line_prefix = "# sluice-file: ";
 
 std::string type_text(const YamlNode& node) {
   switch (node.type) {
-    case YamlNode::Type::null: return "nothing";
-    case YamlNode::Type::scalar: return fmt::format("'{}'", node.scalar.substr(0, 40));
-    case YamlNode::Type::list: return "a list";
-    case YamlNode::Type::map: return "a mapping";
+    case YamlNode::Type::null:
+      return "nothing";
+    case YamlNode::Type::scalar:
+      return fmt::format("'{}'", node.scalar.substr(0, 40));
+    case YamlNode::Type::list:
+      return "a list";
+    case YamlNode::Type::map:
+      return "a mapping";
   }
   return {};
 }
@@ -42,10 +46,10 @@ class DocumentReader {
     read_map(document, message, "", true);
   }
 
-  void error(const YamlNode& at, const std::string& path, std::string message, std::string expected = {},
-             std::string suggestion = {}) {
-    errors_.push_back(
-        {file_, at.line, at.column, path, std::move(message), std::move(expected), std::move(suggestion)});
+  void error(const YamlNode& at, const std::string& path, std::string message,
+             std::string expected = {}, std::string suggestion = {}) {
+    errors_.push_back({file_, at.line, at.column, path, std::move(message), std::move(expected),
+                       std::move(suggestion)});
   }
 
  private:
@@ -59,7 +63,8 @@ class DocumentReader {
       }
       const std::string field_path = path.empty() ? key.scalar : path + "." + key.scalar;
       if (const auto [first, is_new] = seen.try_emplace(key.scalar, &key); !is_new) {
-        error(key, field_path, fmt::format("'{}' is given twice; first in line {}", key.scalar, first->second->line),
+        error(key, field_path,
+              fmt::format("'{}' is given twice; first in line {}", key.scalar, first->second->line),
               "one of them");
         continue;
       }
@@ -76,13 +81,16 @@ class DocumentReader {
       if (field == nullptr) {
         const auto names = known_fields(type, is_document);
         error(key, field_path, fmt::format("unknown field '{}'", key.scalar),
-              names.empty() ? "no field here" : "one of " + list_text(names), closest(key.scalar, names));
+              names.empty() ? "no field here" : "one of " + list_text(names),
+              closest(key.scalar, names));
         continue;
       }
       if (const OneofDescriptor* choice = field->real_containing_oneof()) {
-        const FieldDescriptor* other = message.GetReflection()->GetOneofFieldDescriptor(message, choice);
+        const FieldDescriptor* other =
+            message.GetReflection()->GetOneofFieldDescriptor(message, choice);
         if (other != nullptr) {
-          error(key, field_path, fmt::format("'{}' and '{}' exclude each other", other->name(), field->name()),
+          error(key, field_path,
+                fmt::format("'{}' and '{}' exclude each other", other->name(), field->name()),
                 "only one of " + list_text(names_in(*choice)));
           continue;
         }
@@ -91,7 +99,8 @@ class DocumentReader {
     }
   }
 
-  void read_field(const YamlNode& node, Message& message, const FieldDescriptor& field, const std::string& path) {
+  void read_field(const YamlNode& node, Message& message, const FieldDescriptor& field,
+                  const std::string& path) {
     if (field.is_map()) {
       read_string_map(node, message, field, path);
       return;
@@ -102,8 +111,9 @@ class DocumentReader {
     }
     if (node.type != YamlNode::Type::list) {
       error(node, path, fmt::format("{} where a list is needed", type_text(node)),
-            field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE ? "a list: [{...}] or lines that begin with '- '"
-                                                                 : "a list: [a, b] or lines that begin with '- '");
+            field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE
+                ? "a list: [{...}] or lines that begin with '- '"
+                : "a list: [a, b] or lines that begin with '- '");
       return;
     }
     for (std::size_t i = 0; i < node.items.size(); ++i) {
@@ -113,7 +123,8 @@ class DocumentReader {
     }
   }
 
-  void read_value(const YamlNode& node, Message& message, const FieldDescriptor& field, const std::string& path) {
+  void read_value(const YamlNode& node, Message& message, const FieldDescriptor& field,
+                  const std::string& path) {
     const Reflection& reflection = *message.GetReflection();
     if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
       if (node.type != YamlNode::Type::map) {
@@ -129,18 +140,21 @@ class DocumentReader {
       return;
     }
     if (node.type != YamlNode::Type::scalar) {
-      error(node, path, fmt::format("{} where a value is needed", type_text(node)), "a single value");
+      error(node, path, fmt::format("{} where a value is needed", type_text(node)),
+            "a single value");
       return;
     }
     if (const auto assigned = assign_scalar(message, field, node.scalar); !assigned) {
-      error(node, path, assigned.error().message, assigned.error().expected, assigned.error().suggestion);
+      error(node, path, assigned.error().message, assigned.error().expected,
+            assigned.error().suggestion);
     }
   }
 
   void read_string_map(const YamlNode& node, Message& message, const FieldDescriptor& field,
                        const std::string& path) {
     if (node.type != YamlNode::Type::map) {
-      error(node, path, fmt::format("{} where a mapping is needed", type_text(node)), "lines of the form 'key: value'");
+      error(node, path, fmt::format("{} where a mapping is needed", type_text(node)),
+            "lines of the form 'key: value'");
       return;
     }
     const Descriptor& entry = *field.message_type();
@@ -149,7 +163,8 @@ class DocumentReader {
       const std::string entry_path = path + "." + key.scalar;
       source_.positions[entry_path] = {value.line, value.column};
       if (key.type != YamlNode::Type::scalar || value.type != YamlNode::Type::scalar) {
-        error(key, entry_path, "both the key and the value must be texts", "lines of the form 'key: value'");
+        error(key, entry_path, "both the key and the value must be texts",
+              "lines of the form 'key: value'");
         continue;
       }
       if (!seen.insert(key.scalar).second) {
@@ -193,8 +208,8 @@ std::unique_ptr<Message> object_for(const YamlNode& document, DocumentReader& re
     if (value.type == YamlNode::Type::scalar) {
       if (auto object = new_object(value.scalar)) return object;
     }
-    reader.error(value, "kind", fmt::format("unknown kind {}", type_text(value)), "one of " + list_text(object_kinds()),
-                 closest(value.scalar, object_kinds()));
+    reader.error(value, "kind", fmt::format("unknown kind {}", type_text(value)),
+                 "one of " + list_text(object_kinds()), closest(value.scalar, object_kinds()));
     return nullptr;
   }
   std::vector<std::string> keys;
@@ -204,7 +219,9 @@ std::unique_ptr<Message> object_for(const YamlNode& document, DocumentReader& re
   return nullptr;
 }
 
-bool is_blank(const YamlNode& document) { return document.type == YamlNode::Type::null; }
+bool is_blank(const YamlNode& document) {
+  return document.type == YamlNode::Type::null;
+}
 
 void limit_errors(const std::string& file, std::vector<ConfigError>& errors) {
   std::stable_sort(errors.begin(), errors.end(), [](const ConfigError& a, const ConfigError& b) {
@@ -236,8 +253,13 @@ void read_file(const SourceFile& file, ParsedConfig& config) {
   if (yaml.error) {
     errors.push_back(*yaml.error);
   } else if (object_count == 0) {
-    errors.push_back({file.name, 0, 0, {}, "there is no object in this file",
-                      "at least one object: kind, metadata, spec", {}});
+    errors.push_back({file.name,
+                      0,
+                      0,
+                      {},
+                      "there is no object in this file",
+                      "at least one object: kind, metadata, spec",
+                      {}});
   }
   for (ConfigError& error : errors) {
     if (error.line > 0) error.line += file.first_line - 1;
@@ -263,7 +285,8 @@ ParsedConfig read_config(std::span<const SourceFile> files) {
     const std::size_t first = config.objects.size();
     read_file(file, config);
     for (std::size_t i = first; i < config.objects.size(); ++i) {
-      for (auto& [path, position] : config.objects[i].source.positions) position.line += file.first_line - 1;
+      for (auto& [path, position] : config.objects[i].source.positions)
+        position.line += file.first_line - 1;
     }
   }
   std::map<ObjectKey, const ParsedObject*> seen;
@@ -274,10 +297,14 @@ ParsedConfig read_config(std::span<const SourceFile> files) {
     if (is_new) continue;
     const TextPosition here = parsed.source.find("metadata.name");
     const TextPosition there = first->second->source.find("metadata.name");
-    config.errors.push_back({parsed.source.file, here.line, here.column, "metadata.name",
-                             fmt::format("{} is given twice; first in {}:{}", key.text(), first->second->source.file,
-                                         there.line),
-                             "one of them", {}});
+    config.errors.push_back({parsed.source.file,
+                             here.line,
+                             here.column,
+                             "metadata.name",
+                             fmt::format("{} is given twice; first in {}:{}", key.text(),
+                                         first->second->source.file, there.line),
+                             "one of them",
+                             {}});
   }
   return config;
 }
@@ -288,9 +315,12 @@ std::vector<SourceFile> split_payload(std::string_view payload, const std::strin
     const std::size_t line_end = std::min(payload.find('\n'), payload.size());
     SourceFile file;
     file.name = payload.substr(file_line_prefix.size(), line_end - file_line_prefix.size());
-    while (!file.name.empty() && (file.name.back() == '\r' || file.name.back() == ' ')) file.name.pop_back();
+    while (!file.name.empty() && (file.name.back() == '\r' || file.name.back() == ' '))
+      file.name.pop_back();
     payload.remove_prefix(std::min(line_end + 1, payload.size()));
-    std::size_t end = payload.starts_with(file_line_prefix) ? 0 : payload.find("\n" + std::string(file_line_prefix));
+    std::size_t end = payload.starts_with(file_line_prefix)
+                          ? 0
+                          : payload.find("\n" + std::string(file_line_prefix));
     if (end == std::string_view::npos) {
       end = payload.size();
     } else if (end > 0) {
@@ -317,13 +347,16 @@ std::unique_ptr<Message> read_message(const SourceFile& file, const Message& pro
   const std::string& kind = rule_of(*prototype.GetDescriptor()).kind();
   std::unique_ptr<Message> message(prototype.New());
   if (yaml.documents.size() != 1 || yaml.documents[0].type != YamlNode::Type::map) {
-    found.push_back({file.name, 0, 0, {}, "the file must hold one object", "one object of kind " + kind, {}});
+    found.push_back(
+        {file.name, 0, 0, {}, "the file must hold one object", "one object of kind " + kind, {}});
   } else {
     const YamlNode& document = yaml.documents[0];
-    const auto written = std::find_if(document.entries.begin(), document.entries.end(),
-                                      [](const auto& entry) { return entry.first.scalar == "kind"; });
+    const auto written =
+        std::find_if(document.entries.begin(), document.entries.end(),
+                     [](const auto& entry) { return entry.first.scalar == "kind"; });
     if (written == document.entries.end() || written->second.scalar != kind) {
-      reader.error(written == document.entries.end() ? document : written->second, "kind", "not of the right kind", kind);
+      reader.error(written == document.entries.end() ? document : written->second, "kind",
+                   "not of the right kind", kind);
     }
     reader.read(document, *message);
   }

@@ -1,5 +1,5 @@
-// Operator's text -> objects. Every error of a file at once (up to config_errors_max), each with file,
-// line, column, path, what was expected and, for a misspelt name, what was probably meant.
+// Operator's text -> objects. Every error of a file at once (up to config_errors_max), each with
+// file, line, column, path, what was expected and, for a misspelt name, what was probably meant.
 //
 // Pure: no files are opened here. Only the shape is checked; see mgmt/schema for the rest.
 #pragma once
@@ -47,13 +47,15 @@ struct ParsedConfig {
 
 ParsedConfig read_config(std::span<const SourceFile> files);
 
-// A payload of several files: each begins with a line "# sluice-file: NAME". Without such a line the
-// whole payload is one file called `fallback_name`.
-std::vector<SourceFile> split_payload(std::string_view payload, const std::string& fallback_name = "input");
+// A payload of several files: each begins with a line "# sluice-file: NAME". Without such a line
+// the whole payload is one file called `fallback_name`.
+std::vector<SourceFile> split_payload(std::string_view payload,
+                                      const std::string& fallback_name = "input");
 
 // The same for one message of a known kind, for texts that are not the operator's objects.
 std::unique_ptr<google::protobuf::Message> read_message(const SourceFile& file,
                                                         const google::protobuf::Message& prototype,
-                                                        std::vector<ConfigError>& errors, ObjectSource* source);
+                                                        std::vector<ConfigError>& errors,
+                                                        ObjectSource* source);
 
 }  // namespace sluice

@@ -16,7 +16,8 @@ namespace sluice {
 namespace {
 
 // What mgmt fills in, and {xdp_prog}, which only the dataplane knows.
-constexpr std::array<std::string_view, 5> placeholders = {"index", "name", "device", "queues", "xdp_prog"};
+constexpr std::array<std::string_view, 5> placeholders = {"index", "name", "device", "queues",
+                                                          "xdp_prog"};
 
 // The placeholder in {braces} that nobody fills in; empty when all are known.
 std::string unknown_placeholder(const std::string& option) {
@@ -24,7 +25,8 @@ std::string unknown_placeholder(const std::string& option) {
     const std::size_t end = option.find('}', at);
     if (end == std::string::npos) return option.substr(at);
     const std::string name = option.substr(at + 1, end - at - 1);
-    if (std::find(placeholders.begin(), placeholders.end(), name) == placeholders.end()) return "{" + name + "}";
+    if (std::find(placeholders.begin(), placeholders.end(), name) == placeholders.end())
+      return "{" + name + "}";
   }
   return {};
 }
@@ -33,9 +35,10 @@ std::string unknown_placeholder(const std::string& option) {
 
 ProfileFolder read_profiles(const std::string& folder) {
   ProfileFolder result;
-  const auto error = [&](const std::string& file, TextPosition at, std::string path, std::string message,
-                         std::string expected) {
-    result.errors.push_back({file, at.line, at.column, std::move(path), std::move(message), std::move(expected), {}});
+  const auto error = [&](const std::string& file, TextPosition at, std::string path,
+                         std::string message, std::string expected) {
+    result.errors.push_back(
+        {file, at.line, at.column, std::move(path), std::move(message), std::move(expected), {}});
   };
   std::vector<std::filesystem::path> paths;
   std::error_code problem;
@@ -43,7 +46,8 @@ ProfileFolder read_profiles(const std::string& folder) {
     if (entry.path().extension() == ".yaml") paths.push_back(entry.path());
   }
   if (paths.empty()) {
-    error(folder, {}, {}, problem ? problem.message() : "no NIC profile is there", "a folder with *.yaml (--profiles)");
+    error(folder, {}, {}, problem ? problem.message() : "no NIC profile is there",
+          "a folder with *.yaml (--profiles)");
     return result;
   }
   std::sort(paths.begin(), paths.end());
@@ -56,8 +60,8 @@ ProfileFolder read_profiles(const std::string& folder) {
       continue;
     }
     ObjectSource source;
-    const auto message =
-        read_message({path.string(), text.str()}, api::NicProfile::default_instance(), result.errors, &source);
+    const auto message = read_message({path.string(), text.str()},
+                                      api::NicProfile::default_instance(), result.errors, &source);
     if (message == nullptr) continue;
     api::NicProfile profile;
     profile.CopyFrom(*message);
@@ -65,14 +69,16 @@ ProfileFolder read_profiles(const std::string& folder) {
     const api::NicProfileSpec& spec = profile.spec();
     if (profile.metadata().name() != path.stem().string()) {
       error(path.string(), source.find("metadata.name"), "metadata.name",
-            fmt::format("'{}' is not the name of the file", profile.metadata().name()), path.stem().string());
+            fmt::format("'{}' is not the name of the file", profile.metadata().name()),
+            path.stem().string());
     }
     for (const BrokenRule& rule : broken_rules(profile)) {
       error(path.string(), source.find(rule.path), rule.path, rule.message, rule.expected);
     }
     if (const std::string unknown = unknown_placeholder(spec.eal_option()); !unknown.empty()) {
       error(path.string(), source.find("spec.eal_option"), "spec.eal_option",
-            fmt::format("unknown placeholder {}", unknown), "{index}, {name}, {device}, {queues} or {xdp_prog}");
+            fmt::format("unknown placeholder {}", unknown),
+            "{index}, {name}, {device}, {queues} or {xdp_prog}");
     }
     result.profiles[path.stem().string()] = std::move(profile);
   }

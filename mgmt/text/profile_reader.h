@@ -1,4 +1,5 @@
-// nic_profiles/*.yaml -> NicProfiles. Every file is read; every error is reported with file and line.
+// nic_profiles/*.yaml -> NicProfiles. Every file is read; every error is reported with file and
+// line.
 #pragma once
 
 #include <string>

@@ -23,14 +23,15 @@ std::vector<const FieldDescriptor*> present_fields(const Message& message) {
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor* field = type.field(i);
     const Reflection& reflection = *message.GetReflection();
-    const bool is_present =
-        field->is_repeated() ? reflection.FieldSize(message, field) > 0 : reflection.HasField(message, field);
+    const bool is_present = field->is_repeated() ? reflection.FieldSize(message, field) > 0
+                                                 : reflection.HasField(message, field);
     if (is_present) fields.push_back(field);
   }
   return fields;
 }
 
-std::vector<std::pair<std::string, std::string>> sorted_map(const Message& message, const FieldDescriptor& field) {
+std::vector<std::pair<std::string, std::string>> sorted_map(const Message& message,
+                                                            const FieldDescriptor& field) {
   std::vector<std::pair<std::string, std::string>> entries;
   const Reflection& reflection = *message.GetReflection();
   for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
@@ -45,12 +46,13 @@ std::vector<std::pair<std::string, std::string>> sorted_map(const Message& messa
 // Texts are quoted unless every reader of YAML takes them for the same text.
 std::string quoted(const std::string& text) {
   const auto is_plain = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-           c == '.' || c == '/';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.' || c == '/';
   };
-  const bool begins_plain = !text.empty() && ((text[0] >= 'a' && text[0] <= 'z') || (text[0] >= 'A' && text[0] <= 'Z'));
-  const bool is_word = text == "true" || text == "false" || text == "null" || text == "yes" || text == "no" ||
-                       text == "on" || text == "off" || text == "y" || text == "n";
+  const bool begins_plain =
+      !text.empty() && ((text[0] >= 'a' && text[0] <= 'z') || (text[0] >= 'A' && text[0] <= 'Z'));
+  const bool is_word = text == "true" || text == "false" || text == "null" || text == "yes" ||
+                       text == "no" || text == "on" || text == "off" || text == "y" || text == "n";
   if (begins_plain && !is_word && std::all_of(text.begin(), text.end(), is_plain)) return text;
   JsonWriter json;  // a JSON string is a YAML double-quoted scalar
   json.value(text);
@@ -64,7 +66,8 @@ std::string value_text(const Message& message, const FieldDescriptor& field, int
 
 void write_yaml(std::string& out, const Message& message, int indent);
 
-void write_yaml_field(std::string& out, const Message& message, const FieldDescriptor& field, int indent) {
+void write_yaml_field(std::string& out, const Message& message, const FieldDescriptor& field,
+                      int indent) {
   const Reflection& reflection = *message.GetReflection();
   const std::string margin(static_cast<std::size_t>(indent), ' ');
   if (field.is_map()) {
@@ -106,12 +109,14 @@ void write_yaml_field(std::string& out, const Message& message, const FieldDescr
 }
 
 void write_yaml(std::string& out, const Message& message, int indent) {
-  for (const FieldDescriptor* field : present_fields(message)) write_yaml_field(out, message, *field, indent);
+  for (const FieldDescriptor* field : present_fields(message))
+    write_yaml_field(out, message, *field, indent);
 }
 
 void write_json(JsonWriter& json, const Message& message);
 
-void write_json_scalar(JsonWriter& json, const Message& message, const FieldDescriptor& field, int index) {
+void write_json_scalar(JsonWriter& json, const Message& message, const FieldDescriptor& field,
+                       int index) {
   const Reflection& reflection = *message.GetReflection();
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_BOOL) {
     json.value(reflection.GetBool(message, &field));
@@ -149,7 +154,8 @@ void write_json_field(JsonWriter& json, const Message& message, const FieldDescr
 }
 
 void write_json_fields(JsonWriter& json, const Message& message) {
-  for (const FieldDescriptor* field : present_fields(message)) write_json_field(json, message, *field);
+  for (const FieldDescriptor* field : present_fields(message))
+    write_json_field(json, message, *field);
 }
 
 void write_json(JsonWriter& json, const Message& message) {

@@ -27,7 +27,8 @@ class TreeBuilder : public YAML::EventHandler {
   void OnDocumentStart(const YAML::Mark& mark) override {
     // A stray ',' or ']' between documents is never consumed: empty documents for ever.
     if (!documents.empty() && mark.pos == document_pos_) {
-      throw Refusal{mark, "not valid YAML: a stray character between documents", "an object, or '---'"};
+      throw Refusal{mark, "not valid YAML: a stray character between documents",
+                    "an object, or '---'"};
     }
     document_pos_ = mark.pos;
     open_.clear();
@@ -70,11 +71,13 @@ class TreeBuilder : public YAML::EventHandler {
   };
 
   static void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) {
-    if (anchor != YAML::NullAnchor) throw Refusal{mark, "an anchor is not accepted here", "the value without '&'"};
+    if (anchor != YAML::NullAnchor)
+      throw Refusal{mark, "an anchor is not accepted here", "the value without '&'"};
   }
   static void refuse_tag(const YAML::Mark& mark, const std::string& tag) {
     if (!tag.empty() && tag != "?" && tag != "!") {
-      throw Refusal{mark, fmt::format("the tag {} is not accepted here", tag), "the value without a tag"};
+      throw Refusal{mark, fmt::format("the tag {} is not accepted here", tag),
+                    "the value without a tag"};
     }
   }
 
@@ -117,7 +120,8 @@ class TreeBuilder : public YAML::EventHandler {
     }
   }
 
-  void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YamlNode::Type type) {
+  void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+            YamlNode::Type type) {
     refuse_anchor(mark, anchor);
     refuse_tag(mark, tag);
     if (open_.size() >= static_cast<std::size_t>(yaml_depth_max)) {
@@ -150,10 +154,13 @@ class ViewBuffer : public std::streambuf {
   }
 };
 
-// Length of the UTF-8 sequence at `at`; 0 when it is none (RFC 3629: no surrogates, no overlong forms).
+// Length of the UTF-8 sequence at `at`; 0 when it is none (RFC 3629: no surrogates, no overlong
+// forms).
 std::size_t utf8_length(std::string_view text, std::size_t at) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[at + i]); };
-  const auto is_tail = [&](std::size_t i) { return at + i < text.size() && (byte(i) & 0xc0) == 0x80; };
+  const auto is_tail = [&](std::size_t i) {
+    return at + i < text.size() && (byte(i) & 0xc0) == 0x80;
+  };
   if (byte(0) < 0x80) return 1;
   if (byte(0) >= 0xc2 && byte(0) <= 0xdf) return is_tail(1) ? 2 : 0;
   if (byte(0) >= 0xe0 && byte(0) <= 0xef) {
@@ -175,7 +182,8 @@ std::optional<ConfigError> check_bytes(const std::string& file, std::string_view
     return ConfigError{file, line, column, {}, std::move(message), std::move(expected), {}};
   };
   if (text.size() > yaml_bytes_max) {
-    return error(0, 0, fmt::format("{} bytes are above the limit of {}", text.size(), yaml_bytes_max),
+    return error(0, 0,
+                 fmt::format("{} bytes are above the limit of {}", text.size(), yaml_bytes_max),
                  "smaller files, applied together");
   }
   int line = 1;
@@ -184,11 +192,13 @@ std::optional<ConfigError> check_bytes(const std::string& file, std::string_view
   for (std::size_t i = 0; i < text.size();) {
     const std::size_t length = utf8_length(text, i);
     const auto byte = static_cast<unsigned char>(text[i]);
-    if (length == 0) return error(line, column, fmt::format("byte 0x{:02x} is not UTF-8", byte), "text in UTF-8");
+    if (length == 0)
+      return error(line, column, fmt::format("byte 0x{:02x} is not UTF-8", byte), "text in UTF-8");
     if ((byte < 0x20 && byte != '\t' && byte != '\n' && byte != '\r') || byte == 0x7f) {
       return error(line, column, fmt::format("control character 0x{:02x}", byte), "text in UTF-8");
     }
-    if (byte == '\t' && is_indentation) return error(line, column, "a tab in the indentation", "spaces");
+    if (byte == '\t' && is_indentation)
+      return error(line, column, "a tab in the indentation", "spaces");
     if (byte != ' ') is_indentation = false;
     if (byte == '\n') {
       ++line;
@@ -212,8 +222,9 @@ YamlDocuments parse_yaml(const std::string& file, std::string_view text) {
   TreeBuilder builder;
   const auto refuse = [&](const YAML::Mark& mark, std::string message, std::string expected) {
     const bool is_known = !mark.is_null();
-    result.error = ConfigError{file,    is_known ? mark.line + 1 : 0, is_known ? mark.column + 1 : 0, {}, std::move(message),
-                               std::move(expected), {}};
+    result.error = ConfigError{file, is_known ? mark.line + 1 : 0, is_known ? mark.column + 1 : 0,
+                               {},   std::move(message),           std::move(expected),
+                               {}};
   };
   try {
     YAML::Parser parser(stream);

@@ -1,8 +1,8 @@
 // YamlTree: the documents of a YAML text as bounded trees with positions.
 //
-// Limits: yaml_bytes_max of text, yaml_depth_max of nesting; anchors, aliases and tags are refused, so
-// a small text cannot stand for a large one.
-// Errors:  the first one ends the text; documents before it are kept.
+// Limits: yaml_bytes_max of text, yaml_depth_max of nesting; anchors, aliases and tags are refused,
+// so a small text cannot stand for a large one. Errors:  the first one ends the text; documents
+// before it are kept.
 #pragma once
 
 #include <optional>
@@ -24,8 +24,8 @@ struct YamlNode {
   int line = 0;    // from 1
   int column = 0;  // from 1
   std::string scalar;
-  std::vector<YamlNode> items;                           // of a list
-  std::vector<std::pair<YamlNode, YamlNode>> entries;    // of a map, as written, duplicates too
+  std::vector<YamlNode> items;                         // of a list
+  std::vector<std::pair<YamlNode, YamlNode>> entries;  // of a map, as written, duplicates too
 };
 
 struct YamlDocuments {

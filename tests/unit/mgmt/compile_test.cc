@@ -14,13 +14,17 @@ namespace sluice {
 namespace {
 
 const std::string checked_yaml =
-    replaced(base_yaml(), "  sluice: {algorithm: MAGLEV", "  health_checks: [{name: tcp}]\n  sluice: {algorithm: MAGLEV") +
+    replaced(base_yaml(), "  sluice: {algorithm: MAGLEV",
+             "  health_checks: [{name: tcp}]\n  sluice: {algorithm: MAGLEV") +
     "---\nkind: healthcheck\nmetadata: {name: tcp}\nspec: {tcp_health_check: {}}\n";
 
-HealthTarget target(const std::string& endpoint) { return {{"endpoint", "default", endpoint}, {"healthcheck", "default", "tcp"}}; }
+HealthTarget target(const std::string& endpoint) {
+  return {{"endpoint", "default", endpoint}, {"healthcheck", "default", "tcp"}};
+}
 
 struct View {
-  explicit View(SnapshotBuffer given) : buffer(std::move(given)), snapshot(*Snapshot::verify(buffer.bytes())) {}
+  explicit View(SnapshotBuffer given)
+      : buffer(std::move(given)), snapshot(*Snapshot::verify(buffer.bytes())) {}
   SnapshotBuffer buffer;
   Snapshot snapshot;
   const ClusterRow& cluster() const { return snapshot.clusters()[0]; }
@@ -33,7 +37,8 @@ TEST(Compile, RowsOfTheBaseConfiguration) {
   EXPECT_EQ(s.node().worker_count, 2u);
   EXPECT_EQ(s.node().tcp_closing_ms, 60'000u);
   ASSERT_EQ(s.ports().size(), 2u);
-  EXPECT_EQ(s.name(s.ports()[1].eal_option), "--vdev=net_af_xdp1,iface=veth-in,start_queue=0,queue_count=1,xdp_prog={xdp_prog}");
+  EXPECT_EQ(s.name(s.ports()[1].eal_option),
+            "--vdev=net_af_xdp1,iface=veth-in,start_queue=0,queue_count=1,xdp_prog={xdp_prog}");
   EXPECT_EQ(s.name(s.ports()[0].driver), "net_af_xdp");
   EXPECT_EQ(s.ports()[0].is_bifurcated, 1);
   EXPECT_EQ(s.ports()[0].steering[0], Steering::handoff);
@@ -56,7 +61,8 @@ TEST(Compile, RowsOfTheBaseConfiguration) {
 
 TEST(Compile, UdpHasAShorterIdleTimeout) {
   std::string yaml = base_yaml();
-  for (const char* at : {"proxy: TCP_PROXY", "protocol: TCP, port: 80}", "port: 8080, protocol: TCP}", "port: 8080, protocol: TCP}"}) {
+  for (const char* at : {"proxy: TCP_PROXY", "protocol: TCP, port: 80}",
+                         "port: 8080, protocol: TCP}", "port: 8080, protocol: TCP}"}) {
     yaml = replaced(yaml, at, replaced(at, "TCP", "UDP"));
   }
   const View view(compiled(objects_from(yaml)));
@@ -90,11 +96,13 @@ TEST(Compile, OnlyEndpointsThatTakeFlowsAreInTheSlots) {
   const View view(compiled(objects, health, {{drained, 1000}}));
   EXPECT_EQ(view.state(0), EndpointState::draining);
   for (const std::uint16_t slot : view.snapshot.slots_of(view.cluster())) ASSERT_EQ(slot, 1);
-  EXPECT_EQ(view.snapshot.endpoints_of(view.cluster()).size(), 2u) << "its flows still need its row";
+  EXPECT_EQ(view.snapshot.endpoints_of(view.cluster()).size(), 2u)
+      << "its flows still need its row";
 }
 
 TEST(Compile, ADrainEndsAtItsDeadline) {
-  const ObjectStore objects = objects_from(replaced(base_yaml(), "snat_pool: inside}", "snat_pool: inside, drain_timeout: 5s}"));
+  const ObjectStore objects = objects_from(
+      replaced(base_yaml(), "snat_pool: inside}", "snat_pool: inside, drain_timeout: 5s}"));
   const Drains drains = {{{"endpoint", "default", "web-1"}, 1'000}};
   EXPECT_EQ(View(compiled(objects, {}, drains, 5'999)).state(0), EndpointState::draining);
   EXPECT_EQ(View(compiled(objects, {}, drains, 6'000)).state(0), EndpointState::ended);
@@ -104,7 +112,8 @@ TEST(Compile, ADrainEndsAtItsDeadline) {
 
 TEST(Compile, EachAlgorithmHasItsChoiceAndSlots) {
   const auto with = [](const std::string& algorithm) {
-    return View(compiled(objects_from(replaced(base_yaml(), "algorithm: MAGLEV", "algorithm: " + algorithm))));
+    return View(compiled(
+        objects_from(replaced(base_yaml(), "algorithm: MAGLEV", "algorithm: " + algorithm))));
   };
   EXPECT_EQ(with("RING_HASH").cluster().choice, Choice::hash);
   EXPECT_EQ(with("RING_HASH").cluster().slot_count, 65'536u);
@@ -119,7 +128,8 @@ TEST(Compile, EachAlgorithmHasItsChoiceAndSlots) {
 TEST(Compile, TheOrderOfEditsLeavesNoTrace) {
   std::string yaml = node_yaml();
   for (int i = 0; i < 20; ++i) {
-    yaml += "---\nkind: endpoint\nmetadata: {name: e" + std::to_string(i) + "}\nspec: {ip: 10.2.1." + std::to_string(i) + ", port: 80}\n";
+    yaml += "---\nkind: endpoint\nmetadata: {name: e" + std::to_string(i) +
+            "}\nspec: {ip: 10.2.1." + std::to_string(i) + ", port: 80}\n";
   }
   std::vector<std::string> names;
   for (int i = 0; i < 20; ++i) names.push_back("{name: e" + std::to_string(i) + "}");
@@ -145,14 +155,17 @@ TEST(Compile, TheOrderOfEditsLeavesNoTrace) {
   const SnapshotBuffer first = build(1);
   for (unsigned seed = 2; seed < 6; ++seed) {
     const SnapshotBuffer other = build(seed);
-    ASSERT_TRUE(std::equal(first.bytes().begin(), first.bytes().end(), other.bytes().begin(), other.bytes().end())) << seed;
+    ASSERT_TRUE(std::equal(first.bytes().begin(), first.bytes().end(), other.bytes().begin(),
+                           other.bytes().end()))
+        << seed;
   }
 }
 
 TEST(Compile, ABoxWithAnotherPastHasTheSameSlots) {
   const ObjectStore now = objects_from(base_yaml());
   IdMap with_past;
-  ASSERT_TRUE(with_past.cover(objects_from(replaced(base_yaml(), "ip: 10.2.0.11", "ip: 10.2.0.77"))));
+  ASSERT_TRUE(
+      with_past.cover(objects_from(replaced(base_yaml(), "ip: 10.2.0.11", "ip: 10.2.0.77"))));
   ASSERT_TRUE(with_past.cover(now));
   auto built = compile({now, real_profiles(), {}, {}, with_past, 1, 0});
   ASSERT_TRUE(built);
@@ -169,7 +182,8 @@ TEST(Compile, TheCacheChangesNothing) {
   ASSERT_TRUE(ids.cover(objects));
   SlotCache cache;
   HealthRecords health;
-  for (const HealthVerdict verdict : {HealthVerdict::up, HealthVerdict::down, HealthVerdict::up, HealthVerdict::up}) {
+  for (const HealthVerdict verdict :
+       {HealthVerdict::up, HealthVerdict::down, HealthVerdict::up, HealthVerdict::up}) {
     health[target("web-1")].verdict = HealthVerdict::up;
     health[target("web-2")].verdict = verdict;
     const auto plain = compile({objects, real_profiles(), health, {}, ids, 1, 0});
@@ -181,7 +195,8 @@ TEST(Compile, TheCacheChangesNothing) {
 
 TEST(Compile, ChoiceSeedChangesTheSecretAndNothingElse) {
   const View one(compiled(objects_from(base_yaml())));
-  const View other(compiled(objects_from(replaced(base_yaml(), "  workers: [0, 1]", "  workers: [0, 1]\n  choice_seed: other"))));
+  const View other(compiled(objects_from(
+      replaced(base_yaml(), "  workers: [0, 1]", "  workers: [0, 1]\n  choice_seed: other"))));
   EXPECT_NE(one.snapshot.node().choice_secret.a, other.snapshot.node().choice_secret.a);
   EXPECT_NE(one.snapshot.node().choice_secret.b, other.snapshot.node().choice_secret.b);
 }
@@ -193,12 +208,15 @@ TEST(Ids, StayWithTheirAddressWhateverHappens) {
   const auto id_1 = ids.endpoints.find("default/web 10.2.0.11:8080/tcp");
   const auto id_2 = ids.endpoints.find("default/web 10.2.0.12:8080/tcp");
   ASSERT_TRUE(id_1 && id_2);
-  ASSERT_TRUE(ids.cover(objects_from(replaced(base_yaml(), "{name: web-1}, {name: web-2}", "{name: web-2}"))));
+  ASSERT_TRUE(ids.cover(
+      objects_from(replaced(base_yaml(), "{name: web-1}, {name: web-2}", "{name: web-2}"))));
   EXPECT_EQ(ids.endpoints.find("default/web 10.2.0.12:8080/tcp"), id_2);
   ASSERT_TRUE(ids.cover(objects_from(replaced(base_yaml(), "ip: 10.2.0.11", "ip: 10.2.0.13"))));
-  EXPECT_NE(ids.endpoints.find("default/web 10.2.0.13:8080/tcp"), id_1) << "not reused while there are others";
+  EXPECT_NE(ids.endpoints.find("default/web 10.2.0.13:8080/tcp"), id_1)
+      << "not reused while there are others";
   ASSERT_TRUE(ids.cover(both));
-  EXPECT_EQ(ids.endpoints.find("default/web 10.2.0.11:8080/tcp"), id_1) << "it comes back to its own";
+  EXPECT_EQ(ids.endpoints.find("default/web 10.2.0.11:8080/tcp"), id_1)
+      << "it comes back to its own";
 }
 
 TEST(Ids, TheLongestGoneIsReusedFirst) {
@@ -246,7 +264,9 @@ TEST(Ids, AThousandRandomEditsKeepEveryLivingId) {
 TEST(Consequences, AreReadOffTheTables) {
   IdMap ids;
   const ObjectStore before_objects = objects_from(base_yaml());
-  const ObjectStore after_objects = objects_from(replaced(replaced(base_yaml(), "{name: web-1}, {name: web-2}", "{name: web-2}"), "port: 80}", "port: 81}"));
+  const ObjectStore after_objects =
+      objects_from(replaced(replaced(base_yaml(), "{name: web-1}, {name: web-2}", "{name: web-2}"),
+                            "port: 80}", "port: 81}"));
   ASSERT_TRUE(ids.cover(before_objects));
   auto before_bytes = compile({before_objects, real_profiles(), {}, {}, ids, 1, 0});
   ASSERT_TRUE(before_bytes);

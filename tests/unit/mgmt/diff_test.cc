@@ -14,7 +14,8 @@ TEST(Diff, ShowsChangesWithSomeContext) {
   EXPECT_EQ(diff_lines("", "a\nb\n"), (Lines{"+a", "+b"}));
   EXPECT_EQ(diff_lines("a\n", ""), (Lines{"-a"}));
   EXPECT_EQ(diff_lines("a\nb\n", "a\nb\n"), (Lines{}));
-  EXPECT_EQ(diff_lines("1\n2\n3\n4\n5\n6\n7\n8\n", "1\n2\n3\n4\nx\n5\n6\n7\n8\n", 1), (Lines{" 4", "+x", " 5"}));
+  EXPECT_EQ(diff_lines("1\n2\n3\n4\n5\n6\n7\n8\n", "1\n2\n3\n4\nx\n5\n6\n7\n8\n", 1),
+            (Lines{" 4", "+x", " 5"}));
 }
 
 TEST(Suggest, TheNearestWordOrNone) {

@@ -1,6 +1,4 @@
 // Health: the state machine in virtual time, and the prober against real sockets of this machine.
-#include "mgmt/health/health_state.h"
-
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -13,6 +11,7 @@
 #include <thread>
 
 #include "dataplane/base/control_channel.h"
+#include "mgmt/health/health_state.h"
 #include "mgmt/health/prober.h"
 #include "tests/unit/mgmt/world.h"
 
@@ -62,7 +61,11 @@ TEST(HealthState, UnknownNeedsAsManyFailuresToBeDown) {
 TEST(HealthState, AFlappingEndpointChangesSeldom) {
   HealthState state(HealthVerdict::up);
   int changes = 0;
-  for (int i = 0; i < 300; ++i) changes += (i % 2 == 0 ? state.on_failure(three_down_two_up, "x") : state.on_success(three_down_two_up)) ? 1 : 0;
+  for (int i = 0; i < 300; ++i)
+    changes += (i % 2 == 0 ? state.on_failure(three_down_two_up, "x")
+                           : state.on_success(three_down_two_up))
+                   ? 1
+                   : 0;
   EXPECT_EQ(changes, 0);
 }
 
@@ -82,7 +85,8 @@ TEST(HealthState, JitterStaysInItsShareOfTheInterval) {
 // A TCP server on 127.0.0.1 that answers each connection in its own way.
 class Server {
  public:
-  explicit Server(std::string answer = {}) : answer_(std::move(answer)), listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit Server(std::string answer = {})
+      : answer_(std::move(answer)), listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -175,15 +179,20 @@ TEST(ProberTest, ComparesTheAnswer) {
   Reports reports;
   auto prober = Prober::create(reports.sink());
   ASSERT_TRUE(prober);
-  std::vector<ProbeSpec> specs = {probe("right", right.port()), probe("wrong", wrong.port()), probe("silent", silent.port())};
+  std::vector<ProbeSpec> specs = {probe("right", right.port()), probe("wrong", wrong.port()),
+                                  probe("silent", silent.port())};
   for (ProbeSpec& spec : specs) {
     spec.send_payload = "PING";
     spec.expected_response = "PONG";
   }
   prober->set_targets(specs, {});
-  EXPECT_TRUE(wait_until([&] { return reports.of("right").verdict == HealthVerdict::up && reports.of("wrong").verdict == HealthVerdict::down &&
-                                      reports.of("silent").verdict == HealthVerdict::down; }));
-  EXPECT_NE(reports.of("wrong").reason.find("does not begin with the expected bytes"), std::string::npos);
+  EXPECT_TRUE(wait_until([&] {
+    return reports.of("right").verdict == HealthVerdict::up &&
+           reports.of("wrong").verdict == HealthVerdict::down &&
+           reports.of("silent").verdict == HealthVerdict::down;
+  }));
+  EXPECT_NE(reports.of("wrong").reason.find("does not begin with the expected bytes"),
+            std::string::npos);
 }
 
 TEST(ProberTest, KeepsWhatWasKnown) {
@@ -248,7 +257,8 @@ TEST(ProberTest, APauseIsNoFailure) {
     int status = 0;
     waitpid(child, &status, WUNTRACED);
     const auto stopped = std::chrono::steady_clock::now();
-    while (std::chrono::steady_clock::now() - stopped < std::chrono::milliseconds(700)) usleep(1000);
+    while (std::chrono::steady_clock::now() - stopped < std::chrono::milliseconds(700))
+      usleep(1000);
     kill(child, SIGCONT);
     const int after = server.accepted();
     ASSERT_TRUE(wait_until([&] { return server.accepted() > after + 5; }));

@@ -48,7 +48,8 @@ TEST(StateDirTest, AWriteThatCannotBeSaysWhereAndLeavesTheOldText) {
   auto state = StateDir::open(folder.path());
   ASSERT_TRUE(state);
   ASSERT_TRUE(state->write("ids", "old", Durability::synced));
-  std::filesystem::create_directory(folder.path() + "/ids.new");  // in the way of the temporary file
+  std::filesystem::create_directory(folder.path() +
+                                    "/ids.new");  // in the way of the temporary file
   const auto written = state->write("ids", "new", Durability::synced);
   ASSERT_FALSE(written);
   EXPECT_NE(written.error().message.find(folder.path() + "/ids.new"), std::string::npos);
@@ -58,7 +59,8 @@ TEST(StateDirTest, AWriteThatCannotBeSaysWhereAndLeavesTheOldText) {
 TEST(PersistenceTest, IdsRoundTrip) {
   IdMap ids;
   ASSERT_TRUE(ids.cover(objects_from(base_yaml())));
-  ASSERT_TRUE(ids.cover(objects_from(replaced(base_yaml(), "{name: web-1}, {name: web-2}", "{name: web-2}"))));
+  ASSERT_TRUE(ids.cover(
+      objects_from(replaced(base_yaml(), "{name: web-1}, {name: web-2}", "{name: web-2}"))));
   const auto again = decode_ids(encode_ids(ids));
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ(again->endpoints.entries(), ids.endpoints.entries());
@@ -73,8 +75,10 @@ TEST(PersistenceTest, DrainsAndHealthRoundTrip) {
   file.boot_id = "b00t";
   file.generation = 12;
   file.content_crc = 0xdeadbeef;
-  file.records[{{"endpoint", "default", "a"}, {"healthcheck", "default", "tcp"}}] = {HealthVerdict::down, "connecting: refused", 99};
-  file.records[{{"endpoint", "default", "b"}, {"healthcheck", "default", "tcp"}}] = {HealthVerdict::up, "", 100};
+  file.records[{{"endpoint", "default", "a"}, {"healthcheck", "default", "tcp"}}] = {
+      HealthVerdict::down, "connecting: refused", 99};
+  file.records[{{"endpoint", "default", "b"}, {"healthcheck", "default", "tcp"}}] = {
+      HealthVerdict::up, "", 100};
   const auto again = decode_health(encode_health(file));
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ(again->records, file.records);

@@ -24,7 +24,8 @@ TEST(SealedMemfd, CannotBeChanged) {
   const std::string text = "tables";
   const auto fd = sealed_memfd(std::as_bytes(std::span(text.data(), text.size())));
   ASSERT_TRUE(fd);
-  EXPECT_EQ(fcntl(fd->get(), F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
+  EXPECT_EQ(fcntl(fd->get(), F_GET_SEALS),
+            F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
   EXPECT_LT(pwrite(fd->get(), "x", 1, 0), 0);
 }
 
@@ -105,7 +106,8 @@ TEST(PublisherTest, TheSameNumberIsNotTheSameTables) {
 TEST(PublisherTest, OnlyTheNewestOfManyIsSent) {
   TemporaryFolder folder;
   Publisher publisher(folder.path() + "/dataplane.sock");
-  for (std::uint64_t generation = 1; generation <= 50; ++generation) publisher.publish(snapshot(generation), generation);
+  for (std::uint64_t generation = 1; generation <= 50; ++generation)
+    publisher.publish(snapshot(generation), generation);
   FakeDataplane dataplane(folder.path());
   EXPECT_TRUE(wait_until([&] { return dataplane.generation() == 50; }));
   EXPECT_EQ(dataplane.publish_count(), 1u);

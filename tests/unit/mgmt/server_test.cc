@@ -1,5 +1,7 @@
 // The verbs of mgmt on a real state directory, with a dataplane that is none.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <filesystem>
 #include <fstream>
@@ -31,7 +33,8 @@ class ServerTest : public testing::Test {
   std::string run_dir() const { return folder_.path() + "/run"; }
   std::string state_dir() const { return folder_.path() + "/state"; }
 
-  json ask(const std::string& verb, const std::string& payload = {}, std::map<std::string, std::string> arguments = {}) {
+  json ask(const std::string& verb, const std::string& payload = {},
+           std::map<std::string, std::string> arguments = {}) {
     ControlRequest request;
     request.verb = verb;
     request.arguments = std::move(arguments);
@@ -87,7 +90,8 @@ TEST_F(ServerTest, ApplyWithoutADataplaneIsCommittedAndSaysSo) {
   const json reply = ask("apply", base_yaml());
   ASSERT_TRUE(reply["ok"]) << reply.dump(1);
   ASSERT_EQ(reply["warnings"].size(), 1u);
-  EXPECT_NE(reply["warnings"][0].get<std::string>().find("the dataplane is not running"), std::string::npos);
+  EXPECT_NE(reply["warnings"][0].get<std::string>().find("the dataplane is not running"),
+            std::string::npos);
   FakeDataplane dataplane(run_dir());
   EXPECT_TRUE(wait_until([&] { return dataplane.generation() == 1; }));
 }
@@ -96,11 +100,14 @@ TEST_F(ServerTest, ErrorsNameFileLineAndWhatWasMeantAndChangeNothing) {
   start();
   ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
   const std::string before = committed();
-  const json reply = ask("apply", "# sluice-file: web.yaml\nkind: cluster\nmetadata: {name: c}\nspec:\n  endpoints:\n    - name: web-11\n  health_checks: [{name: x}]\n");
+  const json reply = ask("apply",
+                         "# sluice-file: web.yaml\nkind: cluster\nmetadata: {name: c}\nspec:\n  "
+                         "endpoints:\n    - name: web-11\n  health_checks: [{name: x}]\n");
   EXPECT_FALSE(reply["ok"]);
   EXPECT_EQ(reply["error"], "2 errors");
   EXPECT_EQ(reply["errors"][0]["text"],
-            "web.yaml:5:13: spec.endpoints[0].name: cluster c refers to endpoint web-11, which does not exist; expected a endpoint: web-1, web-2; did you mean 'web-1'?");
+            "web.yaml:5:13: spec.endpoints[0].name: cluster c refers to endpoint web-11, which "
+            "does not exist; expected a endpoint: web-1, web-2; did you mean 'web-1'?");
   EXPECT_EQ(reply["errors"][0]["line"], 5);
   EXPECT_EQ(committed(), before);
   EXPECT_EQ(ask("status")["generation"], 1);
@@ -111,7 +118,10 @@ TEST_F(ServerTest, AnErrorInWhatIsAlreadyCommittedIsNamedAsSuch) {
   ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
   const json reply = ask("delete", "", {{"kind", "endpoint"}, {"name", "web-1"}});
   EXPECT_FALSE(reply["ok"]);
-  EXPECT_EQ(reply["error"], "committed configuration: cluster web: spec.endpoints[0].name: cluster web refers to endpoint web-1, which does not exist; expected a endpoint: web-2; did you mean 'web-2'?");
+  EXPECT_EQ(
+      reply["error"],
+      "committed configuration: cluster web: spec.endpoints[0].name: cluster web refers to "
+      "endpoint web-1, which does not exist; expected a endpoint: web-2; did you mean 'web-2'?");
 }
 
 TEST_F(ServerTest, DiffShowsLinesAndConsequencesAndChangesNothing) {
@@ -121,7 +131,8 @@ TEST_F(ServerTest, DiffShowsLinesAndConsequencesAndChangesNothing) {
   ASSERT_TRUE(wait_until([&] { return manager_->publish_status().is_connected; }));
   ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
   dataplane.set_flows(*manager_->ids().endpoints.find("default/web 10.2.0.11:8080/tcp"), 37);
-  const json reply = ask("diff", replaced(web_yaml(), "{name: web-1}, {name: web-2}", "{name: web-2}"));
+  const json reply =
+      ask("diff", replaced(web_yaml(), "{name: web-1}, {name: web-2}", "{name: web-2}"));
   ASSERT_TRUE(reply["ok"]) << reply.dump(1);
   const json cluster = row(reply["changes"], "web");
   std::string lines;
@@ -129,7 +140,9 @@ TEST_F(ServerTest, DiffShowsLinesAndConsequencesAndChangesNothing) {
     if (change["kind"] == "cluster") lines = change["lines"].dump();
   }
   EXPECT_NE(lines.find("\"-    - name: web-1\""), std::string::npos) << lines;
-  EXPECT_NE(reply["consequences"].dump().find("endpoint web-1 leaves cluster web; it has 37 flows"), std::string::npos) << reply["consequences"].dump();
+  EXPECT_NE(reply["consequences"].dump().find("endpoint web-1 leaves cluster web; it has 37 flows"),
+            std::string::npos)
+      << reply["consequences"].dump();
   EXPECT_NE(reply["consequences"].dump().find("% of the slot table"), std::string::npos);
   EXPECT_EQ(ask("status")["generation"], 1);
   EXPECT_EQ(dataplane.publish_count(), 1u);
@@ -161,7 +174,8 @@ TEST_F(ServerTest, ARefusalOfTheDataplaneTakesTheCommitBack) {
   dataplane.refuse_with("no");
   const json reply = ask("apply", replaced(web_yaml(), "port: 80}", "port: 81}"));
   EXPECT_FALSE(reply["ok"]);
-  EXPECT_EQ(reply["errors"][0]["message"], "the dataplane refused this configuration: no; nothing was changed");
+  EXPECT_EQ(reply["errors"][0]["message"],
+            "the dataplane refused this configuration: no; nothing was changed");
   EXPECT_EQ(committed(), before);
   EXPECT_EQ(ask("virtual-hosts")["virtual_hosts"][0]["vips"][0], "10.9.0.1:80/tcp");
   dataplane.refuse_with("");
@@ -175,7 +189,8 @@ TEST_F(ServerTest, ADiskThatRefusesTakesTheCommitBack) {
   std::filesystem::create_directory(state_dir() + "/config/objects.yaml.new");
   const json reply = ask("apply", replaced(web_yaml(), "port: 80}", "port: 81}"));
   EXPECT_FALSE(reply["ok"]);
-  EXPECT_NE(reply["errors"][0]["message"].get<std::string>().find("nothing was changed"), std::string::npos);
+  EXPECT_NE(reply["errors"][0]["message"].get<std::string>().find("nothing was changed"),
+            std::string::npos);
   EXPECT_EQ(ask("virtual-hosts")["virtual_hosts"][0]["vips"][0], "10.9.0.1:80/tcp");
   std::filesystem::remove(state_dir() + "/config/objects.yaml.new");
   EXPECT_TRUE(ask("apply", replaced(web_yaml(), "port: 80}", "port: 81}"))["ok"]);
@@ -237,7 +252,8 @@ TEST_F(ServerTest, ADrainDeadlineIsPublishedWhenItPasses) {
   FakeDataplane dataplane(run_dir());
   start();
   ASSERT_TRUE(wait_until([&] { return manager_->publish_status().is_connected; }));
-  ASSERT_TRUE(ask("apply", replaced(base_yaml(), "snat_pool: inside}", "snat_pool: inside, drain_timeout: 1s}"))["ok"]);
+  ASSERT_TRUE(ask("apply", replaced(base_yaml(), "snat_pool: inside}",
+                                    "snat_pool: inside, drain_timeout: 1s}"))["ok"]);
   ASSERT_TRUE(ask("drain", "", {{"name", "web-1"}})["ok"]);
   EXPECT_TRUE(tick_until([&] { return dataplane.publish_count() == 3; }));
 }
@@ -248,14 +264,22 @@ TEST_F(ServerTest, HealthVerdictsReachTheTables) {
   start();
   ASSERT_TRUE(wait_until([&] { return manager_->publish_status().is_connected; }));
   // Nothing listens on port 1 of this machine's own addresses.
-  std::string yaml = replaced(base_yaml(), "  sluice: {algorithm: MAGLEV", "  health_checks: [{name: tcp}]\n  sluice: {algorithm: MAGLEV");
-  yaml += "---\nkind: healthcheck\nmetadata: {name: tcp}\nspec: {tcp_health_check: {}, interval: 1, timeout: 1, unhealthy_threshold: 1}\n";
-  yaml = replaced(yaml, "{ip: 10.2.0.11, port: 8080, ", "{ip: 192.0.2.1, port: 8080, health_check_port: 1, ");
+  std::string yaml = replaced(base_yaml(), "  sluice: {algorithm: MAGLEV",
+                              "  health_checks: [{name: tcp}]\n  sluice: {algorithm: MAGLEV");
+  yaml +=
+      "---\nkind: healthcheck\nmetadata: {name: tcp}\nspec: {tcp_health_check: {}, interval: 1, "
+      "timeout: 1, unhealthy_threshold: 1}\n";
+  yaml = replaced(yaml, "{ip: 10.2.0.11, port: 8080, ",
+                  "{ip: 192.0.2.1, port: 8080, health_check_port: 1, ");
   ASSERT_TRUE(ask("apply", yaml)["ok"]);
   json reply = ask("virtual-hosts")["virtual_hosts"][0];
   EXPECT_EQ(reply["state"], "pending");
-  EXPECT_TRUE(tick_until([&] { return row(ask("endpoints")["endpoints"], "web-1")["health"] != "unknown"; }));
-  EXPECT_TRUE(tick_until([&] { return dataplane.generation() > 1 && manager_->publish_status().acknowledged_generation == manager_->generation(); }));
+  EXPECT_TRUE(tick_until(
+      [&] { return row(ask("endpoints")["endpoints"], "web-1")["health"] != "unknown"; }));
+  EXPECT_TRUE(tick_until([&] {
+    return dataplane.generation() > 1 &&
+           manager_->publish_status().acknowledged_generation == manager_->generation();
+  }));
   EXPECT_LE(dataplane.publish_count(), 4u);
 }
 
@@ -271,8 +295,12 @@ TEST_F(ServerTest, CountersAreNullWithoutADataplane) {
 TEST_F(ServerTest, UnknownVerbsAndKinds) {
   start();
   EXPECT_EQ(ask("statuss")["error"], "mgmt has no verb 'statuss'; did you mean 'status'?");
-  EXPECT_NE(ask("delete", "", {{"kind", "clutser"}, {"name", "x"}})["error"].get<std::string>().find("did you mean 'cluster'?"), std::string::npos);
-  EXPECT_EQ(ask("delete", "", {{"kind", "cluster"}, {"name", "x"}})["error"], "there is no cluster x");
+  EXPECT_NE(
+      ask("delete", "", {{"kind", "clutser"}, {"name", "x"}})["error"].get<std::string>().find(
+          "did you mean 'cluster'?"),
+      std::string::npos);
+  EXPECT_EQ(ask("delete", "", {{"kind", "cluster"}, {"name", "x"}})["error"],
+            "there is no cluster x");
 }
 
 TEST_F(ServerTest, ADamagedCommittedConfigurationIsRefusedByName) {
@@ -282,7 +310,9 @@ TEST_F(ServerTest, ADamagedCommittedConfigurationIsRefusedByName) {
   std::ofstream(state_dir() + "/config/objects.yaml") << "kind: nod\n";
   const auto created = Manager::create({run_dir(), state_dir(), NIC_PROFILES_DIR, false});
   ASSERT_FALSE(created);
-  EXPECT_NE(created.error().message.find("config/objects.yaml: the committed configuration is not accepted"), std::string::npos);
+  EXPECT_NE(created.error().message.find(
+                "config/objects.yaml: the committed configuration is not accepted"),
+            std::string::npos);
 }
 
 TEST_F(ServerTest, DamagedIdsAreLeftBehind) {
@@ -292,6 +322,35 @@ TEST_F(ServerTest, DamagedIdsAreLeftBehind) {
   std::ofstream(state_dir() + "/ids") << "sluice ids 1\ngarbage\n";
   start();
   EXPECT_EQ(ask("status")["objects"]["endpoint"], 2);
+}
+
+TEST_F(ServerTest, SilentPeersKeepNobodyOut) {
+  start();
+  const std::string path = run_dir() + "/mgmt.sock";
+  auto server = ControlServer::listen(
+      path, [&](ControlRequest& request) { return answer(*manager_, request, {0}, {1'000}); });
+  ASSERT_TRUE(server);
+  std::atomic<bool> is_done{false};
+  std::thread client([&] {
+    std::vector<Fd> silent;
+    for (int i = 0; i < 200; ++i) {
+      Fd peer(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      sockaddr_un address{};
+      address.sun_family = AF_UNIX;
+      path.copy(address.sun_path, sizeof address.sun_path - 1);
+      EXPECT_EQ(connect(peer.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0) << i;
+      EXPECT_EQ(send(peer.get(), "SLU1", 4, MSG_NOSIGNAL), 4);
+      silent.push_back(std::move(peer));
+    }
+    for (int i = 0; i < 3; ++i) {
+      const auto reply = call(path, {"status", {}, {}, Fd()});
+      EXPECT_TRUE(reply && json::parse(*reply)["ok"] == true)
+          << (reply ? *reply : reply.error().message);
+    }
+    is_done = true;
+  });
+  while (!is_done) server->serve({20});
+  client.join();
 }
 
 TEST_F(ServerTest, TheExampleConfigurationIsAccepted) {

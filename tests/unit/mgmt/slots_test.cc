@@ -34,9 +34,11 @@ std::vector<SlotEndpoint> without(std::vector<SlotEndpoint> list, std::size_t go
 }
 
 // Slots that changed hands although their endpoint stayed, as a share of all.
-double excess_moves(const std::vector<std::uint16_t>& before, const std::vector<std::uint16_t>& after, std::uint16_t gone) {
+double excess_moves(const std::vector<std::uint16_t>& before,
+                    const std::vector<std::uint16_t>& after, std::uint16_t gone) {
   std::size_t moved = 0;
-  for (std::size_t i = 0; i < before.size(); ++i) moved += before[i] != gone && before[i] != after[i] ? 1 : 0;
+  for (std::size_t i = 0; i < before.size(); ++i)
+    moved += before[i] != gone && before[i] != after[i] ? 1 : 0;
   return static_cast<double>(moved) / static_cast<double>(before.size());
 }
 
@@ -71,7 +73,8 @@ TEST(Maglev, ChiSquareOfEqualWeights) {
   const auto shares = shares_of_flows(maglev_slots(endpoints(100), 65537), 100);
   double chi_square = 0;
   for (const double share : shares) chi_square += 1e6 * (share - 0.01) * (share - 0.01) / 0.01;
-  EXPECT_LT(chi_square, 180) << "99 degrees of freedom: 149 at one in a thousand, plus the table's own grain";
+  EXPECT_LT(chi_square, 180)
+      << "99 degrees of freedom: 149 at one in a thousand, plus the table's own grain";
 }
 
 TEST(Maglev, SlotsAreSharedByWeightToOneInAThousand) {
@@ -82,7 +85,8 @@ TEST(Maglev, SlotsAreSharedByWeightToOneInAThousand) {
     double total = 0;
     for (const SlotEndpoint& endpoint : list) total += endpoint.weight;
     for (const SlotEndpoint& endpoint : list) {
-      EXPECT_NEAR(static_cast<double>(counts[endpoint.index]) / 65537, endpoint.weight / total, 0.001);
+      EXPECT_NEAR(static_cast<double>(counts[endpoint.index]) / 65537, endpoint.weight / total,
+                  0.001);
     }
   }
 }
@@ -93,7 +97,8 @@ TEST(Maglev, RemovingOneOfAHundredMovesLittleElse) {
   double sum = 0;
   double worst = 0;
   for (std::size_t gone = 0; gone < 100; ++gone) {
-    const double moved = excess_moves(before, maglev_slots(without(list, gone), 65537), static_cast<std::uint16_t>(gone));
+    const double moved = excess_moves(before, maglev_slots(without(list, gone), 65537),
+                                      static_cast<std::uint16_t>(gone));
     sum += moved;
     worst = std::max(worst, moved);
   }
@@ -137,7 +142,9 @@ TEST(Maglev, AThousandEndpointsAreBuiltInTime) {
   for (int i = 0; i < 5; ++i) {
     const auto start = std::chrono::steady_clock::now();
     const auto slots = maglev_slots(list, 65537);
-    best_ms = std::min(best_ms, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+    best_ms = std::min(
+        best_ms, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+                     .count());
     ASSERT_EQ(slots.size(), 65537u);
   }
   RecordProperty("best_us", static_cast<int>(best_ms * 1000));
@@ -151,14 +158,16 @@ TEST(Ring, RemovingOneOfNMovesOnlyItsOwnSlots) {
     const auto after = ring_slots(without(list, count / 2));
     const auto gone = static_cast<std::uint16_t>(count / 2);
     EXPECT_EQ(excess_moves(before, after, gone), 0) << count;
-    const double share = static_cast<double>(std::count(before.begin(), before.end(), gone)) / ring_slot_count;
+    const double share =
+        static_cast<double>(std::count(before.begin(), before.end(), gone)) / ring_slot_count;
     EXPECT_NEAR(share * static_cast<double>(count), 1.0, 0.25) << count;
   }
 }
 
 TEST(Ring, SharesFollowWeights) {
   const auto slots = ring_slots(endpoints(3, {1, 2, 5}));
-  const double share = static_cast<double>(std::count(slots.begin(), slots.end(), 2)) / ring_slot_count;
+  const double share =
+      static_cast<double>(std::count(slots.begin(), slots.end(), 2)) / ring_slot_count;
   EXPECT_NEAR(share, 5.0 / 8, 0.03);
 }
 
@@ -167,7 +176,8 @@ TEST(Sequence, EachAsOftenAsItsWeightAndSpreadEvenly) {
   EXPECT_EQ(slots.size(), 7u);
   EXPECT_EQ(std::count(slots.begin(), slots.end(), 0), 5);
   EXPECT_EQ(sequence_slots(endpoints(3)), (std::vector<std::uint16_t>{0, 1, 2}));
-  EXPECT_EQ(sequence_slots(endpoints(2, {10, 20})), (std::vector<std::uint16_t>{1, 0, 1})) << "weights are reduced";
+  EXPECT_EQ(sequence_slots(endpoints(2, {10, 20})), (std::vector<std::uint16_t>{1, 0, 1}))
+      << "weights are reduced";
 }
 
 TEST(Sequence, HugeWeightsStayBounded) {

@@ -11,7 +11,8 @@ namespace {
 std::string text_of(const Findings& findings) {
   std::string text;
   for (const Problem& problem : findings.errors) {
-    text += problem.object.text() + ": " + problem.path + ": " + problem.message + "; expected " + problem.expected;
+    text += problem.object.text() + ": " + problem.path + ": " + problem.message + "; expected " +
+            problem.expected;
     if (!problem.suggestion.empty()) text += "; did you mean '" + problem.suggestion + "'?";
     text += "\n";
   }
@@ -38,168 +39,253 @@ TEST_P(Validate, RefusesAndSaysWhy) {
 }
 
 const std::string shop =
-    "kind: virtual_host\nmetadata: {name: shop}\nspec: {proxy: TCP_PROXY, advertise_policies: [{name: shop}], routes: [{name: web}]}\n";
-const std::string v6_endpoint = "kind: endpoint\nmetadata: {name: web-3}\nspec: {ip: \"fd00:2::11\", port: 80}\n";
+    "kind: virtual_host\nmetadata: {name: shop}\nspec: {proxy: TCP_PROXY, advertise_policies: "
+    "[{name: shop}], routes: [{name: web}]}\n";
+const std::string v6_endpoint =
+    "kind: endpoint\nmetadata: {name: web-3}\nspec: {ip: \"fd00:2::11\", port: 80}\n";
 
 INSTANTIATE_TEST_SUITE_P(
     All, Validate,
     testing::Values(
         Case{"valid", "", "", "", ""},
         Case{"required_fields", "spec: {ip: 10.2.0.11, port: 8080, protocol: TCP}", "spec: {}", "",
-             "endpoint web-1: spec.ip: ip is required; expected Its address.\nendpoint web-1: spec.port: port is required; expected Its port.\n"},
+             "endpoint web-1: spec.ip: ip is required; expected Its address.\nendpoint web-1: "
+             "spec.port: port is required; expected Its port.\n"},
         Case{"no_spec", "spec: {ip: 10.2.0.11, port: 8080, protocol: TCP}\n", "", "",
              "endpoint web-1: spec: spec is required; expected the fields of the object\n"},
         Case{"no_name", "metadata: {name: web-2}", "metadata: {}", "",
-             "endpoint : metadata.name: name is required; expected Name of the object, unique for its kind and namespace.\n"},
+             "endpoint : metadata.name: name is required; expected Name of the object, unique for "
+             "its kind and namespace.\n"},
         Case{"bad_name", "metadata: {name: lb}", "metadata: {name: Lb_1}", "",
-             "node Lb_1: metadata.name: 'Lb_1' is not accepted; expected a DNS-1035 name: a-z, 0-9 and '-', beginning with a letter, at most 63 characters\n"},
-        Case{"port_zero", "ip: 10.2.0.11, port: 8080", "ip: 10.2.0.11, port: 0", "", "endpoint web-1: spec.port: 0 is too small; expected 1 to 65535\n"},
-        Case{"port_above", "ip: 10.2.0.11, port: 8080", "ip: 10.2.0.11, port: 70000", "", "endpoint web-1: spec.port: 70000 is too large; expected 1 to 65535\n"},
+             "node Lb_1: metadata.name: 'Lb_1' is not accepted; expected a DNS-1035 name: a-z, 0-9 "
+             "and '-', beginning with a letter, at most 63 characters\n"},
+        Case{"port_zero", "ip: 10.2.0.11, port: 8080", "ip: 10.2.0.11, port: 0", "",
+             "endpoint web-1: spec.port: 0 is too small; expected 1 to 65535\n"},
+        Case{"port_above", "ip: 10.2.0.11, port: 8080", "ip: 10.2.0.11, port: 70000", "",
+             "endpoint web-1: spec.port: 70000 is too large; expected 1 to 65535\n"},
         Case{"timeout_range", "  proxy: TCP_PROXY", "  proxy: TCP_PROXY\n  idle_timeout: 10ms", "",
              "virtual_host web: spec.idle_timeout: 10ms is too small; expected 1s to 7d\n"},
-        Case{"jitter", "", "", "kind: healthcheck\nmetadata: {name: h}\nspec: {tcp_health_check: {}, jitter_percent: 5}\n",
+        Case{"jitter", "", "",
+             "kind: healthcheck\nmetadata: {name: h}\nspec: {tcp_health_check: {}, jitter_percent: "
+             "5}\n",
              "healthcheck h: spec.jitter_percent: 5 is too small; expected 0, or 10 to 50\n"},
-        Case{"hex", "", "", "kind: healthcheck\nmetadata: {name: h}\nspec: {tcp_health_check: {send_payload: abc}}\n",
-             "healthcheck h: spec.tcp_health_check.send_payload: 'abc' is not accepted; expected an even number of hexadecimal digits\n"},
-        Case{"no_check", "", "", "kind: healthcheck\nmetadata: {name: h}\nspec: {}\n", "healthcheck h: spec: no health_check is given; expected one of tcp_health_check\n"},
-        Case{"address", "ip: 10.2.0.11", "ip: 10.2.0.311", "", "endpoint web-1: spec.ip: '10.2.0.311' is not accepted; expected an address like 192.0.2.1 or 2001:db8::1\n"},
+        Case{"hex", "", "",
+             "kind: healthcheck\nmetadata: {name: h}\nspec: {tcp_health_check: {send_payload: "
+             "abc}}\n",
+             "healthcheck h: spec.tcp_health_check.send_payload: 'abc' is not accepted; expected "
+             "an even number of hexadecimal digits\n"},
+        Case{"no_check", "", "", "kind: healthcheck\nmetadata: {name: h}\nspec: {}\n",
+             "healthcheck h: spec: no health_check is given; expected one of tcp_health_check\n"},
+        Case{"address", "ip: 10.2.0.11", "ip: 10.2.0.311", "",
+             "endpoint web-1: spec.ip: '10.2.0.311' is not accepted; expected an address like "
+             "192.0.2.1 or 2001:db8::1\n"},
         Case{"proxy_default", "  proxy: TCP_PROXY\n", "", "",
-             "virtual_host web: spec.proxy: HTTP_PROXY is not supported by this version; expected one of TCP_PROXY, UDP_PROXY\n"},
+             "virtual_host web: spec.proxy: HTTP_PROXY is not supported by this version; expected "
+             "one of TCP_PROXY, UDP_PROXY\n"},
         Case{"proxy_later", "proxy: TCP_PROXY", "proxy: TCP_PROXY_WITH_SNI", "",
-             "virtual_host web: spec.proxy: TCP_PROXY_WITH_SNI is not supported by this version; expected one of TCP_PROXY, UDP_PROXY\n"},
+             "virtual_host web: spec.proxy: TCP_PROXY_WITH_SNI is not supported by this version; "
+             "expected one of TCP_PROXY, UDP_PROXY\n"},
         Case{"forwarding_later", "forwarding: FULL_NAT", "forwarding: DSR_L2", "",
-             "cluster web: spec.sluice.forwarding: DSR_L2 is not supported by this version; expected one of FULL_NAT, NAT\n"},
+             "cluster web: spec.sluice.forwarding: DSR_L2 is not supported by this version; "
+             "expected one of FULL_NAT, NAT\n"},
         Case{"host_bits", "prefix: \"0.0.0.0/0\"", "prefix: \"10.7.0.1/24\"", "",
-             "node lb: spec.routes[0].prefix: '10.7.0.1/24' is not accepted; expected the network's own address: 10.7.0.0/24\n"},
+             "node lb: spec.routes[0].prefix: '10.7.0.1/24' is not accepted; expected the "
+             "network's own address: 10.7.0.0/24\n"},
         Case{"dangling_cluster", "cluster: [{name: web}]", "cluster: [{name: wbe}]", "",
-             "route web: spec.routes[0].route_destination.destinations[0].cluster[0].name: route web refers to cluster wbe, which does not exist; "
+             "route web: spec.routes[0].route_destination.destinations[0].cluster[0].name: route "
+             "web refers to cluster wbe, which does not exist; "
              "expected a cluster: web; did you mean 'web'?\n"},
-        Case{"dangling_endpoint", "[{name: web-1}, {name: web-2}]", "[{name: web-1}, {name: other}]", "",
-             "cluster web: spec.endpoints[1].name: cluster web refers to endpoint other, which does not exist; expected a endpoint: web-1, web-2\n"},
-        Case{"other_namespace", "routes: [{name: web}]", "routes: [{name: web, namespace: shop}]", "",
-             "virtual_host web: spec.routes[0].name: virtual_host web refers to route shop/web, which does not exist; expected a route object of that name\n"},
-        Case{"reference_of_wrong_kind", "routes: [{name: web}]", "routes: [{kind: cluster, name: web}]", "",
-             "virtual_host web: spec.routes[0].kind: a reference of kind 'cluster' does not fit here; expected route\n"},
-        Case{"endpoint_twice", "[{name: web-1}, {name: web-2}]", "[{name: web-1}, {name: web-1}]", "",
-             "cluster web: spec.endpoints[1].name: endpoint web-1 is listed twice; expected one reference to it\n"},
+        Case{"dangling_endpoint", "[{name: web-1}, {name: web-2}]",
+             "[{name: web-1}, {name: other}]", "",
+             "cluster web: spec.endpoints[1].name: cluster web refers to endpoint other, which "
+             "does not exist; expected a endpoint: web-1, web-2\n"},
+        Case{"other_namespace", "routes: [{name: web}]", "routes: [{name: web, namespace: shop}]",
+             "",
+             "virtual_host web: spec.routes[0].name: virtual_host web refers to route shop/web, "
+             "which does not exist; expected a route object of that name\n"},
+        Case{"reference_of_wrong_kind", "routes: [{name: web}]",
+             "routes: [{kind: cluster, name: web}]", "",
+             "virtual_host web: spec.routes[0].kind: a reference of kind 'cluster' does not fit "
+             "here; expected route\n"},
+        Case{"endpoint_twice", "[{name: web-1}, {name: web-2}]", "[{name: web-1}, {name: web-1}]",
+             "",
+             "cluster web: spec.endpoints[1].name: endpoint web-1 is listed twice; expected one "
+             "reference to it\n"},
         Case{"incomplete", "  advertise_policies: [{name: web}]\n  routes: [{name: web}]\n", "", "",
-             "virtual_host web: spec: virtual_host web is not complete: it has no advertise_policy, route, cluster, endpoint; expected at least one "
+             "virtual_host web: spec: virtual_host web is not complete: it has no "
+             "advertise_policy, route, cluster, endpoint; expected at least one "
              "advertise_policy and a route to a cluster with an endpoint\n"},
         Case{"no_endpoint", "  endpoints: [{name: web-1}, {name: web-2}]\n", "", "",
-             "virtual_host web: spec: virtual_host web is not complete: it has no endpoint; expected at least one advertise_policy and a route to a "
+             "virtual_host web: spec: virtual_host web is not complete: it has no endpoint; "
+             "expected at least one advertise_policy and a route to a "
              "cluster with an endpoint\n"},
-        Case{"vip_conflict", "", "", shop + "---\nkind: advertise_policy\nmetadata: {name: shop}\nspec: {address: 10.9.0.1, port: 80}\n",
-             "virtual_host web: spec.advertise_policies: 10.9.0.1:80/tcp is claimed twice: by virtual_host shop (advertise_policy shop) and by virtual_host web "
+        Case{"vip_conflict", "", "",
+             shop + "---\nkind: advertise_policy\nmetadata: {name: shop}\nspec: {address: "
+                    "10.9.0.1, port: 80}\n",
+             "virtual_host web: spec.advertise_policies: 10.9.0.1:80/tcp is claimed twice: by "
+             "virtual_host shop (advertise_policy shop) and by virtual_host web "
              "(advertise_policy web); expected an address, port and protocol of its own\n"},
         Case{"vip_is_endpoint", "address: 10.9.0.1", "address: 10.2.0.12", "",
-             "endpoint web-2: spec.ip: 10.2.0.12 is the address of endpoint web-2 and also of virtual_host web (advertise_policy web): packets would go round in "
+             "endpoint web-2: spec.ip: 10.2.0.12 is the address of endpoint web-2 and also of "
+             "virtual_host web (advertise_policy web): packets would go round in "
              "a circle; expected an endpoint with an address of its own\n"},
         Case{"vip_is_own", "address: 10.9.0.1", "address: 10.1.0.1", "",
-             "advertise_policy web: spec.address: 10.1.0.1 is claimed twice: by advertise_policy web as a VIP and by port outside of node lb; expected an address of "
+             "advertise_policy web: spec.address: 10.1.0.1 is claimed twice: by advertise_policy "
+             "web as a VIP and by port outside of node lb; expected an address of "
              "its own for the VIP\n"},
         Case{"vip_is_snat", "address: 10.9.0.1", "address: 10.2.0.100", "",
-             "advertise_policy web: spec.address: 10.2.0.100 is claimed twice: by advertise_policy web as a VIP and by SNAT pool inside of node lb; expected an "
+             "advertise_policy web: spec.address: 10.2.0.100 is claimed twice: by advertise_policy "
+             "web as a VIP and by SNAT pool inside of node lb; expected an "
              "address of its own for the VIP\n"},
         Case{"vip_is_multicast", "address: 10.9.0.1", "address: 224.0.0.5", "",
-             "advertise_policy web: spec.address: 224.0.0.5 is a multicast address; expected a unicast address\n"},
+             "advertise_policy web: spec.address: 224.0.0.5 is a multicast address; expected a "
+             "unicast address\n"},
         Case{"endpoint_is_snat", "ip: 10.2.0.11", "ip: 10.2.0.100", "",
-             "endpoint web-1: spec.ip: 10.2.0.100 is claimed twice: by endpoint web-1 and by SNAT pool inside of the node; expected an endpoint on another box\n"},
+             "endpoint web-1: spec.ip: 10.2.0.100 is claimed twice: by endpoint web-1 and by SNAT "
+             "pool inside of the node; expected an endpoint on another box\n"},
         Case{"two_endpoints_one_place", "ip: 10.2.0.12", "ip: 10.2.0.11", "",
-             "cluster web: spec.endpoints: endpoint web-1 and endpoint web-2 are both 10.2.0.11:8080; expected one endpoint for an address and port\n"},
+             "cluster web: spec.endpoints: endpoint web-1 and endpoint web-2 are both "
+             "10.2.0.11:8080; expected one endpoint for an address and port\n"},
         Case{"families", "{name: web-2}]", "{name: web-3}]", v6_endpoint,
-             "advertise_policy web: spec.address: the IPv4 VIP 10.9.0.1:80/tcp leads to the IPv6 endpoint web-3 (fd00:2::11): translation between families is not "
+             "advertise_policy web: spec.address: the IPv4 VIP 10.9.0.1:80/tcp leads to the IPv6 "
+             "endpoint web-3 (fd00:2::11): translation between families is not "
              "supported by this version; expected a VIP and endpoints of one family\n"},
-        Case{"policy_protocol", "address: 10.9.0.1, protocol: TCP", "address: 10.9.0.1, protocol: UDP", "",
-             "advertise_policy web: spec.protocol: advertise_policy web is udp but virtual_host web is a TCP_PROXY; expected TCP\n"},
-        Case{"endpoint_protocol", "ip: 10.2.0.11, port: 8080, protocol: TCP", "ip: 10.2.0.11, port: 8080, protocol: UDP", "",
-             "endpoint web-1: spec.protocol: endpoint web-1 is udp but virtual_host web is a TCP_PROXY; expected TCP\n"},
-        Case{"redirect", "route_destination: {destinations: [{cluster: [{name: web}], weight: 1}]}", "route_redirect: {}", "",
-             "route web: spec.routes[0].route_redirect: route_redirect belongs to HTTP and is not allowed for TCP_PROXY and UDP_PROXY; expected route_destination\n"
-             "virtual_host web: spec: virtual_host web is not complete: it has no cluster, endpoint; expected at least one advertise_policy and a route to a cluster "
+        Case{"policy_protocol", "address: 10.9.0.1, protocol: TCP",
+             "address: 10.9.0.1, protocol: UDP", "",
+             "advertise_policy web: spec.protocol: advertise_policy web is udp but virtual_host "
+             "web is a TCP_PROXY; expected TCP\n"},
+        Case{"endpoint_protocol", "ip: 10.2.0.11, port: 8080, protocol: TCP",
+             "ip: 10.2.0.11, port: 8080, protocol: UDP", "",
+             "endpoint web-1: spec.protocol: endpoint web-1 is udp but virtual_host web is a "
+             "TCP_PROXY; expected TCP\n"},
+        Case{"redirect", "route_destination: {destinations: [{cluster: [{name: web}], weight: 1}]}",
+             "route_redirect: {}", "",
+             "route web: spec.routes[0].route_redirect: route_redirect belongs to HTTP and is not "
+             "allowed for TCP_PROXY and UDP_PROXY; expected route_destination\n"
+             "virtual_host web: spec: virtual_host web is not complete: it has no cluster, "
+             "endpoint; expected at least one advertise_policy and a route to a cluster "
              "with an endpoint\n"},
         Case{"two_destinations", "weight: 1}]", "weight: 1}, {cluster: [{name: web}]}]", "",
-             "route web: spec.routes[0].route_destination.destinations[1]: more than one destination is not supported by this version; expected one destination\n"},
+             "route web: spec.routes[0].route_destination.destinations[1]: more than one "
+             "destination is not supported by this version; expected one destination\n"},
         Case{"no_snat_pool", ", snat_pool: inside}", "}", "",
-             "cluster web: spec.sluice.snat_pool: cluster web forwards by FULL_NAT and names no SNAT pool; expected one of inside\n"},
+             "cluster web: spec.sluice.snat_pool: cluster web forwards by FULL_NAT and names no "
+             "SNAT pool; expected one of inside\n"},
         Case{"unknown_snat_pool", "snat_pool: inside}", "snat_pool: insid}", "",
-             "cluster web: spec.sluice.snat_pool: the node has no SNAT pool 'insid'; expected one of inside; did you mean 'inside'?\n"},
+             "cluster web: spec.sluice.snat_pool: the node has no SNAT pool 'insid'; expected one "
+             "of inside; did you mean 'inside'?\n"},
         Case{"snat_family", "[\"10.2.0.100\", \"fd00:2::100\"]", "[\"fd00:2::100\"]", "",
-             "cluster web: spec.sluice.snat_pool: SNAT pool inside has no IPv4 address for endpoint web-1 (10.2.0.11); expected a pool with an IPv4 address\n"},
+             "cluster web: spec.sluice.snat_pool: SNAT pool inside has no IPv4 address for "
+             "endpoint web-1 (10.2.0.11); expected a pool with an IPv4 address\n"},
         Case{"nat_with_pool", "forwarding: FULL_NAT", "forwarding: NAT", "",
-             "cluster web: spec.sluice.snat_pool: forwarding NAT uses no SNAT pool; expected no snat_pool, or forwarding FULL_NAT\n"},
+             "cluster web: spec.sluice.snat_pool: forwarding NAT uses no SNAT pool; expected no "
+             "snat_pool, or forwarding FULL_NAT\n"},
         Case{"no_prime", "snat_pool: inside}", "snat_pool: inside, maglev_size: 65536}", "",
-             "cluster web: spec.sluice.maglev_size: 65536 is not a prime number; expected a prime number, such as 65537 or 655373; did you mean '65537'?\n"},
-        Case{"unknown_profile", "name: inside, profile: af_xdp", "name: inside, profile: af_xpd", "",
-             "node lb: spec.ports[1].profile: unknown NIC profile 'af_xpd'; expected one of af_packet, af_xdp, i40e, ice, ixgbe, memif, mlx5, pcap, ring, tap, virtio; "
+             "cluster web: spec.sluice.maglev_size: 65536 is not a prime number; expected a prime "
+             "number, such as 65537 or 655373; did you mean '65537'?\n"},
+        Case{"unknown_profile", "name: inside, profile: af_xdp", "name: inside, profile: af_xpd",
+             "",
+             "node lb: spec.ports[1].profile: unknown NIC profile 'af_xpd'; expected one of "
+             "af_packet, af_xdp, i40e, ice, ixgbe, memif, mlx5, pcap, ring, tap, virtio; "
              "did you mean 'af_xdp'?\n"},
-        Case{"queues", "name: inside, profile: af_xdp", "name: inside, queues: 2, profile: pcap", "",
-             "node lb: spec.ports[1].queues: 2 queues are more than profile pcap has; expected at most 1\n"},
+        Case{"queues", "name: inside, profile: af_xdp", "name: inside, queues: 2, profile: pcap",
+             "",
+             "node lb: spec.ports[1].queues: 2 queues are more than profile pcap has; expected at "
+             "most 1\n"},
         Case{"mtu", "name: inside, profile: af_xdp", "name: inside, mtu: 9000, profile: pcap", "",
-             "node lb: spec.ports[1].mtu: MTU 9000 is above that of profile pcap; expected at most 1500\n"},
+             "node lb: spec.ports[1].mtu: MTU 9000 is above that of profile pcap; expected at most "
+             "1500\n"},
         Case{"port_name_twice", "name: inside, profile", "name: outside, profile", "",
-             "node lb: spec.ports[1].name: two ports are called 'outside': ports[0] and ports[1]; expected a name of its own\n"},
+             "node lb: spec.ports[1].name: two ports are called 'outside': ports[0] and ports[1]; "
+             "expected a name of its own\n"},
         Case{"device_twice", "device: veth-in", "device: veth-out", "",
-             "node lb: spec.ports[1].device: device veth-out is used by two ports: outside and inside; expected a device of its own\n"},
+             "node lb: spec.ports[1].device: device veth-out is used by two ports: outside and "
+             "inside; expected a device of its own\n"},
         Case{"device_with_a_comma", "device: veth-in", "device: \"veth-in,queues=9\"", "",
-             "node lb: spec.ports[1].device: 'veth-in,queues=9' is not accepted; expected printable characters without ',', '{', '}' and space\n"},
+             "node lb: spec.ports[1].device: 'veth-in,queues=9' is not accepted; expected "
+             "printable characters without ',', '{', '}' and space\n"},
         Case{"own_address_twice", "\"10.2.0.1/24\"", "\"10.1.0.1/24\"", "",
-             "node lb: spec.ports[1].addresses[0]: 10.1.0.1 is claimed twice: by port outside and by port inside; expected an address of its own\n"},
+             "node lb: spec.ports[1].addresses[0]: 10.1.0.1 is claimed twice: by port outside and "
+             "by port inside; expected an address of its own\n"},
         Case{"snat_is_own", "[\"10.2.0.100\"", "[\"10.2.0.1\"", "",
-             "node lb: spec.snat_pools[0].addresses[0]: 10.2.0.1 is claimed twice: by port inside and by SNAT pool inside; expected an address of its own\n"},
+             "node lb: spec.snat_pools[0].addresses[0]: 10.2.0.1 is claimed twice: by port inside "
+             "and by SNAT pool inside; expected an address of its own\n"},
         Case{"next_hop_elsewhere", "next_hop: 10.1.0.254", "next_hop: 10.7.0.254", "",
-             "node lb: spec.routes[0].next_hop: 10.7.0.254 is in the network of no port; expected an address in 10.1.0.0/24 (port outside), fd00:1::/64 (port "
+             "node lb: spec.routes[0].next_hop: 10.7.0.254 is in the network of no port; expected "
+             "an address in 10.1.0.0/24 (port outside), fd00:1::/64 (port "
              "outside), 10.2.0.0/24 (port inside), fd00:2::/64 (port inside)\n"},
         Case{"next_hop_is_own", "next_hop: 10.1.0.254", "next_hop: 10.1.0.1", "",
-             "node lb: spec.routes[0].next_hop: 10.1.0.1 is this box's own address on port outside; expected the address of a neighbour\n"},
+             "node lb: spec.routes[0].next_hop: 10.1.0.1 is this box's own address on port "
+             "outside; expected the address of a neighbour\n"},
         Case{"next_hop_family", "prefix: \"0.0.0.0/0\"", "prefix: \"fd00:9::/64\"", "",
-             "node lb: spec.routes[0].next_hop: 10.1.0.254 is not of the family of fd00:9::/64; expected a next hop of the same family\n"},
-        Case{"ports_of_a_pool", "\"fd00:2::100\"]}", "\"fd00:2::100\"], port_first: 2000, port_last: 1000}", "",
-             "node lb: spec.snat_pools[0].port_first: the first port 2000 is above the last port 1000; expected port_first <= port_last\n"},
-        Case{"too_few_ports", "\"fd00:2::100\"]}", "\"fd00:2::100\"], port_first: 2000, port_last: 2000}", "",
-             "node lb: spec.snat_pools[0]: 1 ports are fewer than the 2 workers that share them; expected at least one port for each worker\n"},
-        Case{"worker_twice", "workers: [0, 1]", "workers: [1, 1]", "", "node lb: spec.workers[1]: CPU 1 is given twice; expected a CPU of its own for each worker\n"},
+             "node lb: spec.routes[0].next_hop: 10.1.0.254 is not of the family of fd00:9::/64; "
+             "expected a next hop of the same family\n"},
+        Case{"ports_of_a_pool", "\"fd00:2::100\"]}",
+             "\"fd00:2::100\"], port_first: 2000, port_last: 1000}", "",
+             "node lb: spec.snat_pools[0].port_first: the first port 2000 is above the last port "
+             "1000; expected port_first <= port_last\n"},
+        Case{"too_few_ports", "\"fd00:2::100\"]}",
+             "\"fd00:2::100\"], port_first: 2000, port_last: 2000}", "",
+             "node lb: spec.snat_pools[0]: 1 ports are fewer than the 2 workers that share them; "
+             "expected at least one port for each worker\n"},
+        Case{"worker_twice", "workers: [0, 1]", "workers: [1, 1]", "",
+             "node lb: spec.workers[1]: CPU 1 is given twice; expected a CPU of its own for each "
+             "worker\n"},
         Case{"second_node", "", "", replaced(node_yaml(), "name: lb", "name: other"),
-             "node other: metadata.name: a second node; node lb exists already; expected one node for a box; did you mean 'lb'?\n"}),
+             "node other: metadata.name: a second node; node lb exists already; expected one node "
+             "for a box; did you mean 'lb'?\n"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(ValidateWorld, NoNode) {
   EXPECT_EQ(text_of(findings_of(web_yaml())),
-            "virtual_host web: : virtual_host web has no box to run on: there is no node object; expected a node object with at least one port\n");
+            "virtual_host web: : virtual_host web has no box to run on: there is no node object; "
+            "expected a node object with at least one port\n");
 }
 
 TEST(ValidateWorld, APartOfAConfigurationIsAccepted) {
-  EXPECT_EQ(text_of(findings_of("kind: endpoint\nmetadata: {name: e}\nspec: {ip: 10.0.0.1, port: 80}\n")), "");
+  EXPECT_EQ(
+      text_of(findings_of("kind: endpoint\nmetadata: {name: e}\nspec: {ip: 10.0.0.1, port: 80}\n")),
+      "");
 }
 
 TEST(ValidateWorld, AVipThatTheHostHolds) {
   const auto findings = findings_of(base_yaml(), {{*IpAddress::parse("10.9.0.1"), "eth7"}});
-  EXPECT_NE(text_of(findings).find("10.9.0.1 is claimed twice: by advertise_policy web as a VIP and by this host, on interface eth7"), std::string::npos);
+  EXPECT_NE(text_of(findings).find("10.9.0.1 is claimed twice: by advertise_policy web as a VIP "
+                                   "and by this host, on interface eth7"),
+            std::string::npos);
 }
 
 TEST(ValidateWorld, ASnatAddressThatTheHostHolds) {
   const auto findings = findings_of(base_yaml(), {{*IpAddress::parse("10.2.0.100"), "eth7"}});
-  EXPECT_NE(text_of(findings).find("10.2.0.100 is an address of this host, on interface eth7"), std::string::npos);
+  EXPECT_NE(text_of(findings).find("10.2.0.100 is an address of this host, on interface eth7"),
+            std::string::npos);
 }
 
 TEST(ValidateWorld, AnOwnAddressThatTheHostHoldsIsWarnedOf) {
   const auto findings = findings_of(base_yaml(), {{*IpAddress::parse("10.1.0.1"), "veth-out"}});
   EXPECT_EQ(text_of(findings), "");
   ASSERT_EQ(findings.warnings.size(), 1u);
-  EXPECT_NE(findings.warnings[0].find("port outside takes 10.1.0.1 from the host"), std::string::npos);
+  EXPECT_NE(findings.warnings[0].find("port outside takes 10.1.0.1 from the host"),
+            std::string::npos);
 }
 
 TEST(ValidateWorld, TheExceptionPortMayHoldOurAddresses) {
-  const std::string yaml = replaced(base_yaml(), "  workers: [0, 1]", "  workers: [0, 1]\n  exception_port: {interface: sluice0}");
+  const std::string yaml = replaced(base_yaml(), "  workers: [0, 1]",
+                                    "  workers: [0, 1]\n  exception_port: {interface: sluice0}");
   const auto findings = findings_of(yaml, {{*IpAddress::parse("10.1.0.1"), "sluice0"}});
   EXPECT_EQ(text_of(findings), "");
   EXPECT_TRUE(findings.warnings.empty());
 }
 
 TEST(ValidateWarnings, MatchIsIgnoredAndSaidSo) {
-  const auto findings = findings_of(replaced(base_yaml(), "    - route_destination", "    - match: [{path: {prefix: /a}}]\n      route_destination"));
+  const auto findings =
+      findings_of(replaced(base_yaml(), "    - route_destination",
+                           "    - match: [{path: {prefix: /a}}]\n      route_destination"));
   EXPECT_EQ(text_of(findings), "");
   ASSERT_EQ(findings.warnings.size(), 1u);
-  EXPECT_EQ(findings.warnings[0], "route web: spec.routes[0].match is ignored: TCP_PROXY and UDP_PROXY choose by address and port only");
+  EXPECT_EQ(findings.warnings[0],
+            "route web: spec.routes[0].match is ignored: TCP_PROXY and UDP_PROXY choose by address "
+            "and port only");
 }
 
 }  // namespace

@@ -92,8 +92,8 @@ Findings findings_of(const std::string& yaml, std::vector<HostAddress> host) {
   return validate(objects_from(yaml), {real_profiles(), std::move(host)});
 }
 
-SnapshotBuffer compiled(const ObjectStore& objects, const HealthRecords& health, const Drains& drains,
-                        std::uint64_t now_unix_ms) {
+SnapshotBuffer compiled(const ObjectStore& objects, const HealthRecords& health,
+                        const Drains& drains, std::uint64_t now_unix_ms) {
   IdMap ids;
   EXPECT_TRUE(ids.cover(objects));
   auto built = compile({objects, real_profiles(), health, drains, ids, 1, now_unix_ms});
@@ -106,9 +106,12 @@ TemporaryFolder::TemporaryFolder() {
   path_ = mkdtemp(name.data());
 }
 
-TemporaryFolder::~TemporaryFolder() { std::filesystem::remove_all(path_); }
+TemporaryFolder::~TemporaryFolder() {
+  std::filesystem::remove_all(path_);
+}
 
-FakeDataplane::FakeDataplane(const std::string& run_dir, std::uint64_t generation) : generation_(generation) {
+FakeDataplane::FakeDataplane(const std::string& run_dir, std::uint64_t generation)
+    : generation_(generation) {
   thread_ = std::thread([this, path = run_dir + "/dataplane.sock"] { run(path); });
   EXPECT_TRUE(wait_until([&] { return is_listening_.load(); }));
 }
@@ -160,7 +163,8 @@ void FakeDataplane::run(const std::string& path) {
     struct stat info {};
     if (fstat(request.attached.get(), &info) != 0) return json_error("no descriptor");
     SnapshotBuffer copy(static_cast<std::size_t>(info.st_size));
-    if (pread(request.attached.get(), copy.bytes().data(), copy.bytes().size(), 0) != info.st_size) return json_error("short");
+    if (pread(request.attached.get(), copy.bytes().data(), copy.bytes().size(), 0) != info.st_size)
+      return json_error("short");
     const auto snapshot = Snapshot::verify(copy.bytes());
     if (!snapshot) return json_error(snapshot.error().message);
     generation_ = snapshot->generation();

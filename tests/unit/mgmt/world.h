@@ -20,7 +20,9 @@ namespace sluice {
 // A small configuration that is valid: node lb, virtual_host web, endpoints web-1 and web-2.
 std::string node_yaml();
 std::string web_yaml();
-inline std::string base_yaml() { return node_yaml() + "---\n" + web_yaml(); }
+inline std::string base_yaml() {
+  return node_yaml() + "---\n" + web_yaml();
+}
 std::string replaced(std::string text, const std::string& from, const std::string& to);
 
 // Fails the test when the text does not parse.
@@ -29,8 +31,8 @@ const NicProfiles& real_profiles();
 Findings findings_of(const std::string& yaml, std::vector<HostAddress> host = {});
 
 // compile() with fresh ids, everything unchecked or up.
-SnapshotBuffer compiled(const ObjectStore& objects, const HealthRecords& health = {}, const Drains& drains = {},
-                        std::uint64_t now_unix_ms = 0);
+SnapshotBuffer compiled(const ObjectStore& objects, const HealthRecords& health = {},
+                        const Drains& drains = {}, std::uint64_t now_unix_ms = 0);
 
 class TemporaryFolder {
  public:

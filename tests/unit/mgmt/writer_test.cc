@@ -25,7 +25,8 @@ TEST(Writer, RoundTripOfEverything) {
 TEST(Writer, CanonicalText) {
   const ObjectStore objects = objects_from(
       "spec: {port: 8080, ip: 10.0.0.1, sluice: {weight: 3}}\nkind: endpoint\n"
-      "metadata: {labels: {b: 'true', a: \"x y\"}, name: e, description: \"with \\\"quotes\\\"\\nand lines\"}\n");
+      "metadata: {labels: {b: 'true', a: \"x y\"}, name: e, description: \"with "
+      "\\\"quotes\\\"\\nand lines\"}\n");
   EXPECT_EQ(to_yaml(objects),
             "kind: endpoint\nmetadata:\n  name: e\n  labels:\n    a: \"x y\"\n    b: \"true\"\n"
             "  description: \"with \\\"quotes\\\"\\u000aand lines\"\n"
@@ -33,24 +34,31 @@ TEST(Writer, CanonicalText) {
 }
 
 TEST(Writer, EmptyMessagesStay) {
-  const ObjectStore objects = objects_from("kind: healthcheck\nmetadata: {name: h}\nspec: {tcp_health_check: {}, interval: 30s}\n");
-  EXPECT_EQ(to_yaml(objects), "kind: healthcheck\nmetadata:\n  name: h\nspec:\n  tcp_health_check: {}\n  interval: 30\n");
+  const ObjectStore objects = objects_from(
+      "kind: healthcheck\nmetadata: {name: h}\nspec: {tcp_health_check: {}, interval: 30s}\n");
+  EXPECT_EQ(
+      to_yaml(objects),
+      "kind: healthcheck\nmetadata:\n  name: h\nspec:\n  tcp_health_check: {}\n  interval: 30\n");
 }
 
 TEST(Writer, JsonOfAnObject) {
-  const ObjectStore objects = objects_from("kind: cluster\nmetadata: {name: c}\nspec: {endpoints: [{name: a}]}\n");
+  const ObjectStore objects =
+      objects_from("kind: cluster\nmetadata: {name: c}\nspec: {endpoints: [{name: a}]}\n");
   JsonWriter json;
   to_json(json, *objects.find({"cluster", "default", "c"}));
-  EXPECT_EQ(json.text(), R"({"kind":"cluster","metadata":{"name":"c"},"spec":{"endpoints":[{"name":"a"}]}})");
+  EXPECT_EQ(json.text(),
+            R"({"kind":"cluster","metadata":{"name":"c"},"spec":{"endpoints":[{"name":"a"}]}})");
 }
 
 TEST(Writer, JsonIsReadAsYaml) {
-  const ObjectStore objects = objects_from(R"({"kind":"cluster","metadata":{"name":"c"},"spec":{"endpoints":[{"name":"a"}]}})");
+  const ObjectStore objects = objects_from(
+      R"({"kind":"cluster","metadata":{"name":"c"},"spec":{"endpoints":[{"name":"a"}]}})");
   EXPECT_NE(objects.find({"cluster", "default", "c"}), nullptr);
 }
 
 TEST(Defaults, AreAppliedToACopy) {
-  const ObjectStore objects = objects_from("kind: node\nmetadata: {name: n}\nspec: {ports: [{name: p, profile: ring, device: d}]}\n");
+  const ObjectStore objects = objects_from(
+      "kind: node\nmetadata: {name: n}\nspec: {ports: [{name: p, profile: ring, device: d}]}\n");
   const ObjectPtr node = objects.find({"node", "default", "n"});
   const auto& effective = static_cast<const api::Node&>(node->effective()).spec();
   EXPECT_EQ(effective.workers_size(), 1);

@@ -1,5 +1,5 @@
-// Ten thousand mutated configurations: each is refused or accepted, none is misread or fatal, and what
-// is refused changes nothing.
+// Ten thousand mutated configurations: each is refused or accepted, none is misread or fatal, and
+// what is refused changes nothing.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -12,20 +12,68 @@ namespace sluice {
 namespace {
 
 std::string mutated(std::string text, std::mt19937& dice) {
-  static const std::vector<std::string> pieces = {
-      "{", "}", "[", "]", ":", ": ", "- ", "\n", "\n---\n", "  ", "&a ", "*a", "!!int ", "\"", "'", "|\n", ">\n", "? ", "# ", "\t", "\x01", "\xff",
-      "null", "~", "true", "0", "-1", "4294967296", "99999999999999999999999", "1e9", "10.0.0.1", "fd00::1/64", "kind", "spec", "name: x", "{}", "[]",
-      "proxy: HTTP_PROXY", "%YAML 1.2\n", "<<: *a", "\xe2\x80\xa8", "a: {a: {a: {a: {a: {a: 1}}}}}"};
+  static const std::vector<std::string> pieces = {"{",
+                                                  "}",
+                                                  "[",
+                                                  "]",
+                                                  ":",
+                                                  ": ",
+                                                  "- ",
+                                                  "\n",
+                                                  "\n---\n",
+                                                  "  ",
+                                                  "&a ",
+                                                  "*a",
+                                                  "!!int ",
+                                                  "\"",
+                                                  "'",
+                                                  "|\n",
+                                                  ">\n",
+                                                  "? ",
+                                                  "# ",
+                                                  "\t",
+                                                  "\x01",
+                                                  "\xff",
+                                                  "null",
+                                                  "~",
+                                                  "true",
+                                                  "0",
+                                                  "-1",
+                                                  "4294967296",
+                                                  "99999999999999999999999",
+                                                  "1e9",
+                                                  "10.0.0.1",
+                                                  "fd00::1/64",
+                                                  "kind",
+                                                  "spec",
+                                                  "name: x",
+                                                  "{}",
+                                                  "[]",
+                                                  "proxy: HTTP_PROXY",
+                                                  "%YAML 1.2\n",
+                                                  "<<: *a",
+                                                  "\xe2\x80\xa8",
+                                                  "a: {a: {a: {a: {a: {a: 1}}}}}"};
   const int count = 1 + static_cast<int>(dice() % 4);
   for (int i = 0; i < count; ++i) {
     const std::size_t at = dice() % (text.size() + 1);
     const std::size_t length = std::min<std::size_t>(dice() % 12, text.size() - at);
     switch (dice() % 5) {
-      case 0: text.insert(at, pieces[dice() % pieces.size()]); break;
-      case 1: text.erase(at, length); break;
-      case 2: text.replace(at, length, pieces[dice() % pieces.size()]); break;
-      case 3: text.insert(at, text.substr(dice() % text.size(), dice() % 200)); break;
-      default: if (at < text.size()) text[at] = static_cast<char>(dice()); break;
+      case 0:
+        text.insert(at, pieces[dice() % pieces.size()]);
+        break;
+      case 1:
+        text.erase(at, length);
+        break;
+      case 2:
+        text.replace(at, length, pieces[dice() % pieces.size()]);
+        break;
+      case 3:
+        text.insert(at, text.substr(dice() % text.size(), dice() % 200));
+        break;
+      default:
+        if (at < text.size()) text[at] = static_cast<char>(dice());
+        break;
     }
     if (text.empty()) text = " ";
   }
