@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <utility>
 
 #include "dataplane/base/log.h"
@@ -32,18 +31,6 @@ std::string reason(int rc) {
   std::string text = rte_strerror(rc < 0 ? -rc : rte_errno);
   if (!complaint.empty()) text += fmt::format(" ({})", complaint);
   return text;
-}
-
-void warn_about_forwarding(const std::string& interface) {
-  for (const char* family : {"ipv4", "ipv6"}) {
-    std::ifstream file(fmt::format("/proc/sys/net/{}/conf/{}/forwarding", family, interface));
-    int is_on = 0;
-    if (file >> is_on && is_on != 0) {
-      log_warning("interface {}: the kernel forwards {} packets that arrive on it; while the dataplane restarts it may "
-                  "answer for our addresses. Switch net.{}.conf.{}.forwarding off",
-                  interface, family, family, interface);
-    }
-  }
 }
 
 void close_ethdev(std::uint16_t ethdev) {
@@ -165,7 +152,7 @@ Ports::~Ports() {
   if (pool_ != nullptr) rte_mempool_free(pool_);
 }
 
-Result<Ports> Ports::open(const Snapshot& tables, const std::string& xdp_program_path) {
+Result<Ports> Ports::open(const Snapshot& tables, const std::string& bpf_dir) {
   Ports ports;
   take_dpdk_complaint();
   ports.pool_ = rte_pktmbuf_pool_create("packets", buffer_count_for(tables), 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
@@ -179,7 +166,7 @@ Result<Ports> Ports::open(const Snapshot& tables, const std::string& xdp_program
   ports.host_.emplace(std::move(*host));
   ports.ports_.reserve(tables.ports().size());
   for (const PortRow& row : tables.ports()) {
-    if (auto opened = ports.open_port(tables, row, xdp_program_path); !opened) {
+    if (auto opened = ports.open_port(tables, row, bpf_dir); !opened) {
       return fail(fmt::format("port {}: {}", tables.name(row.name), opened.error().message));
     }
   }
@@ -187,7 +174,7 @@ Result<Ports> Ports::open(const Snapshot& tables, const std::string& xdp_program
   return ports;
 }
 
-Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const std::string& xdp_program_path) {
+Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const std::string& bpf_dir) {
   Port port;
   port.name = tables.name(row.name);
   port.profile = tables.name(row.profile);
@@ -197,7 +184,7 @@ Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const 
   port.mtu = row.mtu;
   port.is_bifurcated = row.is_bifurcated != 0;
   port.is_rss_stable = row.is_rss_stable != 0;
-  const auto option = EalOption::parse(tables.name(row.eal_option), xdp_program_path);
+  const auto option = EalOption::parse(tables.name(row.eal_option), bpf_dir + "/xdp_redirect.bpf.o");
   if (!option) return tl::unexpected(option.error());
   port.eal_name = option->name;
 
@@ -206,7 +193,12 @@ Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const 
     auto claim = InterfaceClaim::take(interface);
     if (!claim) return tl::unexpected(claim.error());
     port.claim = std::move(*claim);
-    warn_about_forwarding(interface);
+    auto guard = KernelGuard::attach(interface, bpf_dir + "/kernel_guard.bpf.o", content_of(tables));
+    if (guard) {
+      port.guard = std::move(*guard);
+    } else {
+      log_warning("{}; while the dataplane restarts, this host may answer for our addresses", guard.error().message);
+    }
   }
 
   if (option->is_virtual) {
@@ -269,7 +261,7 @@ Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const 
     return fail(fmt::format("{} does not take {} and {} descriptors: {}", port.device, rx_descriptors, tx_descriptors,
                             reason(0)));
   }
-  // As late as can be: from here until the driver attaches its own, the kernel sees our packets.
+  // As late as can be: from here until the driver attaches its own, our packets go toward the kernel and are lost.
   if (port.is_bifurcated) {
     if (auto detached = detach_stale_xdp_program(option->argument("iface")); !detached) return detached;
   }
@@ -339,13 +331,22 @@ std::array<std::optional<std::uint16_t>, ports_max> Ports::slot_of_row(const Sna
 }
 
 Result<void> Ports::serve_addresses(const Snapshot& tables) {
-  XdpContent content = xdp_content_of(tables);
-  content.host = host_->read();
+  const XdpContent content = content_of(tables);
   for (Port& port : ports_) {
-    if (!port.xdp) continue;
-    if (auto updated = port.xdp->update(content); !updated) return updated;
+    if (port.guard) {
+      if (auto updated = port.guard->update(content); !updated) return updated;
+    }
+    if (port.xdp) {
+      if (auto updated = port.xdp->update(content); !updated) return updated;
+    }
   }
   return {};
+}
+
+XdpContent Ports::content_of(const Snapshot& tables) const {
+  XdpContent content = xdp_content_of(tables);
+  content.host = host_->read();
+  return content;
 }
 
 PortStats Ports::stats(std::size_t slot) const {

@@ -2,8 +2,8 @@
 //
 // A *slot* is a port's place in this object; it never changes while the process lives. A *row* is its place in
 // the snapshot of the moment. slot_of_row() maps one to the other by name and device.
-// Order of setting up: claim every interface, detach what a killed predecessor left, probe, configure, start,
-// fill the maps of the XDP programs.
+// Order of setting up a port: claim the interface, put the guard before the kernel, probe, configure, detach
+// what a killed predecessor left, start, fill the maps of the XDP program.
 // Threads: the control thread, except where noted. Errors: name the port and what to do; whatever was opened
 // is closed again.
 #pragma once
@@ -17,6 +17,7 @@
 
 #include "dataplane/base/result.h"
 #include "dataplane/io/host_addresses.h"
+#include "dataplane/io/kernel_guard.h"
 #include "dataplane/io/xdp_program.h"
 #include "dataplane/net/address.h"
 #include "dataplane/tables/snapshot.h"
@@ -38,6 +39,7 @@ struct Port {
   std::string steering;              // how packets come to the lcore that owns their flow
   std::string steering_reason;
   std::optional<InterfaceClaim> claim;
+  std::optional<KernelGuard> guard;
   std::optional<XdpProgram> xdp;
 };
 
@@ -64,8 +66,8 @@ Result<void> check_ports(const Snapshot& tables);
 
 class Ports {
  public:
-  // Needs a running EAL. `xdp_program_path`: xdp_redirect.bpf.o.
-  static Result<Ports> open(const Snapshot& tables, const std::string& xdp_program_path);
+  // Needs a running EAL. `bpf_dir`: where xdp_redirect.bpf.o and kernel_guard.bpf.o are.
+  static Result<Ports> open(const Snapshot& tables, const std::string& bpf_dir);
   Ports(Ports&& other) noexcept;
   Ports& operator=(Ports&&) = delete;
   ~Ports();  // stops and closes: the XDP programs are detached
@@ -82,7 +84,7 @@ class Ports {
 
   // By row of `tables`: the slot, or nothing when this process has no such port.
   std::array<std::optional<std::uint16_t>, ports_max> slot_of_row(const Snapshot& tables) const;
-  // Brings the XDP programs to what `tables` serves and to the addresses that the host has now.
+  // Brings our programs in the kernel to what `tables` serves and to the addresses that the host has now.
   Result<void> serve_addresses(const Snapshot& tables);
   // The host's addresses have changed since: serve_addresses() again.
   bool has_host_changed() { return host_ && host_->has_changed(); }
@@ -90,7 +92,8 @@ class Ports {
 
  private:
   Ports() = default;
-  Result<void> open_port(const Snapshot& tables, const PortRow& row, const std::string& xdp_program_path);
+  Result<void> open_port(const Snapshot& tables, const PortRow& row, const std::string& bpf_dir);
+  XdpContent content_of(const Snapshot& tables) const;
 
   std::vector<Port> ports_;
   std::optional<HostAddresses> host_;

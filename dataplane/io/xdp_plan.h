@@ -1,5 +1,5 @@
-// What the maps of the XDP program should hold, and the steps from what they hold to that. Pure: the
-// system calls are in xdp_program.h.
+// What the maps of our two programs in the kernel should hold, and the steps from what they hold to that. Pure: the
+// system calls are in ours_maps.h.
 //
 // Order of a change: first everything new is added, then what is gone is removed, so that no address that
 // stays is missing for a moment.
@@ -12,7 +12,7 @@
 
 namespace sluice {
 
-// The keys of the maps, byte for byte as xdp_redirect.bpf.c declares them: an address, and this.
+// The keys of the maps, byte for byte as ours.bpf.h declares them: an address, and this.
 struct XdpSourceKey {
   IpAddress address;
   std::uint16_t port = 0;  // as on the wire

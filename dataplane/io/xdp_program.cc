@@ -81,27 +81,6 @@ Result<unsigned> index_of(const std::string& interface) {
   return index;
 }
 
-const IpAddress& address_of(const IpAddress& key) { return key; }
-const IpAddress& address_of(const XdpSourceKey& key) { return key.address; }
-
-template <class Key>
-Result<void> change_map(const Fd& map, const XdpChange<Key>& change, const std::string& interface) {
-  const std::uint8_t present = 1;
-  for (const Key& key : change.add) {
-    if (bpf_map_update_elem(map.get(), &key, &present, BPF_ANY) != 0) {
-      return fail(fmt::format("interface {}: the XDP program cannot take {}: {}", interface, address_of(key).text(),
-                              strerror(errno)));
-    }
-  }
-  for (const Key& key : change.remove) {
-    if (bpf_map_delete_elem(map.get(), &key) != 0 && errno != ENOENT) {
-      return fail(fmt::format("interface {}: the XDP program does not let go of {}: {}", interface,
-                              address_of(key).text(), strerror(errno)));
-    }
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<InterfaceClaim> InterfaceClaim::take(const std::string& interface) {
@@ -153,33 +132,14 @@ Result<XdpProgram> XdpProgram::find(const std::string& interface) {
   XdpProgram program;
   program.interface_ = interface;
   for (std::uint32_t i = 0; i < (*attached)->map_count; ++i) {
-    Fd map(bpf_map_get_fd_by_id((*attached)->map_ids[i]));
-    bpf_map_info info{};
-    std::uint32_t info_bytes = sizeof info;
-    if (!map || bpf_obj_get_info_by_fd(map.get(), &info, &info_bytes) != 0) continue;
-    const std::string_view name(info.name, strnlen(info.name, sizeof info.name));
-    if (name == "sluice_addrs" && info.key_size == sizeof(IpAddress)) program.addresses_ = std::move(map);
-    else if (name == "sluice_sources" && info.key_size == xdp_source_key_bytes) program.sources_ = std::move(map);
-    else if (name == "sluice_host" && info.key_size == sizeof(IpAddress)) program.host_ = std::move(map);
+    program.maps_.take(Fd(bpf_map_get_fd_by_id((*attached)->map_ids[i])));
   }
-  if (!program.addresses_ || !program.sources_ || !program.host_) {
+  if (!program.maps_.is_complete()) {
     return fail(fmt::format("interface {}: the attached XDP program has not the maps of this version; rebuild "
                             "xdp_redirect.bpf.o together with sluice-dataplane",
                             interface));
   }
   return program;
-}
-
-Result<void> XdpProgram::update(const XdpContent& content) {
-  if (auto changed = change_map(host_, xdp_change(content_.host, content.host), interface_); !changed) return changed;
-  if (auto changed = change_map(addresses_, xdp_change(content_.addresses, content.addresses), interface_); !changed) {
-    return changed;
-  }
-  if (auto changed = change_map(sources_, xdp_change(content_.sources, content.sources), interface_); !changed) {
-    return changed;
-  }
-  content_ = content;
-  return {};
 }
 
 }  // namespace sluice

@@ -10,7 +10,7 @@
 
 #include "dataplane/base/control_channel.h"
 #include "dataplane/base/result.h"
-#include "dataplane/io/xdp_plan.h"
+#include "dataplane/io/ours_maps.h"
 
 namespace sluice {
 
@@ -35,17 +35,13 @@ class XdpProgram {
   static Result<XdpProgram> find(const std::string& interface);
 
   // Brings the maps to `content`.
-  Result<void> update(const XdpContent& content);
-  const std::string& interface() const { return interface_; }
+  Result<void> update(const XdpContent& content) { return maps_.update(content, interface_); }
 
  private:
   XdpProgram() = default;
 
   std::string interface_;
-  Fd addresses_;
-  Fd sources_;
-  Fd host_;
-  XdpContent content_;  // what the maps hold
+  OursMaps maps_;
 };
 
 }  // namespace sluice

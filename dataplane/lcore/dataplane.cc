@@ -32,14 +32,13 @@ volatile sig_atomic_t is_signalled = 0;
 
 void on_signal(int) { is_signalled = 1; }
 
-std::string xdp_program_path() {
+std::string find_bpf_dir() {
   std::error_code ignored;
   const auto directory = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
-  for (const std::string& place : {(directory / "xdp_redirect.bpf.o").string(),
-                                   (directory / "io" / "xdp_redirect.bpf.o").string()}) {
-    if (std::filesystem::exists(place, ignored)) return place;
+  for (const auto& place : {directory, directory / "io"}) {
+    if (std::filesystem::exists(place / "xdp_redirect.bpf.o", ignored)) return place.string();
   }
-  return SLUICE_XDP_PROGRAM;
+  return SLUICE_BPF_DIR;
 }
 
 // Said at once, and not only when the first configuration comes.
@@ -138,7 +137,7 @@ Result<DataplaneOptions> DataplaneOptions::parse(int argc, char** argv) {
   const std::pair<std::string_view, std::string*> known[] = {{"--run-dir", &options.run_dir},
                                                              {"--state-dir", &options.state_dir},
                                                              {"--flow-file", &options.flow_file},
-                                                             {"--xdp-program", &options.xdp_program}};
+                                                             {"--bpf-dir", &options.bpf_dir}};
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
     const std::size_t equals = word.find('=');
@@ -146,7 +145,7 @@ Result<DataplaneOptions> DataplaneOptions::parse(int argc, char** argv) {
     const auto option =
         std::find_if(std::begin(known), std::end(known), [&](const auto& entry) { return entry.first == name; });
     if (option == std::end(known)) {
-      return fail(fmt::format("unknown option {}; known are --run-dir, --state-dir, --flow-file, --xdp-program", word));
+      return fail(fmt::format("unknown option {}; known are --run-dir, --state-dir, --flow-file, --bpf-dir", word));
     }
     if (equals != std::string_view::npos) {
       *option->second = word.substr(equals + 1);
@@ -161,7 +160,7 @@ Result<DataplaneOptions> DataplaneOptions::parse(int argc, char** argv) {
     options.flow_file = fmt::format("{}/sluice-{}-flows", hugepage_mount,
                                     std::filesystem::path(options.run_dir).filename().string());
   }
-  if (options.xdp_program.empty()) options.xdp_program = xdp_program_path();
+  if (options.bpf_dir.empty()) options.bpf_dir = find_bpf_dir();
   return options;
 }
 
@@ -219,7 +218,7 @@ void Dataplane::load_saved() {
 }
 
 Result<void> Dataplane::begin(std::unique_ptr<Published> first) {
-  auto engine = Engine::start(std::move(first), {options_.flow_file, options_.xdp_program});
+  auto engine = Engine::start(std::move(first), {options_.flow_file, options_.bpf_dir});
   if (!engine) return tl::unexpected(engine.error());
   engine_ = std::move(*engine);
   log_info("forwarding: generation {}, {} ports, {} workers, {} flows taken over, {} ms after start",

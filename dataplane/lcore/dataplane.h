@@ -22,7 +22,7 @@ struct DataplaneOptions {
   std::string run_dir = "/run/sluice";
   std::string state_dir = "/var/lib/sluice";
   std::string flow_file;    // empty: /dev/hugepages/sluice-<basename of run_dir>-flows
-  std::string xdp_program;  // empty: xdp_redirect.bpf.o beside the executable, or where it is installed
+  std::string bpf_dir;      // of xdp_redirect.bpf.o and kernel_guard.bpf.o; empty: beside the executable, or installed
 
   // An error is the sentence to print; with `--help` and `--version` the text.
   static Result<DataplaneOptions> parse(int argc, char** argv);

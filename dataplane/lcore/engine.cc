@@ -48,7 +48,7 @@ Result<std::unique_ptr<Engine>> Engine::start(std::unique_ptr<Published> first, 
   if (auto checked = check_ports(tables); !checked) return tl::unexpected(checked.error());
   if (auto started = start_eal(tables); !started) return tl::unexpected(started.error());
   if (auto opened = engine->open_flows(paths.flow_file); !opened) return tl::unexpected(opened.error());
-  auto ports = Ports::open(tables, paths.xdp_program);
+  auto ports = Ports::open(tables, paths.bpf_dir);
   if (!ports) return tl::unexpected(ports.error());
   engine->ports_.emplace(std::move(*ports));
   engine->published_.back()->slot_of_row = engine->ports_->slot_of_row(tables);

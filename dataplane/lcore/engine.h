@@ -23,7 +23,7 @@ namespace sluice {
 
 struct EnginePaths {
   std::string flow_file;
-  std::string xdp_program;
+  std::string bpf_dir;
 };
 
 class Engine {

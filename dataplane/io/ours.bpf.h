@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is the balancer's among the packets of an interface that it shares with the kernel of the host: the maps that
+// the process fills (ours_maps.h), and the decision. Shared by xdp_redirect.bpf.c and kernel_guard.bpf.c.
+//
+// Ours is: IPv4 and IPv6 to one of our addresses, or from a return source (the endpoint of a NAT-mode cluster) to
+// anybody but the host; ARP and neighbour solicitations that ask for one of our addresses.
+// Names of maps are at most 15 characters, for that is what the kernel keeps.
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ipv6.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+struct address_key {
+  __u8 bytes[16];  // IPv4 as ::ffff:a.b.c.d
+};
+
+struct source_key {
+  __u8 address[16];
+  __u16 port;  // as on the wire
+  __u8 protocol;
+  __u8 zero;
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 131072);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct address_key);
+  __type(value, __u8);
+} sluice_addrs SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 131072);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct source_key);
+  __type(value, __u8);
+} sluice_sources SEC(".maps");
+
+// Addresses of the host's kernel.
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct address_key);
+  __type(value, __u8);
+} sluice_host SEC(".maps");
+
+static __always_inline void map_v4(__u8 *bytes, __be32 address) {
+  __builtin_memset(bytes, 0, 10);
+  bytes[10] = 0xff;
+  bytes[11] = 0xff;
+  __builtin_memcpy(bytes + 12, &address, 4);
+}
+
+static __always_inline int is_ours(const struct address_key *key) {
+  return bpf_map_lookup_elem(&sluice_addrs, key) != 0;
+}
+
+// An endpoint of a NAT-mode cluster also answers the health checks of the host: those are the kernel's.
+static __always_inline int is_reply(struct source_key *key, const struct address_key *to, void *l4, void *end) {
+  if (key->protocol != IPPROTO_TCP && key->protocol != IPPROTO_UDP) return 0;
+  __be16 *port = l4;
+  if ((void *)(port + 1) > end) return 0;
+  key->port = *port;
+  return bpf_map_lookup_elem(&sluice_sources, key) != 0 && bpf_map_lookup_elem(&sluice_host, to) == 0;
+}
+
+struct arp_packet {
+  __be16 hardware_type;
+  __be16 protocol_type;
+  __u8 hardware_bytes;
+  __u8 protocol_bytes;
+  __be16 operation;
+  __u8 sender_mac[6];
+  __u8 sender_ip[4];
+  __u8 target_mac[6];
+  __u8 target_ip[4];
+} __attribute__((packed));
+
+struct ipv4_packet {
+  __u8 version_and_words;
+  __u8 tos;
+  __be16 total_bytes;
+  __be16 id;
+  __be16 flags_and_fragment;
+  __u8 ttl;
+  __u8 protocol;
+  __be16 checksum;
+  __be32 source;
+  __be32 destination;
+} __attribute__((packed));
+
+struct neighbor_message {
+  __u8 type;
+  __u8 code;
+  __be16 checksum;
+  __be32 flags;
+  __u8 target[16];
+} __attribute__((packed));
+
+static __always_inline int ours_in_arp(void *l3, void *end) {
+  struct arp_packet *arp = l3;
+  struct address_key key;
+  __be32 target;
+  if ((void *)(arp + 1) > end) return 0;
+  if (arp->protocol_type != bpf_htons(ETH_P_IP) || arp->protocol_bytes != 4 || arp->hardware_bytes != 6) return 0;
+  __builtin_memcpy(&target, arp->target_ip, 4);
+  map_v4(key.bytes, target);
+  return is_ours(&key);
+}
+
+static __always_inline int ours_in_ipv4(void *l3, void *end) {
+  struct ipv4_packet *ip = l3;
+  struct address_key key;
+  struct source_key source = {};
+  __u32 header_bytes;
+  if ((void *)(ip + 1) > end) return 0;
+  map_v4(key.bytes, ip->destination);
+  if (is_ours(&key)) return 1;
+  header_bytes = (ip->version_and_words & 0x0f) * 4;
+  if (header_bytes < sizeof *ip) return 0;
+  map_v4(source.address, ip->source);
+  source.protocol = ip->protocol;
+  return is_reply(&source, &key, l3 + header_bytes, end);
+}
+
+static __always_inline int ours_in_ipv6(void *l3, void *end) {
+  struct ipv6hdr *ip = l3;
+  struct address_key key;
+  struct source_key source = {};
+  if ((void *)(ip + 1) > end) return 0;
+  __builtin_memcpy(key.bytes, &ip->daddr, 16);
+  if (is_ours(&key)) return 1;
+  if (ip->nexthdr == IPPROTO_ICMPV6) {
+    struct neighbor_message *message = (void *)(ip + 1);
+    // A solicitation goes to a multicast group; whom it asks for stands inside.
+    if ((void *)(message + 1) > end || message->type != 135) return 0;
+    __builtin_memcpy(key.bytes, message->target, 16);
+    return is_ours(&key);
+  }
+  __builtin_memcpy(source.address, &ip->saddr, 16);
+  source.protocol = ip->nexthdr;
+  return is_reply(&source, &key, ip + 1, end);
+}
+
+// `data` to `end` is the frame.
+static __always_inline int is_frame_ours(void *data, void *end) {
+  struct ethhdr *ethernet = data;
+  void *l3 = ethernet + 1;
+  if (l3 > end) return 0;
+  switch (ethernet->h_proto) {
+    case bpf_htons(ETH_P_IP): return ours_in_ipv4(l3, end);
+    case bpf_htons(ETH_P_IPV6): return ours_in_ipv6(l3, end);
+    case bpf_htons(ETH_P_ARP): return ours_in_arp(l3, end);
+  }
+  return 0;
+}
