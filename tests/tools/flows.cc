@@ -291,17 +291,17 @@ class Flows {
       waiting_order_.pop_front();
       if (!is_this) continue;
       note_wait(flow, now);
-      if (is_udp_ && flow.state == Flow::State::open) repeat_datagram(flow);
+      if (is_udp_) repeat_datagram(flow, now);
     }
   }
 
   // The kernel repeats lost TCP segments; for UDP the tool says "lost" and goes on with the next.
-  void repeat_datagram(Flow& flow) {
+  void repeat_datagram(Flow& flow, std::uint64_t now) {
     ++lost_;
     flow.is_waiting = false;
     --waiting_;
     ++flow.index;
-    if (!ending_us_) send_message(flow, now_us());
+    if (!ending_us_) send_message(flow, now);
   }
 
   void fail_to_open(Flow& flow, int error) {

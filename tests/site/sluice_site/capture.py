@@ -15,10 +15,12 @@ WIRECHECK = host.REPOSITORY / "tests" / "tools" / "wirecheck"
 
 
 class Capture:
-    def __init__(self, network, directory, sample=None, name="capture"):
-        """`sample`: keep one of so many TCP and UDP packets (a power of two), and all others.
+    def __init__(self, network, directory, sample=None, name="capture", both=False):
+        """Of what the appliance sends; with `both` also of what it is sent.
 
-        For tests that move gigabytes: a checksum that is wrong is wrong in every packet of a kind.
+        `sample`: keep one of so many TCP segments (a power of two), all that carry SYN, FIN or RST,
+        and everything else. For tests that move gigabytes: a checksum that is wrong is wrong in
+        every packet of a kind.
         """
         self.network = network
         self.directory = directory
@@ -26,14 +28,15 @@ class Capture:
         self._processes = []
         for subnet in layout.SUBNETS:
             path = directory / f"{name}-{subnet.name}.pcap"
-            command = ["tcpdump", "-Z", "root", "-n", "-s", "0", "-B", "32768",
-                       "-i", f"lb-{subnet.name}", "-w", path]
+            terms = [] if both else ["inbound"]  # from the appliance into `mid`
             if sample:
-                # The checksum field of TCP and UDP is as good as random.
+                # The checksum field of TCP is as good as random.
                 mask = sample - 1
-                command.append(
-                    f"(not tcp or (tcp[17] & {mask} == 0) or (tcp[13] & 7 != 0))"
-                    f" and (not ip6 proto 6 or (ip6[57] & {mask} == 0) or (ip6[53] & 7 != 0))")
+                terms += [f"(not tcp or (tcp[17] & {mask} == 0) or (tcp[13] & 7 != 0))",
+                          f"(not ip6 proto 6 or (ip6[57] & {mask} == 0) or (ip6[53] & 7 != 0))"]
+            command = ["tcpdump", "-Z", "root", "-n", "-s", "2048", "-B", "65536",
+                       "--immediate-mode", "-i", f"lb-{subnet.name}", "-w", path,
+                       " and ".join(terms)]
             self.files[subnet.name] = path
             self._processes.append(Process(f"{name}-{subnet.name}", command, directory,
                                            network.namespace("mid")))

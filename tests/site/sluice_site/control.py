@@ -13,7 +13,8 @@ class ControlError(Exception):
     """The process answered {"ok": false}; `reply` holds all it said."""
 
     def __init__(self, reply):
-        super().__init__(reply.get("error", "refused without a reason"))
+        super().__init__("; ".join([reply.get("error", "refused without a reason")] + [
+            error.get("message", "") for error in reply.get("errors", [])]))
         self.reply = reply
 
 

@@ -74,8 +74,10 @@ class Network:
         if machine in layout.CLIENTS:
             base = layout.CLIENTS.index(machine) * len(layout.EXTRA_SOURCES)
             for number in layout.EXTRA_SOURCES:
+                # Never chosen by the kernel: for who asks for them by name.
                 lines += [f"addr add {subnet.v4}.{number + base}/24 dev eth0",
-                          f"addr add {subnet.v6}::{number + base}/64 dev eth0 nodad"]
+                          f"addr add {subnet.v6}::{number + base}/64 dev eth0 nodad "
+                          "preferred_lft 0"]
         lines += ["link set eth0 up",
                   f"route add default via {subnet.v4}.{layout.OWN_NUMBER}",
                   f"route add ::/0 via {subnet.v6}::{layout.OWN_NUMBER}"]

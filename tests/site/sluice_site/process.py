@@ -62,7 +62,7 @@ class Process:
         self.signal(signal.SIGKILL)
         self.wait(5)
 
-    def stop(self, timeout=5):
+    def stop(self, timeout=15):
         """SIGTERM, then SIGKILL after `timeout` seconds. Fine when it is gone already.
 
         Returns False when it had to be killed.

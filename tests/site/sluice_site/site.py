@@ -192,8 +192,8 @@ class Site:
         return host.run_in(self.network.namespace(client), "curl", "-sS", "--max-time", timeout,
                            *more, url, check=check, timeout=timeout + 5)
 
-    def capture(self, sample=None, name="capture"):
-        one = capture.Capture(self.network, self.directory, sample, name).start()
+    def capture(self, sample=None, name="capture", both=False):
+        one = capture.Capture(self.network, self.directory, sample, name, both).start()
         self.captures.append(one)
         return one
 
