@@ -43,8 +43,8 @@ class Control:
                           for key, value in arguments.items()]
         body = " ".join(words).encode() + b"\n" + payload.encode()
         with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self.path)  # blocks while the listen queue is full
             connection.settimeout(self.timeout)
-            connection.connect(self.path)
             connection.sendall(frame(body))
             reply = self.read_reply(connection)
         if not reply.get("ok"):
@@ -62,8 +62,8 @@ class Control:
     def send_raw(self, data):
         """Sends any bytes and returns whatever comes back until the peer closes."""
         with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self.path)  # blocks while the listen queue is full
             connection.settimeout(self.timeout)
-            connection.connect(self.path)
             received = b""
             try:
                 connection.sendall(data)
