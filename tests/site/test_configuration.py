@@ -76,7 +76,8 @@ def test_the_shell_says_what_an_apply_would_change_before_it_does(site, tmp_path
     site.apply(base())
     file = tmp_path / "web.yaml"
     file.write_text(objects.to_yaml(objects.service("web", 1, 8080, layout.ANSWER_PORT)))
-    done = site.shell("diff", "-f", file)
+    done = site.shell("diff", "-f", file, check=False)
+    assert done.returncode == 1  # as diff(1): there are differences
     assert "advertise_policy" in done.stdout and "8080" in done.stdout, done.stdout
     assert site.cps(WEB, count=3).result()["failed"] == 0
     site.shell("apply", "-f", file)

@@ -13,7 +13,7 @@ WEB = f"{layout.vip(1)}:80"
 @pytest.fixture
 def two_workers(make_site):
     """Two lcores on af_packet ports with two queues, which spread flows without asking us."""
-    site = make_site()
+    site = make_site(profile="af_packet")
     site.start_appliance()
     site.apply([objects.node(workers=(0, 1), profile="af_packet", port_options={"queues": 2}),
                 *objects.service("web", 1, 80, layout.ANSWER_PORT),

@@ -75,11 +75,12 @@ class Capture:
                       f"{process.name} to say how far it is")
         return re.findall(pattern, process.log_text())[-1]
 
-    def check(self, count=False):
-        """Stops, and returns wirecheck's report on all ports together: {"frames"}, and with `count`
-        also {"resets", "unreachables"}. SiteError on a bad frame."""
+    def check(self, count=False, ports=None):
+        """Stops, and returns wirecheck's report on all ports (or `ports`) together: {"frames"}, and
+        with `count` also {"resets", "unreachables"}. SiteError on a bad frame."""
         self.stop()
-        done = host.run(WIRECHECK, "--json", *["--count"] * count, *self.files.values(),
+        done = host.run(WIRECHECK, "--json", *["--count"] * count,
+                        *[self.files[port] for port in ports or self.files],
                         check=False, timeout=600)
         if done.returncode not in (0, 1):
             raise host.SiteError(f"wirecheck: {done.stderr}")

@@ -18,7 +18,7 @@ class Site:
     """with Site("demo") as site: ...  makes everything but the appliance's configuration.
 
     `build`: the build folder with the binaries. `appliance`: "sluice", or "kernel" for nftables in
-    its place. `name` becomes part of every namespace, folder and file, so that sites can stand side
+    its place. `profile`: of the ports that the test will configure. `name` becomes part of every namespace, folder and file, so that sites can stand side
     by side and a dead one can be found.
     """
 
@@ -83,6 +83,10 @@ class Site:
 
     def _describe_processes(self):
         namespace = self.network.namespace("lb")
+        if self.profile == "af_packet":
+            # The kernel sees every packet too. For IPv4 it is silent when it does not forward; for
+            # IPv6 it would say "no route" to the clients of our VIPs.
+            host.ip_batch(namespace, ["route add blackhole ::/0"])
         place = ["--run-dir", self.run_directory, "--state-dir", self.state_directory]
         self.dataplane = Process(
             "dataplane", [self.build / "dataplane" / "sluice-dataplane", *place],
