@@ -101,6 +101,9 @@ class Demo:
     def check(self):
         capture = self.site.capture()
         self.traffic()
+        drops = {name: count for name, count in self.site.drops().items() if count}
+        self.say("dropped: " + (", ".join(f"{count} {name}" for name, count in drops.items())
+                                or "nothing"))
         report = self.timed("Looking for bad checksums and malformed frames", capture.check)
         self.expect(report["frames"] > 4 * REQUESTS, f"captured only {report['frames']} frames")
         self.say(f"{report['frames']} frames captured, none of them bad")
