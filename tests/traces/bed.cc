@@ -105,6 +105,7 @@ void Bed::teach(IpAddress address) {
 void Bed::teach_neighbors(std::span<const Input> inputs) {
   if (!model_.answers_for_neighbors) return;
   for (const EndpointRow& endpoint : tables_->endpoints()) teach(endpoint.address);
+  if (!teaches_sources) return;
   for (const Input& input : inputs) {
     const PacketText text = read_frame(input.frame);
     if (const auto source = IpAddress::parse(text.source)) teach(*source);
@@ -239,7 +240,7 @@ void Bed::drain_rings() {
 
 void Bed::emit(Output output, const Buffer* from) {
   ++sent_;
-  if (checks_outputs || from == nullptr) check_output(output, from);
+  check_output(output, from);
   const bool is_question = from == nullptr && model_.answers_for_neighbors;
   if (is_question) {
     const PacketText text = read_frame(output.frame);
@@ -350,7 +351,7 @@ void Bed::advance(std::uint64_t ms) {
   }
   drain_rings();
   check_ledger();
-  check_flows();
+  if (checks_flows_often) check_flows();
 }
 
 void Bed::announce_all() {

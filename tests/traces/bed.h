@@ -66,7 +66,9 @@ class Bed {
   void set_mac(IpAddress address, MacAddress mac) { macs_[address.text()] = mac; }
   std::uint16_t port_for(IpAddress source) const;  // by which a packet of this source comes in
 
-  bool checks_outputs = true;  // the storm checks its own flows only
+  void check_flows();  // unique, sealed, found by both keys, counted: advance() does it unless told not to
+  bool checks_flows_often = true;
+  bool teaches_sources = true;  // the next hops of what comes in are known; false: they are asked for
 
  private:
   struct Buffer {
@@ -85,7 +87,6 @@ class Bed {
   void emit(Output output, const Buffer* from);
   void check_output(const Output& output, const Buffer* from);
   void check_ledger();
-  void check_flows();
   void teach(IpAddress address);
   void teach_neighbors(std::span<const Input> inputs);
   bool answer_for_network(const Output& output);  // true: it was a question, and the ideal network has answered

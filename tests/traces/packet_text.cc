@@ -73,7 +73,7 @@ std::optional<Layout> layout_of(std::span<const std::byte> frame) {
   } else {
     return std::nullopt;
   }
-  if (at.l4 > at.end || at.end > frame.size()) return std::nullopt;
+  if (at.l4 < at.l3 + 20 || at.l4 > at.end || at.end > frame.size()) return std::nullopt;
   return at;
 }
 

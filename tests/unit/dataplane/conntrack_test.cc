@@ -1,0 +1,192 @@
+#include "dataplane/flow/conntrack.h"
+
+#include <cstring>
+#include <map>
+
+#include "tests/unit/dataplane/property.h"
+
+namespace sluice {
+namespace {
+
+constexpr HashSecret secret{0x1111, 0x2222};
+
+FlowOpening opening_of(std::uint32_t client, std::uint16_t port, bool is_v4 = true) {
+  const auto address = [&](std::uint32_t number) {
+    return is_v4 ? IpAddress::v4(be32(number)) : IpAddress{0x20010db8, std::uint64_t{number} << 20};
+  };
+  FlowOpening opening;
+  opening.from_client = {address(0xc6336400 + client), address(0x0a090001), be16(port), be16(80), 6};
+  opening.to_endpoint = {address(0x0a020064), address(0x0a02000b), be16(static_cast<std::uint16_t>(port ^ client)), be16(8080), 6};
+  opening.to_endpoint.source.low ^= std::uint64_t{client} << 40;  // any SNAT address will do here
+  opening.vip_id = 1;
+  opening.endpoint_id = 2;
+  opening.idle_timeout_ms = 1000;
+  return opening;
+}
+
+struct Less {
+  bool operator()(const FlowKey& a, const FlowKey& b) const {
+    const std::uint32_t ports_a = a.source_port.host() * 65'536u + a.destination_port.host();
+    const std::uint32_t ports_b = b.source_port.host() * 65'536u + b.destination_port.host();
+    return std::make_tuple(a.source, a.destination, ports_a, a.protocol) <
+           std::make_tuple(b.source, b.destination, ports_b, b.protocol);
+  }
+};
+
+TEST(Conntrack, AgreesWithAMap) {
+  SLUICE_TRACE_SEED();
+  test::Random random(20);
+  std::vector<FlowRecord> records(2'000);
+  Conntrack flows(records, secret);
+  std::map<FlowKey, FlowRecord*, Less> model;  // by the client's five-tuple
+  std::vector<FlowKey> keys;
+  for (std::uint64_t step = 0; step < test::tries(300'000); ++step) {
+    if (random.below(100) < 55 || keys.empty()) {
+      const FlowOpening opening = opening_of(static_cast<std::uint32_t>(random.below(64)), static_cast<std::uint16_t>(1 + random.below(400)), random.one_in(2));
+      const FlowMatch match = flows.find(opening.from_client, flows.hash(opening.from_client));
+      const auto known = model.find(opening.from_client);
+      ASSERT_EQ(match.record, known == model.end() ? nullptr : known->second);
+      if (match.record != nullptr || flows.contains(opening.to_endpoint.reversed())) continue;
+      FlowRecord* record = flows.open(opening, Instant{step});
+      ASSERT_EQ(record == nullptr, model.size() == records.size());
+      if (record == nullptr) continue;
+      ASSERT_EQ(record->last_seen, step);
+      model[opening.from_client] = record;
+      keys.push_back(opening.from_client);
+    } else {
+      const std::size_t which = random.below(keys.size());
+      const FlowKey key = keys[which];
+      keys[which] = keys.back();
+      keys.pop_back();
+      FlowRecord* record = model[key];
+      const FlowKey reply = arriving_key(*record, Direction::to_client);
+      const FlowMatch match = flows.find(reply, flows.hash(reply));
+      ASSERT_EQ(match.record, record);
+      ASSERT_EQ(match.direction, Direction::to_client);
+      const FlowHash hash = flows.hash(key);
+      ASSERT_EQ(flows.confirm(flows.guess(hash), key, hash).record, record);
+      flows.close(*record);
+      ASSERT_FALSE(flows.contains(key));
+      ASSERT_FALSE(flows.contains(reply));
+      model.erase(key);
+    }
+    ASSERT_EQ(flows.count(), model.size());
+  }
+  std::size_t swept = 0;
+  flows.sweep(static_cast<std::uint32_t>(records.size()), [&](FlowRecord& record) {
+    ++swept;
+    flows.close(record);
+  });
+  EXPECT_EQ(swept, model.size());
+  EXPECT_EQ(flows.count(), 0u);
+}
+
+TEST(Conntrack, FullIsRefusedAndHarmsNobody) {
+  std::vector<FlowRecord> records(8);
+  Conntrack flows(records, secret);
+  for (std::uint16_t i = 0; i < 8; ++i) ASSERT_NE(flows.open(opening_of(1, static_cast<std::uint16_t>(i + 1)), Instant{0}), nullptr);
+  EXPECT_EQ(flows.open(opening_of(2, 1), Instant{0}), nullptr);
+  EXPECT_FALSE(flows.contains(opening_of(2, 1).from_client));
+  for (std::uint16_t i = 0; i < 8; ++i) EXPECT_TRUE(flows.contains(opening_of(1, static_cast<std::uint16_t>(i + 1)).from_client));
+}
+
+TEST(Conntrack, AdoptsWhatAnEarlierOneLeft) {
+  std::vector<FlowRecord> records(100);
+  {
+    Conntrack flows(records, secret);
+    for (std::uint16_t i = 0; i < 60; ++i) flows.open(opening_of(i, 7, i % 2 == 0), Instant{0});
+  }
+  Conntrack flows(records, {0x3333, 0x4444});
+  EXPECT_EQ(flows.adopt_all([](const FlowRecord&) { return true; }), 60u);
+  for (std::uint16_t i = 0; i < 60; ++i) {
+    EXPECT_TRUE(flows.contains(opening_of(i, 7, i % 2 == 0).from_client));
+    EXPECT_TRUE(flows.contains(opening_of(i, 7, i % 2 == 0).to_endpoint.reversed()));
+  }
+  for (std::uint16_t i = 60; i < 100; ++i) EXPECT_NE(flows.open(opening_of(i, 7), Instant{0}), nullptr);
+  EXPECT_EQ(flows.open(opening_of(100, 7), Instant{0}), nullptr);
+}
+
+TEST(Conntrack, AdoptsOnlyItsOwn) {
+  std::vector<FlowRecord> records(10);
+  {
+    Conntrack flows(records, secret);
+    for (std::uint16_t i = 0; i < 10; ++i) flows.open(opening_of(i, 7), Instant{0});
+  }
+  Conntrack flows(records, secret);
+  EXPECT_EQ(flows.adopt_all([](const FlowRecord& record) { return record.client_side.remote.host() % 2 == 0; }), 5u);
+  EXPECT_EQ(flows.count(), 5u);
+}
+
+TEST(Conntrack, ImportsARecordOnce) {
+  std::vector<FlowRecord> old_records(1), records(2);
+  Conntrack old_flows(old_records, secret), flows(records, secret);
+  old_flows.open(opening_of(1, 7), Instant{0});
+  EXPECT_NE(flows.import(old_records[0]), nullptr);
+  EXPECT_EQ(flows.import(old_records[0]), nullptr);
+  EXPECT_EQ(flows.count(), 1u);
+  EXPECT_NE(flows.open(opening_of(2, 7), Instant{0}), nullptr);
+  EXPECT_EQ(flows.import(old_records[0]), nullptr);
+}
+
+// FT-07: whatever a damaged file holds, adoption takes checked records only and does not fall over.
+TEST(Conntrack, AdoptionOfDamagedRecords) {
+  SLUICE_TRACE_SEED();
+  test::Random random(21);
+  std::vector<FlowRecord> good(8);
+  {
+    Conntrack flows(good, secret);
+    for (std::uint16_t i = 0; i < 8; ++i) flows.open(opening_of(i, 7, i % 2 == 0), Instant{0});
+  }
+  std::uint64_t kept_total = 0;
+  for (std::uint64_t i = 0; i < test::tries(100'000); ++i) {
+    std::vector<FlowRecord> records = good;
+    auto* bytes = reinterpret_cast<unsigned char*>(records.data());
+    const std::size_t size = records.size() * sizeof(FlowRecord);
+    switch (random.below(4)) {
+      case 0:  // single bits
+        for (std::uint64_t flips = 1 + random.below(8); flips > 0; --flips) bytes[random.below(size)] ^= static_cast<unsigned char>(1u << random.below(8));
+        break;
+      case 1:  // a torn write
+        std::memset(bytes + random.below(size - 64), static_cast<int>(random.below(256)), 64);
+        break;
+      case 2:  // a record twice
+        records[random.below(8)] = records[random.below(8)];
+        break;
+      default:  // noise
+        for (std::size_t at = random.below(size); at < size; ++at) bytes[at] = static_cast<unsigned char>(random.word());
+        break;
+    }
+    Conntrack flows(records, {i, i});
+    const std::size_t kept = flows.adopt_all([](const FlowRecord& record) { return record.vip_id == 1 && record.endpoint_id == 2; });
+    kept_total += kept;
+    ASSERT_EQ(flows.count(), kept);
+    std::size_t used = 0;
+    for (FlowRecord& record : records) {
+      if (record.state == FlowState::unused) continue;
+      ++used;
+      ASSERT_TRUE(is_sealed(record));
+      for (const Direction direction : {Direction::to_endpoint, Direction::to_client}) {
+        const FlowKey key = arriving_key(record, direction);
+        ASSERT_EQ(flows.find(key, flows.hash(key)).record, &record);
+      }
+    }
+    ASSERT_EQ(used, kept);
+    flows.sweep(8, [&](FlowRecord& record) { flows.close(record); });
+    ASSERT_EQ(flows.count(), 0u);
+  }
+  EXPECT_GT(kept_total, test::tries(100'000));
+}
+
+TEST(FlowRecord, CopyOfTellsTornOnesApart) {
+  std::vector<FlowRecord> records(1);
+  Conntrack flows(records, secret);
+  EXPECT_FALSE(copy_of(records[0]));
+  flows.open(opening_of(1, 7), Instant{5});
+  ASSERT_TRUE(copy_of(records[0]));
+  EXPECT_EQ(copy_of(records[0])->last_seen, 5u);
+  records[0].client_side.remote_port = be16(8);
+  EXPECT_FALSE(copy_of(records[0]));
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,280 @@
+#include "dataplane/base/control_channel.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "dataplane/base/json_writer.h"
+
+namespace sluice {
+namespace {
+
+class ControlChannel : public testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/sluice-control-XXXXXX";
+    ASSERT_NE(mkdtemp(name), nullptr);
+    directory_ = name;
+    path_ = directory_ + "/test.sock";
+  }
+  void TearDown() override {
+    stop();
+    std::filesystem::remove_all(directory_);
+  }
+
+  void start() {
+    auto server = ControlServer::listen(path_, [this](ControlRequest& request) { return answer(request); });
+    ASSERT_TRUE(server) << server.error().message;
+    is_stopping_ = false;
+    thread_ = std::thread([this, server = std::move(*server)]() mutable {
+      while (!is_stopping_) server.serve({10});
+    });
+  }
+  void stop() {
+    is_stopping_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+
+  std::string answer(ControlRequest& request) {
+    if (request.verb == "big") return std::string(std::stoul(request.argument("bytes")), 'x');
+    if (request.verb == "file") {
+      char buffer[64] = {};
+      const ssize_t count = request.attached ? pread(request.attached.get(), buffer, sizeof buffer, 0) : -1;
+      return count < 0 ? "none" : std::string(buffer, static_cast<std::size_t>(count));
+    }
+    JsonWriter json;
+    json.open_object().field("verb", request.verb).field("payload", request.payload);
+    for (const auto& [name, value] : request.arguments) json.field(name, value);
+    json.close_object();
+    return json.text();
+  }
+
+  int raw_connection() const {
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    strcpy(address.sun_path, path_.c_str());
+    EXPECT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    return fd;
+  }
+  static std::string frame(const std::string& body) {
+    std::string bytes = "SLU1";
+    const auto length = static_cast<std::uint32_t>(body.size());
+    bytes.append(reinterpret_cast<const char*>(&length), 4);
+    return bytes + body;
+  }
+  // All that comes until the other end closes.
+  static std::string read_all(int fd) {
+    std::string all;
+    char buffer[65'536];
+    while (true) {
+      pollfd item{fd, POLLIN, 0};
+      if (poll(&item, 1, 10'000) <= 0) return all + "(nothing for 10 s)";
+      const ssize_t count = read(fd, buffer, sizeof buffer);
+      if (count <= 0) return all;
+      all.append(buffer, static_cast<std::size_t>(count));
+    }
+  }
+  void expect_alive() {
+    const auto reply = call(path_, *ControlRequest::parse("ping"));
+    ASSERT_TRUE(reply) << reply.error().message;
+    EXPECT_EQ(*reply, R"({"verb":"ping","payload":""})");
+  }
+
+  std::string directory_, path_;
+  std::thread thread_;
+  std::atomic<bool> is_stopping_{false};
+};
+
+TEST(ControlRequest, ParsesAndEncodes) {
+  const auto request = ControlRequest::parse("flows  limit=10 client=fd00:1::7 odd=%20%25%0a=\nkind: x\n");
+  ASSERT_TRUE(request);
+  EXPECT_EQ(request->verb, "flows");
+  EXPECT_EQ(request->argument("limit"), "10");
+  EXPECT_EQ(request->argument("odd"), " %\n=");
+  EXPECT_EQ(request->argument("absent", "x"), "x");
+  EXPECT_EQ(request->payload, "kind: x\n");
+  const auto again = ControlRequest::parse(request->encode());
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->arguments, request->arguments);
+  EXPECT_EQ(again->payload, request->payload);
+  for (const char* text : {"", "\nx", "verb word", "verb a=%", "verb a=%4", "verb a=%zz", "   "}) {
+    EXPECT_FALSE(ControlRequest::parse(text)) << text;
+  }
+}
+
+TEST_F(ControlChannel, AnswersAndCarriesArguments) {
+  start();
+  ControlRequest request;
+  request.verb = "show";
+  request.arguments["name"] = "a b\n%=\xc3\xa4";
+  request.payload = "one\ntwo\n";
+  const auto reply = call(path_, request);
+  ASSERT_TRUE(reply) << reply.error().message;
+  EXPECT_EQ(*reply, "{\"verb\":\"show\",\"payload\":\"one\\u000atwo\\u000a\",\"name\":\"a b\\u000a%=\xc3\xa4\"}");
+}
+
+TEST_F(ControlChannel, PassesAFileDescriptor) {
+  start();
+  ControlRequest request;
+  request.verb = "file";
+  request.attached = Fd(memfd_create("test", MFD_CLOEXEC));
+  ASSERT_EQ(write(request.attached.get(), "hello", 5), 5);
+  EXPECT_EQ(*call(path_, request), "hello");
+  EXPECT_EQ(*call(path_, *ControlRequest::parse("file")), "none");
+}
+
+TEST_F(ControlChannel, ADescriptorOfABrokenRequestIsNotTheNextOnes) {
+  start();
+  const int fd = raw_connection();
+  const std::string bytes = frame("broken word") + frame("file");
+  const int attached = memfd_create("test", MFD_CLOEXEC);
+  iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  memcpy(CMSG_DATA(header), &attached, sizeof attached);
+  ASSERT_EQ(sendmsg(fd, &message, 0), static_cast<ssize_t>(bytes.size()));
+  shutdown(fd, SHUT_WR);
+  EXPECT_TRUE(read_all(fd).ends_with("none"));
+  close(fd);
+  close(attached);
+}
+
+TEST_F(ControlChannel, BigRepliesArriveWhole) {
+  start();
+  for (const std::size_t bytes : {0u, 1u, 100'000u, 20'000'000u}) {
+    const auto reply = call(path_, *ControlRequest::parse("big bytes=" + std::to_string(bytes)), {60'000});
+    ASSERT_TRUE(reply) << reply.error().message;
+    EXPECT_EQ(reply->size(), bytes);
+  }
+}
+
+TEST_F(ControlChannel, NoiseIsAnsweredOnceThenClosed) {
+  start();
+  for (const std::string& noise : {std::string("GET / HTTP/1.0\r\n\r\n"), std::string("SLU2\1\0\0\0x", 9), std::string("SLU1\xff\xff\xff\xff", 8),
+                                  std::string("\0\0\0\0\0\0\0\0", 8)}) {
+    const int fd = raw_connection();
+    ASSERT_EQ(send(fd, noise.data(), noise.size(), MSG_NOSIGNAL), static_cast<ssize_t>(noise.size()));
+    const std::string reply = read_all(fd);
+    EXPECT_TRUE(reply.starts_with("SLU1")) << reply;
+    EXPECT_NE(reply.find(R"("ok":false)"), std::string::npos) << reply;
+    close(fd);
+  }
+  expect_alive();
+}
+
+TEST_F(ControlChannel, AnOversizedRequestIsRefusedBeforeItIsRead) {
+  start();
+  const int fd = raw_connection();
+  const std::uint32_t length = control_request_bytes_max + 1;
+  std::string bytes = "SLU1";
+  bytes.append(reinterpret_cast<const char*>(&length), 4);
+  ASSERT_EQ(send(fd, bytes.data(), bytes.size(), 0), 8);
+  EXPECT_NE(read_all(fd).find("above the limit"), std::string::npos);
+  close(fd);
+  expect_alive();
+}
+
+TEST_F(ControlChannel, SlowAndHalfClosedClientsAreServed) {
+  start();
+  const int slow = raw_connection();
+  const std::string bytes = frame("ping");
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    ASSERT_EQ(send(slow, &bytes[i], 1, 0), 1);
+    if (i % 4 == 0) expect_alive();  // others do not wait for it
+  }
+  shutdown(slow, SHUT_WR);
+  EXPECT_NE(read_all(slow).find("ping"), std::string::npos);
+  close(slow);
+
+  const int half_closed = raw_connection();
+  const std::string big = frame("big bytes=5000000");
+  ASSERT_EQ(send(half_closed, big.data(), big.size(), 0), static_cast<ssize_t>(big.size()));
+  shutdown(half_closed, SHUT_WR);
+  EXPECT_EQ(read_all(half_closed).size(), 5'000'008u);
+  close(half_closed);
+}
+
+TEST_F(ControlChannel, AClientThatDoesNotFetchItsRepliesIsNotListenedTo) {
+  start();
+  const int fd = raw_connection();
+  fcntl(fd, F_SETFL, O_NONBLOCK);
+  const std::string request = frame("big bytes=1000000");
+  // 4,000 requests would be 4 GB of replies; the server must stop reading long before.
+  std::size_t sent_bytes = 0;
+  for (int tries = 0; tries < 200; ++tries) {
+    std::string many;
+    for (int i = 0; i < 4'000; ++i) many += request;
+    const ssize_t sent = send(fd, many.data(), many.size(), MSG_NOSIGNAL);
+    if (sent > 0) sent_bytes += static_cast<std::size_t>(sent);
+    expect_alive();
+    if (sent < 0) break;
+  }
+  EXPECT_LT(sent_bytes, 2'000'000u);
+  close(fd);
+  expect_alive();
+}
+
+TEST_F(ControlChannel, RefusesASecondListenerAndReplacesAStaleSocket) {
+  start();
+  const auto second = ControlServer::listen(path_, [](ControlRequest&) { return std::string(); });
+  ASSERT_FALSE(second);
+  EXPECT_NE(second.error().message.find("already listens"), std::string::npos);
+  expect_alive();
+  stop();
+  // A killed process leaves its socket file.
+  const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  strcpy(address.sun_path, path_.c_str());
+  ASSERT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  close(fd);
+  start();
+  expect_alive();
+}
+
+TEST_F(ControlChannel, DoesNotRemoveWhatIsNoSocket) {
+  std::ofstream(path_) << "precious";
+  const auto server = ControlServer::listen(path_, [](ControlRequest&) { return std::string(); });
+  ASSERT_FALSE(server);
+  EXPECT_TRUE(std::filesystem::exists(path_));
+  std::filesystem::remove(path_);
+}
+
+TEST_F(ControlChannel, SaysWhyNobodyAnswers) {
+  const auto absent = call(path_, *ControlRequest::parse("ping"));
+  ASSERT_FALSE(absent);
+  EXPECT_NE(absent.error().message.find("not running"), std::string::npos);
+  const auto too_long = call("/tmp/" + std::string(200, 'x'), *ControlRequest::parse("ping"));
+  ASSERT_FALSE(too_long);
+  EXPECT_NE(too_long.error().message.find("shorter run directory"), std::string::npos);
+}
+
+TEST_F(ControlChannel, SocketIsForItsOwnerOnly) {
+  start();
+  struct stat info {};
+  ASSERT_EQ(stat(path_.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0077, 0u);
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,125 @@
+#include "dataplane/flow/tcp_state.h"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <sstream>
+
+#include "dataplane/net/headers.h"
+
+namespace sluice {
+namespace {
+
+// "C:syn E:syn+ack C:ack": who sends what.
+FlowState state_after(const std::string& segments, FlowState from = FlowState::opening) {
+  FlowRecord record{};
+  record.state = from;
+  record.protocol = protocol::tcp;
+  std::istringstream words(segments);
+  for (std::string word; words >> word;) {
+    std::uint8_t flags = 0;
+    const auto has = [&](const char* name) { return word.find(name) != std::string::npos; };
+    if (has("syn")) flags |= tcp_flag::syn;
+    if (has("ack")) flags |= tcp_flag::ack;
+    if (has("fin")) flags |= tcp_flag::fin;
+    if (has("rst")) flags |= tcp_flag::rst;
+    track_tcp(record, flags, word[0] == 'C' ? Direction::to_endpoint : Direction::to_client);
+  }
+  return record.state;
+}
+
+struct Case {
+  const char* segments;
+  FlowState state;
+};
+
+TEST(TcpState, Table) {
+  const Case cases[] = {
+      {"C:syn", FlowState::opening},
+      {"C:syn C:syn", FlowState::opening},
+      {"C:syn E:ack", FlowState::opening},
+      {"C:syn E:syn+ack", FlowState::answered},
+      {"C:syn E:syn+ack E:syn+ack", FlowState::answered},
+      {"C:syn E:syn+ack C:syn", FlowState::answered},
+      {"C:syn E:syn+ack C:ack", FlowState::established},
+      {"C:syn E:syn+ack C:ack C:ack E:ack", FlowState::established},
+      {"C:syn E:syn+ack C:fin+ack", FlowState::closing},
+      {"C:syn E:syn+ack C:ack C:fin+ack", FlowState::closing},
+      {"C:syn E:syn+ack C:ack E:fin+ack", FlowState::closing},
+      {"C:syn E:syn+ack C:ack C:fin+ack C:fin+ack", FlowState::closing},
+      {"C:syn E:syn+ack C:ack C:fin+ack E:ack E:ack", FlowState::closing},
+      {"C:syn E:syn+ack C:ack C:fin+ack E:fin+ack", FlowState::closed},
+      {"C:syn E:syn+ack C:ack E:fin+ack C:fin+ack", FlowState::closed},
+      {"C:syn E:syn+ack C:ack E:fin+ack C:fin+ack E:ack", FlowState::closed},
+      {"C:syn E:rst+ack", FlowState::reset},
+      {"C:syn C:rst", FlowState::reset},
+      {"C:syn E:syn+ack C:ack C:rst", FlowState::reset},
+      {"C:syn E:syn+ack C:ack C:rst C:ack", FlowState::reset},
+      {"C:syn E:syn+ack C:ack C:rst E:ack E:ack", FlowState::reset},
+      {"C:syn E:syn+ack C:ack C:rst C:ack E:ack", FlowState::established},
+      {"C:syn E:syn+ack C:ack C:rst C:ack E:rst", FlowState::reset},
+      {"C:syn E:syn+ack C:ack C:rst C:ack E:rst C:ack", FlowState::reset},
+  };
+  for (const Case& c : cases) EXPECT_STREQ(name_of(state_after(c.segments)), name_of(c.state)) << c.segments;
+}
+
+TEST(TcpState, UdpIsEstablishedByAnAnswer) {
+  FlowRecord record{};
+  record.state = FlowState::one_way;
+  track_udp(record, Direction::to_endpoint);
+  EXPECT_EQ(record.state, FlowState::one_way);
+  track_udp(record, Direction::to_client);
+  EXPECT_EQ(record.state, FlowState::established);
+}
+
+TEST(TcpState, OnlyWhatBelongsToTheHandshakeIsPlausible) {
+  FlowRecord record{};
+  record.client_isn = 0xffff'fff0;
+  record.state = FlowState::opening;
+  EXPECT_TRUE(is_plausible_from_client(record, tcp_flag::syn, 1));
+  EXPECT_TRUE(is_plausible_from_client(record, tcp_flag::rst, 0xffff'fff1));
+  EXPECT_FALSE(is_plausible_from_client(record, tcp_flag::ack, 0xffff'fff1));
+  record.state = FlowState::answered;
+  EXPECT_TRUE(is_plausible_from_client(record, tcp_flag::ack, 0xffff'fff1));
+  EXPECT_TRUE(is_plausible_from_client(record, tcp_flag::ack, 1000));  // across the wrap
+  EXPECT_FALSE(is_plausible_from_client(record, tcp_flag::ack, 0xffff'ff00));
+  EXPECT_FALSE(is_plausible_from_client(record, tcp_flag::ack, 0x7000'0000));
+  record.state = FlowState::established;
+  EXPECT_TRUE(is_plausible_from_client(record, tcp_flag::ack, 0x7000'0000));
+}
+
+TEST(TcpState, TimeoutsByState) {
+  NodeRow node{};
+  node.tcp_opening_ms = 1;
+  node.tcp_closing_ms = 2;
+  node.tcp_closed_ms = 3;
+  node.tcp_reset_ms = 4;
+  const std::pair<FlowState, std::uint32_t> rows[] = {
+      {FlowState::opening, 1}, {FlowState::answered, 1}, {FlowState::established, 100'000}, {FlowState::one_way, 30'000},
+      {FlowState::closing, 2}, {FlowState::closed, 3},   {FlowState::reset, 4},             {FlowState::ended, 2}};
+  for (const auto& [state, timeout_ms] : rows) {
+    FlowRecord record{};
+    record.idle_timeout_ms = 100'000;
+    record.state = state;
+    EXPECT_EQ(timeout_ms_of(record, node), timeout_ms) << name_of(state);
+    record.last_seen = 0xffff'ffff;  // the stamp wraps after 49 days
+    EXPECT_FALSE(is_expired(record, node, Instant{0xffff'ffffull + timeout_ms - 1})) << name_of(state);
+    EXPECT_TRUE(is_expired(record, node, Instant{0xffff'ffffull + timeout_ms})) << name_of(state);
+  }
+}
+
+TEST(TcpState, MayReopen) {
+  for (const FlowState state : {FlowState::closed, FlowState::reset, FlowState::ended}) {
+    FlowRecord record{};
+    record.state = state;
+    EXPECT_TRUE(may_reopen(record)) << name_of(state);
+  }
+  for (const FlowState state : {FlowState::opening, FlowState::answered, FlowState::established, FlowState::closing}) {
+    FlowRecord record{};
+    record.state = state;
+    EXPECT_FALSE(may_reopen(record)) << name_of(state);
+  }
+}
+
+}  // namespace
+}  // namespace sluice
