@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <list>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -30,6 +31,8 @@ constexpr std::uint64_t pause_ms_max =
     500;  // later than planned by more than this: we were stopped
 constexpr std::uint64_t first_probes_per_ms = 20;  // spreads the first probes of many targets
 constexpr std::uint64_t retry_ms = 100;            // after a failure of our own
+constexpr Milliseconds goodbye_time{2'000};        // for the peer to close its side
+constexpr std::size_t goodbye_bytes_max = 65'536;  // that a peer may still send
 
 Instant monotonic_now() {
   timespec now{};
@@ -68,7 +71,24 @@ bool is_our_own_failure(int error) {
          error == EADDRNOTAVAIL || error == EAGAIN;
 }
 
-struct Target {
+// What an epoll event leads to.
+struct Watched {
+  explicit Watched(bool is_closing_given) : is_closing(is_closing_given) {}
+  bool is_closing;
+};
+
+// A connection whose probe is over. It is closed as a client does it, after the peer: to close it
+// with bytes unread, or before the peer's last ones arrive, would send a reset to a healthy
+// endpoint.
+struct Goodbye : Watched {
+  Goodbye() : Watched(true) {}
+  Fd socket;
+  std::size_t read_bytes = 0;
+  Instant deadline;
+};
+
+struct Target : Watched {
+  Target() : Watched(false) {}
   ProbeSpec spec;
   HealthState health;
   Fd socket;  // open while a probe is under way
@@ -94,6 +114,7 @@ struct Prober::State {
   // Of the thread alone.
   std::map<HealthTarget, std::unique_ptr<Target>> targets;
   std::multimap<std::uint64_t, Target*> timers;
+  std::list<Goodbye> goodbyes;  // by rising deadline
   std::mt19937_64 chance{std::random_device()()};
 
   void wake() {
@@ -113,6 +134,7 @@ struct Prober::State {
       Instant now = monotonic_now();
       if (now.ms > planned.ms + pause_ms_max) drop_probes_under_way(now);
       take_new_targets(now);
+      while (!goodbyes.empty() && goodbyes.front().deadline <= now) goodbyes.pop_front();
       while (!timers.empty() && timers.begin()->first <= now.ms)
         on_timer(*timers.begin()->second, now);
       const std::uint64_t next_ms = timers.empty() ? now.ms + sleep_ms_max : timers.begin()->first;
@@ -124,12 +146,14 @@ struct Prober::State {
       now = monotonic_now();
       if (now.ms > planned.ms + pause_ms_max) continue;  // what the events say may be stale
       for (int i = 0; i < count; ++i) {
-        auto* target = static_cast<Target*>(events[static_cast<std::size_t>(i)].data.ptr);
-        if (target == nullptr) {
+        auto* watched = static_cast<Watched*>(events[static_cast<std::size_t>(i)].data.ptr);
+        if (watched == nullptr) {
           std::uint64_t drained = 0;
           [[maybe_unused]] const ssize_t got = read(wakeup.get(), &drained, sizeof drained);
-        } else if (target->socket) {
-          on_event(*target, now);
+        } else if (watched->is_closing) {
+          hear_out(static_cast<Goodbye&>(*watched));
+        } else if (auto& target = static_cast<Target&>(*watched); target.socket) {
+          on_event(target, now);
         }
       }
     }
@@ -207,7 +231,7 @@ struct Prober::State {
     if (!target.socket) return retry(target, now);
     epoll_event event{};
     event.events = EPOLLOUT;
-    event.data.ptr = &target;
+    event.data.ptr = static_cast<Watched*>(&target);
     if (epoll_ctl(epoll.get(), EPOLL_CTL_ADD, target.socket.get(), &event) != 0)
       return retry(target, now);
     if (connect(target.socket.get(), reinterpret_cast<sockaddr*>(&address), bytes) != 0 &&
@@ -261,7 +285,7 @@ struct Prober::State {
     if (!target.spec.expected_response.empty()) {
       epoll_event event{};
       event.events = EPOLLIN;
-      event.data.ptr = &target;
+      event.data.ptr = static_cast<Watched*>(&target);
       epoll_ctl(epoll.get(), EPOLL_CTL_MOD, target.socket.get(), &event);
     }
     return true;
@@ -291,7 +315,29 @@ struct Prober::State {
     }
   }
 
+  void say_goodbye(Target& target) {
+    if (!target.is_connected || shutdown(target.socket.get(), SHUT_WR) != 0) return;
+    Goodbye& goodbye = goodbyes.emplace_back();
+    goodbye.socket = std::move(target.socket);
+    goodbye.deadline = monotonic_now() + goodbye_time;
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.ptr = static_cast<Watched*>(&goodbye);
+    epoll_ctl(epoll.get(), EPOLL_CTL_MOD, goodbye.socket.get(), &event);
+  }
+
+  static void hear_out(Goodbye& goodbye) {
+    std::array<char, 4096> buffer;
+    while (goodbye.socket) {
+      const ssize_t got = recv(goodbye.socket.get(), buffer.data(), buffer.size(), 0);
+      if (got < 0 && errno == EAGAIN) return;
+      if (got > 0) goodbye.read_bytes += static_cast<std::size_t>(got);
+      if (got <= 0 || goodbye.read_bytes > goodbye_bytes_max) goodbye.socket = Fd();
+    }
+  }
+
   void finish(Target& target, bool is_success, std::string reason) {
+    say_goodbye(target);
     target.socket = Fd();
     const HealthPolicy& policy = target.spec.policy;
     const bool is_changed = is_success ? target.health.on_success(policy)

@@ -195,6 +195,34 @@ TEST(ProberTest, ComparesTheAnswer) {
             std::string::npos);
 }
 
+// A server that greets first, and one that talks on: neither may be sent a reset.
+TEST(ProberTest, ClosesLikeAClient) {
+  Fd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(listen(listener.get(), 64), 0);
+  socklen_t bytes = sizeof address;
+  getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &bytes);
+  auto prober = Prober::create([](const HealthTarget&, const HealthRecord&) {});
+  ASSERT_TRUE(prober);
+  prober->set_targets({probe("a", ntohs(address.sin_port))}, {});
+  for (int i = 0; i < 20; ++i) {
+    const Fd peer(accept(listener.get(), nullptr, nullptr));
+    ASSERT_TRUE(peer);
+    char byte = 0;
+    if (i % 2 == 0) {
+      ASSERT_EQ(send(peer.get(), "220 hello", 9, MSG_NOSIGNAL), 9);
+      ASSERT_EQ(recv(peer.get(), &byte, 1, 0), 0) << "the prober closes its side";
+    } else {
+      ASSERT_EQ(recv(peer.get(), &byte, 1, 0), 0);
+      ASSERT_EQ(send(peer.get(), "220 hello", 9, MSG_NOSIGNAL), 9) << "after the prober's close";
+      ASSERT_EQ(recv(peer.get(), &byte, 1, 0), 0) << "no reset";
+    }
+  }
+}
+
 TEST(ProberTest, KeepsWhatWasKnown) {
   Server server;
   Reports reports;
