@@ -63,9 +63,10 @@ std::vector<unsigned> workers_of(const NodeRow& node) {
 std::uint32_t buffer_count_for(const Snapshot& tables) {
   std::uint32_t count = tables.node().worker_count * (hold_max + 2'048);  // held, in rings, in hand, pool caches
   for (const PortRow& port : tables.ports()) {
-    // AF_XDP keeps a fill ring as large as the receive ring, and as many again on their way.
-    count += port.queue_count * (2u * std::max<std::uint32_t>(port.rx_descriptors, 512) +
-                                 std::max<std::uint32_t>(port.tx_descriptors, 512));
+    // AF_XDP fills three rings of its own size, whatever we ask for: fill, receive, and transmit with its completions.
+    constexpr std::uint32_t af_xdp_ring = 2'048;
+    count += port.queue_count * (2u * std::max<std::uint32_t>(port.rx_descriptors, af_xdp_ring) +
+                                 std::max<std::uint32_t>(port.tx_descriptors, af_xdp_ring));
   }
   return std::max<std::uint32_t>(count + 1'024, 8'192);  // 1,024 for the exception port
 }

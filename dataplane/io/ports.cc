@@ -21,9 +21,17 @@ namespace {
 
 constexpr char exception_device[] = "net_tap_exception";
 
-// Drivers of kernel interfaces: what they want exists in this network namespace, and one process may have it.
-bool is_kernel_interface_driver(std::string_view driver) {
-  return driver == "net_af_xdp" || driver == "net_af_packet";
+// The kernel's interface behind a port; empty for hardware and for what lives in memory or files. It must exist in this
+// network namespace, one process may have it, and its kernel must be kept from answering.
+Result<std::string> kernel_interface_of(std::string_view driver, const EalOption& option) {
+  if (driver != "net_af_xdp" && driver != "net_af_packet" && driver != "net_pcap") return std::string();
+  const std::string interface = option.argument("iface");
+  if (interface.empty() && driver == "net_pcap") return interface;  // capture files
+  if (interface.empty()) return fail("its driver wants an interface and the profile gives no iface=");
+  if (if_nametoindex(interface.c_str()) == 0) {
+    return fail(fmt::format("interface {} does not exist in this network namespace", interface));
+  }
+  return interface;
 }
 
 std::string reason(int rc) {
@@ -121,11 +129,10 @@ Result<void> check_ports(const Snapshot& tables) {
                                  "`lspci -D` lists them",
                                  tables.name(row.profile), driver, option->name));
     }
-    if (!is_kernel_interface_driver(driver)) continue;
-    const std::string interface = option->argument("iface");
-    if (interface.empty()) return at_port("its driver wants an interface and the profile gives no iface=");
-    if (if_nametoindex(interface.c_str()) == 0) {
-      return at_port(fmt::format("interface {} does not exist in this network namespace", interface));
+    const auto interface = kernel_interface_of(driver, *option);
+    if (!interface) return at_port(interface.error().message);
+    if (interface->empty() && row.is_bifurcated != 0) {
+      return at_port("its profile shares an interface with the kernel and gives no iface=");
     }
   }
   return {};
@@ -188,12 +195,13 @@ Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const 
   if (!option) return tl::unexpected(option.error());
   port.eal_name = option->name;
 
-  if (is_kernel_interface_driver(port.driver)) {
-    const std::string interface = option->argument("iface");
-    auto claim = InterfaceClaim::take(interface);
+  const auto interface = kernel_interface_of(port.driver, *option);
+  if (!interface) return tl::unexpected(interface.error());
+  if (!interface->empty()) {
+    auto claim = InterfaceClaim::take(*interface);
     if (!claim) return tl::unexpected(claim.error());
     port.claim = std::move(*claim);
-    auto guard = KernelGuard::attach(interface, bpf_dir + "/kernel_guard.bpf.o", content_of(tables));
+    auto guard = KernelGuard::attach(*interface, bpf_dir + "/kernel_guard.bpf.o", content_of(tables));
     if (guard) {
       port.guard = std::move(*guard);
     } else {
@@ -263,7 +271,7 @@ Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const 
   }
   // As late as can be: from here until the driver attaches its own, our packets go toward the kernel and are lost.
   if (port.is_bifurcated) {
-    if (auto detached = detach_stale_xdp_program(option->argument("iface")); !detached) return detached;
+    if (auto detached = detach_stale_xdp_program(*interface); !detached) return detached;
   }
   for (std::uint16_t queue = 0; queue < port.queue_count; ++queue) {
     const int rx = rte_eth_rx_queue_setup(port.ethdev, queue, rx_descriptors, SOCKET_ID_ANY, nullptr, pool_);
@@ -283,7 +291,7 @@ Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const 
   std::memcpy(port.mac.bytes.data(), mac.addr_bytes, sizeof mac.addr_bytes);
   choose_steering(port, row, tables.node());
   if (port.is_bifurcated) {
-    auto program = XdpProgram::find(option->argument("iface"));
+    auto program = XdpProgram::find(*interface);
     if (!program) return tl::unexpected(program.error());
     port.xdp = std::move(*program);
   }

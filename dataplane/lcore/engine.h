@@ -36,7 +36,8 @@ class Engine {
   const Snapshot& tables() const { return published_.back()->tables; }
   // The snapshot with which the process started: what needs a restart is measured against it.
   const Snapshot& started_with() const { return *started_with_; }
-  // Shows it to the workers and returns when all have taken it. An error leaves the old one in force.
+  // Shows it to the workers and returns when all have taken it. An error says that one does not come to it, or what of
+  // the surroundings (XDP programs, exception port) did not follow; the tables are `next` all the same.
   Result<void> publish(std::unique_ptr<Published> next);
 
   // To be called now and then: what the host has changed around us.

@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::uint16_t no_port = 0xffff;
 constexpr std::uint32_t rx_room_min = 4;  // some drivers receive in fours
+constexpr std::uint32_t handed_in_max = burst_count_max / 2;  // of a burst: the rest is for our own ports
 
 void add_packet(Burst& burst, rte_mbuf* mbuf, std::uint16_t port, std::uint8_t hops) {
   Packet& packet = burst.add();
@@ -70,7 +71,7 @@ void Worker::adopt_newest() {
 
 void Worker::receive_from_ring(Burst& burst, rte_ring* ring) {
   std::array<void*, burst_count_max> mbufs;
-  const unsigned count = rte_ring_sc_dequeue_burst(ring, mbufs.data(), burst_count_max - burst.count, nullptr);
+  const unsigned count = rte_ring_sc_dequeue_burst(ring, mbufs.data(), handed_in_max - burst.count, nullptr);
   for (unsigned i = 0; i < count; ++i) {
     auto* mbuf = static_cast<rte_mbuf*>(mbufs[i]);
     // A port that has left the configuration meanwhile: index 0 is as good as any, the packet finds no route there.
@@ -95,7 +96,7 @@ void Worker::receive_from_port(Burst& burst, const RxQueue& queue, std::uint16_t
 
 void Worker::receive(Burst& burst) {
   for (rte_ring* ring : plan_.rings) {
-    if (ring != nullptr && !burst.is_full()) receive_from_ring(burst, ring);
+    if (ring != nullptr && burst.count < handed_in_max) receive_from_ring(burst, ring);
   }
   // Another queue comes first each time: a flood on one port leaves room for the others.
   const std::size_t count = plan_.queues.size();
