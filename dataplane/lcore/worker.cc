@@ -95,10 +95,12 @@ void Worker::receive_from_port(Burst& burst, const RxQueue& queue, std::uint16_t
 }
 
 void Worker::receive(Burst& burst) {
-  for (rte_ring* ring : plan_.rings) {
+  // Another ring and another queue come first each time: a flood on one leaves room for the others.
+  const std::size_t rings = plan_.rings.size();
+  for (std::size_t i = 0; i < rings; ++i) {
+    rte_ring* ring = plan_.rings[(first_queue_ + i) % rings];
     if (ring != nullptr && burst.count < handed_in_max) receive_from_ring(burst, ring);
   }
-  // Another queue comes first each time: a flood on one port leaves room for the others.
   const std::size_t count = plan_.queues.size();
   for (std::size_t i = 0; i < count; ++i) {
     const RxQueue& queue = plan_.queues[(first_queue_ + i) % count];
