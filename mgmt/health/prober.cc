@@ -32,6 +32,7 @@ constexpr std::uint64_t pause_ms_max =
 constexpr std::uint64_t first_probes_per_ms = 20;  // spreads the first probes of many targets
 constexpr std::uint64_t retry_ms = 100;            // after a failure of our own
 constexpr Milliseconds goodbye_time{2'000};        // for the peer to close its side
+constexpr std::size_t goodbyes_max = 1'024;        // more are closed at once: probes first
 constexpr std::size_t goodbye_bytes_max = 65'536;  // that a peer may still send
 
 Instant monotonic_now() {
@@ -85,6 +86,7 @@ struct Goodbye : Watched {
   Fd socket;
   std::size_t read_bytes = 0;
   Instant deadline;
+  std::list<Goodbye>::iterator place;
 };
 
 struct Target : Watched {
@@ -317,7 +319,9 @@ struct Prober::State {
 
   void say_goodbye(Target& target) {
     if (!target.is_connected || shutdown(target.socket.get(), SHUT_WR) != 0) return;
+    if (goodbyes.size() >= goodbyes_max) return;
     Goodbye& goodbye = goodbyes.emplace_back();
+    goodbye.place = std::prev(goodbyes.end());
     goodbye.socket = std::move(target.socket);
     goodbye.deadline = monotonic_now() + goodbye_time;
     epoll_event event{};
@@ -326,13 +330,17 @@ struct Prober::State {
     epoll_ctl(epoll.get(), EPOLL_CTL_MOD, goodbye.socket.get(), &event);
   }
 
-  static void hear_out(Goodbye& goodbye) {
+  // Frees `goodbye` when it is over: no other event of this round can lead to it.
+  void hear_out(Goodbye& goodbye) {
     std::array<char, 4096> buffer;
-    while (goodbye.socket) {
+    while (true) {
       const ssize_t got = recv(goodbye.socket.get(), buffer.data(), buffer.size(), 0);
       if (got < 0 && errno == EAGAIN) return;
       if (got > 0) goodbye.read_bytes += static_cast<std::size_t>(got);
-      if (got <= 0 || goodbye.read_bytes > goodbye_bytes_max) goodbye.socket = Fd();
+      if (got <= 0 || goodbye.read_bytes > goodbye_bytes_max) {
+        goodbyes.erase(goodbye.place);
+        return;
+      }
     }
   }
 
