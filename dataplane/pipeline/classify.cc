@@ -107,8 +107,12 @@ void classify_to_own(World& world, Packet& packet) {
 void classify_one(World& world, Packet& packet) {
   if (packet.frame.kind == FrameKind::arp) return handle_arp(world, packet);
   if (is_neighbor_discovery(packet)) return handle_neighbor_discovery(world, packet);
-  if (packet.port == exception_port) return;  // from our own kernel: routed as it is
   const FlowKey& key = packet.frame.key;
+  if (packet.port == exception_port) {  // from our own kernel: routed as it is, unless it is meant for the link only
+    const bool is_for_link = key.destination.is_multicast() || key.destination.is_link_local() || key.destination.is_broadcast();
+    if (is_for_link) packet.verdict = Verdict::drop_not_local;
+    return;
+  }
   if (!is_source_possible(world, key.source)) {
     packet.verdict = Verdict::drop_source_invalid;
     return;

@@ -51,7 +51,7 @@ std::uint16_t NeighborTable::find_or_add(IpAddress address, std::uint16_t port, 
   neighbor.address = address;
   neighbor.port = port;
   neighbor.state = NeighborState::incomplete;
-  neighbor.probed_stamp = neighbor.used_stamp = now.stamp();
+  neighbor.probed_stamp = neighbor.used_stamp = neighbor.confirmed_stamp = now.stamp();
   index_[place] = entry;
   return entry;
 }

@@ -32,7 +32,7 @@ struct Neighbor {
   NeighborState state = NeighborState::unused;
   std::uint8_t probes = 0;           // requests sent since the last answer
   std::uint16_t held_count = 0;
-  std::uint32_t confirmed_stamp = 0; // when it last answered
+  std::uint32_t confirmed_stamp = 0; // when it last answered; incomplete: when it was first wanted
   std::uint32_t probed_stamp = 0;
   std::uint32_t used_stamp = 0;
 };

@@ -57,26 +57,44 @@ void give_up_on(World& world, std::uint16_t index) {
   if (world.neighbors[index].held_count == 0) world.neighbors.forget(index);
 }
 
+bool is_hopeless(const Neighbor& neighbor, Instant now) {
+  const bool is_unused = ms_since(neighbor.used_stamp, now) >= neighbor_unused_ms;
+  const bool is_silent = neighbor.probes >= neighbor_probes_max && ms_since(neighbor.probed_stamp, now) >= neighbor_retry_ms;
+  // However many others there are to ask for, nothing waits longer than this.
+  const bool is_overdue = neighbor.state == NeighborState::incomplete &&
+                          ms_since(neighbor.confirmed_stamp, now) >= neighbor_probes_max * neighbor_retry_ms;
+  return is_unused || is_silent || is_overdue;
+}
+
+bool is_to_be_asked(const Neighbor& neighbor, Instant now) {
+  // A stale entry that nobody uses is left alone until it is used again or forgotten.
+  const bool is_wanted = neighbor.state == NeighborState::incomplete ||
+                         (neighbor.state == NeighborState::stale && ms_since(neighbor.used_stamp, now) <= neighbor_reachable_ms);
+  return is_wanted && neighbor.probes < neighbor_probes_max &&
+         (neighbor.probes == 0 || ms_since(neighbor.probed_stamp, now) >= neighbor_retry_ms);
+}
+
 void check_neighbors(World& world) {
   if (world.now < world.neighbors_checked + neighbor_check_interval) return;
   world.neighbors_checked = world.now;
-  for (std::uint16_t index = 0; index < world.neighbors.count_used(); ++index) {
+  const std::uint16_t count = world.neighbors.count_used();
+  bool has_room = true;
+  const std::uint16_t first = world.neighbor_next < count ? world.neighbor_next : std::uint16_t{0};
+  for (std::uint16_t i = 0; i < count; ++i) {
+    const auto index = static_cast<std::uint16_t>((first + i) % count);
     Neighbor& neighbor = world.neighbors[index];
-    if (neighbor.state == NeighborState::unused) continue;
-    const bool is_unused = ms_since(neighbor.used_stamp, world.now) >= neighbor_unused_ms;
-    if (neighbor.state == NeighborState::reachable) {
-      if (ms_since(neighbor.confirmed_stamp, world.now) < neighbor_reachable_ms) continue;
+    if (neighbor.state == NeighborState::reachable && ms_since(neighbor.confirmed_stamp, world.now) >= neighbor_reachable_ms) {
       neighbor.state = NeighborState::stale;
     }
-    const bool is_due = neighbor.probes == 0 || ms_since(neighbor.probed_stamp, world.now) >= neighbor_retry_ms;
-    if (is_unused || (neighbor.probes >= neighbor_probes_max && is_due)) {
+    if (neighbor.state == NeighborState::unused || neighbor.state == NeighborState::reachable) continue;
+    if (is_hopeless(neighbor, world.now)) {
       give_up_on(world, index);
-    } else if (is_due) {
-      // A stale entry that nobody uses is left alone until it is used again or forgotten.
-      if (neighbor.state == NeighborState::stale && ms_since(neighbor.used_stamp, world.now) > neighbor_reachable_ms) {
+    } else if (has_room && is_to_be_asked(neighbor, world.now)) {
+      has_room = ask_for_neighbor(world, neighbor) || world.generated.room() > 0;
+      if (!has_room) {
+        world.neighbor_next = index;
         continue;
       }
-      if (!ask_for_neighbor(world, neighbor) && world.generated.room() == 0) return;
       ++neighbor.probes;
       neighbor.probed_stamp = world.now.stamp();
     }

@@ -56,6 +56,7 @@ struct World {
   Instant now;                       // read once per burst
   Instant swept;                     // until when maintain() has paid for expiry
   Instant neighbors_checked;
+  std::uint16_t neighbor_next = 0;   // where the next check begins: the last one had no room for more questions
   std::uint32_t lcore = 0;           // index, 0 ...
   std::uint32_t lcore_count = 1;
   std::uint64_t random_state = 0x9e3779b97f4a7c15ull;
