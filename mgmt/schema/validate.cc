@@ -88,7 +88,7 @@ class ReferenceChecker {
         object.key(), path + ".name",
         fmt::format("{} refers to {}, which does not exist", object.key().text(), target.text()),
         names.empty() ? fmt::format("a {} object of that name", kind)
-                      : fmt::format("a {}: {}", kind, list_text(names, 8)),
+                      : fmt::format("one of the {} objects: {}", kind, list_text(names, 8)),
         closest(target.name, names));
   }
 

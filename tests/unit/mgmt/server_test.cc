@@ -107,7 +107,7 @@ TEST_F(ServerTest, ErrorsNameFileLineAndWhatWasMeantAndChangeNothing) {
   EXPECT_EQ(reply["error"], "2 errors");
   EXPECT_EQ(reply["errors"][0]["text"],
             "web.yaml:5:13: spec.endpoints[0].name: cluster c refers to endpoint web-11, which "
-            "does not exist; expected a endpoint: web-1, web-2; did you mean 'web-1'?");
+            "does not exist; expected one of the endpoint objects: web-1, web-2; did you mean 'web-1'?");
   EXPECT_EQ(reply["errors"][0]["line"], 5);
   EXPECT_EQ(committed(), before);
   EXPECT_EQ(ask("status")["generation"], 1);
@@ -121,7 +121,7 @@ TEST_F(ServerTest, AnErrorInWhatIsAlreadyCommittedIsNamedAsSuch) {
   EXPECT_EQ(
       reply["error"],
       "committed configuration: cluster web: spec.endpoints[0].name: cluster web refers to "
-      "endpoint web-1, which does not exist; expected a endpoint: web-2; did you mean 'web-2'?");
+      "endpoint web-1, which does not exist; expected one of the endpoint objects: web-2; did you mean 'web-2'?");
 }
 
 TEST_F(ServerTest, DiffShowsLinesAndConsequencesAndChangesNothing) {

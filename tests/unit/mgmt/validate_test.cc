@@ -94,11 +94,11 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"dangling_cluster", "cluster: [{name: web}]", "cluster: [{name: wbe}]", "",
              "route web: spec.routes[0].route_destination.destinations[0].cluster[0].name: route "
              "web refers to cluster wbe, which does not exist; "
-             "expected a cluster: web; did you mean 'web'?\n"},
+             "expected one of the cluster objects: web; did you mean 'web'?\n"},
         Case{"dangling_endpoint", "[{name: web-1}, {name: web-2}]",
              "[{name: web-1}, {name: other}]", "",
              "cluster web: spec.endpoints[1].name: cluster web refers to endpoint other, which "
-             "does not exist; expected a endpoint: web-1, web-2\n"},
+             "does not exist; expected one of the endpoint objects: web-1, web-2\n"},
         Case{"other_namespace", "routes: [{name: web}]", "routes: [{name: web, namespace: shop}]",
              "",
              "virtual_host web: spec.routes[0].name: virtual_host web refers to route shop/web, "
