@@ -1,6 +1,8 @@
 """The box is a host too: what is not the balancer's stays with the kernel, and nothing that is not
 a VIP's is ever forwarded."""
 
+import pytest
+
 from sluice_site import host, layout, objects
 from sluice_site.tools import Tool
 
@@ -101,3 +103,25 @@ def test_forged_sources_are_dropped_by_name_and_start_no_loop(site, tmp_path):
     host.wait_for(lambda: site.drops()["drop.source_invalid"] - before >= sent, "all to be dropped")
     assert site.drops()["drop.source_invalid"] - before == sent
     assert site.ask_dataplane("ledger")["verdicts"]["forward"] == ledger["verdicts"]["forward"]
+
+
+@pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
+def test_traffic_to_the_boxs_own_address_reaches_its_kernel_through_the_exception_port(site, family):
+    site.apply([objects.node(exception_port={"interface": "sluice0"}),
+                *objects.service("web", 1, 80, layout.ANSWER_PORT)])
+    server = Tool("bgp-like", [site.tools / "flows", "--serve", "--name", "kernel", "--port", 179],
+                  site.directory, site.network.namespace("lb")).start()
+    own = layout.Host("own", layout.OUTSIDE, layout.OWN_NUMBER).address(family)
+    before = site.ask_dataplane("ledger")["verdicts"]["punt"]
+    tool = site.flows(layout.host_port(own, 179), count=50, interval_ms=50)
+    result = site.cps(WEB, count=500).result()
+    assert result["failed"] == 0, result
+    ended = tool.finish()
+    assert ended["established"] == 50 and ended["by_server"] == {"kernel": 50}, ended
+    assert ended["broken"] == ended["wrong_bytes"] == ended["wrong_flow"] == 0, ended
+    assert site.ask_dataplane("ledger")["verdicts"]["punt"] - before > 200
+    # The address goes with the process: nobody answers for it.
+    site.dataplane.kill()
+    gone = site.cps(layout.host_port(own, 179), count=5, concurrency=5, timeout_ms=1000).result()
+    assert gone["failed_by"] == {"ETIMEDOUT": 5}, gone
+    server.stop()
