@@ -43,7 +43,16 @@ class Process:
                                            stderr=log, cwd="/", env=environment,
                                            preexec_fn=_die_with_parent, start_new_session=True)
         self.pid_file.write_text(f"{self.pid} {host.start_time(self.pid)}\n")
+        self._put_first()
         return self
+
+    def _put_first(self):
+        # Whatever else this machine does (a build, say) must not look like a stall of the product.
+        # nice() does nothing between sessions; the session's own weight does.
+        try:
+            pathlib.Path(f"/proc/{self.pid}/autogroup").write_text("-10")
+        except OSError:
+            pass  # a kernel without autogroups, or the process has ended already
 
     @property
     def pid(self):

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pathlib
+import time
 
 from . import capture, host, kernel_balancer, layout, ledger, objects
 from .control import Control
@@ -204,21 +205,27 @@ class Site:
 
 # --- what dead runs left behind
 
-def lock(directory):
+def lock(directory, create=True):
     """An open, locked file that says "the owner of this site lives"."""
-    handle = os.open(directory / "owner.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    handle = os.open(directory / "owner.lock", flags, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise
     return handle
 
 
 def has_owner(directory):
     try:
-        os.close(lock(directory))
+        os.close(lock(directory, create=False))
         return False
     except BlockingIOError:
         return True
-    except OSError:
-        return False
+    except FileNotFoundError:
+        # Being made or being removed, by an owner that lives; or left in the middle of it, long ago.
+        return directory.exists() and time.time() - directory.stat().st_mtime < 10
 
 
 def remove_dead_sites():
