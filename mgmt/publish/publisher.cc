@@ -170,11 +170,10 @@ void Publisher::publish(std::shared_ptr<const SnapshotBuffer> snapshot, std::uin
     const std::lock_guard lock(state_->mutex);
     state_->wanted = std::move(snapshot);
     state_->status.wanted_generation = generation;
-    state_->status.refused_generation = 0;
+    state_->status.refused_generation = 0;  // a refused configuration leaves its number to the next
     if (!is_known && state_->status.acknowledged_generation == generation)
       state_->status.acknowledged_generation = 0;
     state_->is_known = is_known;
-    state_->status.refused_generation = 0;  // a refused configuration leaves its number to the next
     state_->has_news = true;
   }
   state_->changed.notify_all();
