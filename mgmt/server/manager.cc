@@ -89,6 +89,53 @@ std::vector<ProbeSpec> probes_of(const ObjectStore& objects) {
   return list;
 }
 
+using ProbePlaces = std::map<HealthTarget, std::pair<IpAddress, std::uint16_t>>;
+
+ProbePlaces places_of(const std::vector<ProbeSpec>& probes) {
+  ProbePlaces places;
+  for (const ProbeSpec& probe : probes) places[probe.target] = {probe.address, probe.port};
+  return places;
+}
+
+// What is still known when the configuration changes from `before` to `after`. A target that is
+// probed at another place is unknown again. An endpoint that takes flows already and gets a check
+// it did not have counts as up until the check says otherwise: to add a check must not stop the
+// traffic.
+HealthRecords health_after(const ObjectStore& before, const ObjectStore& after,
+                           const HealthRecords& health, const ProbePlaces& places_before,
+                           const ProbePlaces& places_after, std::uint64_t now_unix_ms) {
+  HealthRecords kept;
+  for (const auto& [target, record] : health) {
+    const auto place = places_after.find(target);
+    const auto old_place = places_before.find(target);
+    if (place == places_after.end()) continue;
+    if (old_place != places_before.end() && old_place->second != place->second) continue;
+    kept.emplace(target, record);
+  }
+  for (const ObjectPtr& cluster : after.of_kind("cluster")) {
+    const ObjectPtr old_cluster = before.find(cluster->key());
+    if (old_cluster == nullptr) continue;
+    std::map<ObjectKey, std::string> old_members;
+    for (const ResolvedEndpoint& endpoint : endpoints_of(before, *old_cluster))
+      old_members[endpoint.object->key()] = endpoint_id_key(*old_cluster, endpoint);
+    for (const ResolvedEndpoint& endpoint : endpoints_of(after, *cluster)) {
+      const ObjectKey& key = endpoint.object->key();
+      const auto old_member = old_members.find(key);
+      if (old_member == old_members.end() ||
+          old_member->second != endpoint_id_key(*cluster, endpoint) ||
+          endpoint_health(*old_cluster, key, health).state != EndpointState::up) {
+        continue;
+      }
+      for (const api::ObjectRef& reference : cluster_spec(*cluster).health_checks()) {
+        const HealthTarget target{key, target_of(reference, "healthcheck", cluster->key().space)};
+        if (!places_before.contains(target))
+          kept.try_emplace(target, HealthRecord{HealthVerdict::up, "", now_unix_ms});
+      }
+    }
+  }
+  return kept;
+}
+
 // Adds to a problem where its object stands in the operator's text.
 ConfigError located(const Problem& problem,
                     const std::map<ObjectKey, const ObjectSource*>& sources) {
@@ -138,7 +185,7 @@ struct Manager::State {
   Drains drains;
   IdMap ids;
   HealthRecords health;
-  std::map<HealthTarget, std::pair<IpAddress, std::uint16_t>> probed_places;
+  ProbePlaces probed_places;
   std::uint64_t generation = 0;
   SnapshotPtr snapshot;  // of this generation; null: nothing to publish yet
   SlotCache slot_cache;
@@ -160,6 +207,7 @@ struct Manager::State {
 
   Result<SnapshotPtr> compile_with(const ObjectStore& candidate, const IdMap& candidate_ids,
                                    const Drains& candidate_drains,
+                                   const HealthRecords& candidate_health,
                                    std::uint64_t candidate_generation);
   std::uint64_t next_generation() const {
     return std::max(generation,
@@ -171,7 +219,7 @@ struct Manager::State {
   Result<void> publish_and_wait(const SnapshotPtr& fresh, std::uint64_t fresh_generation,
                                 std::vector<std::string>& warnings);
   void add_consequences(const SnapshotPtr& fresh, ChangeResult& result) const;
-  void update_probes(HealthRecords known);
+  void update_probes();  // after a change of objects or health
   void save_health();
   void publish_anew();
   void take_verdicts(Instant now);
@@ -228,13 +276,14 @@ Result<void> Manager::State::load() {
 
   if (auto covered = ids.cover(objects); !covered) return covered;
   drain_deadline_unix_ms = next_drain_deadline(objects, drains, unix_ms());
-  update_probes({});
+  update_probes();
+  std::erase_if(health, [&](const auto& entry) { return !probed_places.contains(entry.first); });
   if (node_of(objects) == nullptr) return {};
-  auto fresh = compile_with(objects, ids, drains, generation);
+  auto fresh = compile_with(objects, ids, drains, health, generation);
   if (!fresh) return tl::unexpected(fresh.error());
   const bool is_known = generation > 0 && content_crc(**fresh) == stored_health.content_crc;
   if (!is_known) {
-    fresh = compile_with(objects, ids, drains, ++generation);
+    fresh = compile_with(objects, ids, drains, health, ++generation);
     if (!fresh) return tl::unexpected(fresh.error());
   }
   snapshot = *fresh;
@@ -251,8 +300,9 @@ void Manager::State::start() {
 Result<SnapshotPtr> Manager::State::compile_with(const ObjectStore& candidate,
                                                  const IdMap& candidate_ids,
                                                  const Drains& candidate_drains,
+                                                 const HealthRecords& candidate_health,
                                                  std::uint64_t candidate_generation) {
-  auto built = compile({candidate, profiles, health, candidate_drains, candidate_ids,
+  auto built = compile({candidate, profiles, candidate_health, candidate_drains, candidate_ids,
                         candidate_generation, unix_ms()},
                        &slot_cache);
   if (!built) return tl::unexpected(built.error());
@@ -265,19 +315,10 @@ Findings Manager::State::validate_candidate(const ObjectStore& candidate) const 
   return validate(candidate, world);
 }
 
-void Manager::State::update_probes(HealthRecords known) {
+void Manager::State::update_probes() {
   std::vector<ProbeSpec> probes = probes_of(objects);
-  std::map<HealthTarget, std::pair<IpAddress, std::uint16_t>> places;
-  for (const ProbeSpec& probe : probes) places[probe.target] = {probe.address, probe.port};
-  std::erase_if(health, [&](const auto& entry) {
-    const auto now = places.find(entry.first);
-    if (now == places.end()) return true;
-    const auto before = probed_places.find(entry.first);
-    return before != probed_places.end() &&
-           before->second != now->second;  // another place: another verdict
-  });
-  probed_places = std::move(places);
-  if (prober) prober->set_targets(std::move(probes), std::move(known));
+  probed_places = places_of(probes);
+  if (prober) prober->set_targets(std::move(probes), health);
 }
 
 void Manager::State::save_health() {
@@ -357,10 +398,18 @@ ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, 
   Drains candidate_drains = drains;
   std::erase_if(candidate_drains,
                 [&](const auto& entry) { return candidate.find(entry.first) == nullptr; });
+  HealthRecords candidate_health = health_after(objects, candidate, health, probed_places,
+                                                places_of(probes_of(candidate)), unix_ms());
+  if (node_of(objects) != nullptr && node_of(candidate) == nullptr) {
+    return refuse(
+        "this would remove the node, without which nothing can be published: "
+        "replace it in one step, or stop the dataplane");
+  }
   SnapshotPtr fresh;
   const std::uint64_t fresh_generation = next_generation();
   if (node_of(candidate) != nullptr) {
-    auto built = compile_with(candidate, candidate_ids, candidate_drains, fresh_generation);
+    auto built = compile_with(candidate, candidate_ids, candidate_drains, candidate_health,
+                              fresh_generation);
     if (!built) return refuse(built.error().message);
     fresh = *built;
     add_consequences(fresh, result);
@@ -383,7 +432,7 @@ ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, 
   if (auto saved = state_dir.write(config_file, to_yaml(candidate), Durability::synced); !saved) {
     if (fresh != nullptr && snapshot != nullptr) {
       generation = fresh_generation + 1;
-      if (auto old = compile_with(objects, ids, drains, generation)) {
+      if (auto old = compile_with(objects, ids, drains, health, generation)) {
         snapshot = *old;
         publisher->publish(snapshot, generation);
       }
@@ -404,10 +453,8 @@ ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, 
     generation = fresh_generation;
   }
   drain_deadline_unix_ms = next_drain_deadline(objects, drains, unix_ms());
-  const std::size_t verdicts_before = health.size();
-  update_probes({});
-  if (health.size() != verdicts_before && node_of(objects) != nullptr)
-    publish_due = Instant{0};  // some are unknown again
+  health = std::move(candidate_health);
+  update_probes();
   save_health();
   result.generation = generation;
   log_info("committed {} objects, generation {}", objects.size(), generation);
@@ -434,7 +481,7 @@ void Manager::State::publish_anew() {
   drain_deadline_unix_ms = next_drain_deadline(objects, drains, unix_ms());
   if (node_of(objects) == nullptr) return;
   const std::uint64_t fresh_generation = next_generation();
-  auto fresh = compile_with(objects, ids, drains, fresh_generation);
+  auto fresh = compile_with(objects, ids, drains, health, fresh_generation);
   if (!fresh) {
     log_error("{}", fresh.error().message);
     return;
@@ -465,7 +512,7 @@ Result<std::unique_ptr<Manager>> Manager::create(ManagerOptions options) {
   });
   if (!prober) return tl::unexpected(prober.error());
   state->prober.emplace(std::move(*prober));
-  state->update_probes(state->health);
+  state->update_probes();
   return std::unique_ptr<Manager>(new Manager(std::move(state)));
 }
 
@@ -546,7 +593,8 @@ Result<DrainResult> Manager::set_draining(const ObjectKey& endpoint, bool is_dra
   if (result.is_changed) {
     if (node_of(state_->objects) != nullptr) {
       const std::uint64_t fresh_generation = state_->next_generation();
-      auto fresh = state_->compile_with(state_->objects, state_->ids, candidate, fresh_generation);
+      auto fresh = state_->compile_with(state_->objects, state_->ids, candidate, state_->health,
+                                        fresh_generation);
       if (!fresh) return tl::unexpected(fresh.error());
       if (auto published = state_->publish_and_wait(*fresh, fresh_generation, result.warnings);
           !published) {

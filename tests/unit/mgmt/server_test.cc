@@ -105,9 +105,10 @@ TEST_F(ServerTest, ErrorsNameFileLineAndWhatWasMeantAndChangeNothing) {
                          "endpoints:\n    - name: web-11\n  health_checks: [{name: x}]\n");
   EXPECT_FALSE(reply["ok"]);
   EXPECT_EQ(reply["error"], "2 errors");
-  EXPECT_EQ(reply["errors"][0]["text"],
-            "web.yaml:5:13: spec.endpoints[0].name: cluster c refers to endpoint web-11, which "
-            "does not exist; expected one of the endpoint objects: web-1, web-2; did you mean 'web-1'?");
+  EXPECT_EQ(
+      reply["errors"][0]["text"],
+      "web.yaml:5:13: spec.endpoints[0].name: cluster c refers to endpoint web-11, which "
+      "does not exist; expected one of the endpoint objects: web-1, web-2; did you mean 'web-1'?");
   EXPECT_EQ(reply["errors"][0]["line"], 5);
   EXPECT_EQ(committed(), before);
   EXPECT_EQ(ask("status")["generation"], 1);
@@ -118,10 +119,10 @@ TEST_F(ServerTest, AnErrorInWhatIsAlreadyCommittedIsNamedAsSuch) {
   ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
   const json reply = ask("delete", "", {{"kind", "endpoint"}, {"name", "web-1"}});
   EXPECT_FALSE(reply["ok"]);
-  EXPECT_EQ(
-      reply["error"],
-      "committed configuration: cluster web: spec.endpoints[0].name: cluster web refers to "
-      "endpoint web-1, which does not exist; expected one of the endpoint objects: web-2; did you mean 'web-2'?");
+  EXPECT_EQ(reply["error"],
+            "committed configuration: cluster web: spec.endpoints[0].name: cluster web refers to "
+            "endpoint web-1, which does not exist; expected one of the endpoint objects: web-2; "
+            "did you mean 'web-2'?");
 }
 
 TEST_F(ServerTest, DiffShowsLinesAndConsequencesAndChangesNothing) {
@@ -322,6 +323,67 @@ TEST_F(ServerTest, DamagedIdsAreLeftBehind) {
   std::ofstream(state_dir() + "/ids") << "sluice ids 1\ngarbage\n";
   start();
   EXPECT_EQ(ask("status")["objects"]["endpoint"], 2);
+}
+
+TEST_F(ServerTest, TheNodeCannotBeTakenAway) {
+  start();
+  ASSERT_TRUE(ask("apply", node_yaml())["ok"]);
+  const json reply = ask("delete", "", {{"kind", "node"}, {"name", "lb"}});
+  EXPECT_FALSE(reply["ok"]);
+  EXPECT_NE(reply["error"].get<std::string>().find("this would remove the node"),
+            std::string::npos);
+  EXPECT_EQ(ask("status")["objects"]["node"], 1);
+}
+
+// The tables that the dataplane took last.
+class Tables {
+ public:
+  explicit Tables(const FakeDataplane& dataplane) : copy_(dataplane.last_snapshot().size()) {
+    const auto bytes = dataplane.last_snapshot();
+    std::copy(bytes.begin(), bytes.end(), copy_.bytes().begin());
+  }
+  EndpointState state(std::size_t endpoint) const {
+    return Snapshot::verify(copy_.bytes())->endpoints()[endpoint].state;
+  }
+
+ private:
+  SnapshotBuffer copy_;
+};
+
+const std::string check_yaml =
+    "---\nkind: healthcheck\nmetadata: {name: tcp}\n"
+    "spec: {tcp_health_check: {}, interval: 600, timeout: 600}\n";
+
+TEST_F(ServerTest, ToAddACheckStopsNoTraffic) {
+  std::filesystem::create_directories(run_dir());
+  FakeDataplane dataplane(run_dir());
+  start();
+  ASSERT_TRUE(wait_until([&] { return manager_->publish_status().is_connected; }));
+  ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
+  const std::string checked = replaced(base_yaml(), "  sluice: {algorithm",
+                                       "  health_checks: [{name: tcp}]\n  sluice: {algorithm");
+  ASSERT_TRUE(ask("apply", checked + check_yaml)["ok"]);
+  EXPECT_EQ(Tables(dataplane).state(0), EndpointState::up);
+  // Another address is another endpoint: nothing is known of it.
+  ASSERT_TRUE(ask("apply", replaced(web_yaml(), "ip: 10.2.0.11", "ip: 10.2.0.77"))["ok"]);
+  ASSERT_TRUE(ask("apply", replaced(checked, "ip: 10.2.0.11", "ip: 10.2.0.78") + check_yaml)["ok"]);
+  EXPECT_EQ(Tables(dataplane).state(0), EndpointState::unknown);
+  EXPECT_EQ(Tables(dataplane).state(1), EndpointState::up);
+}
+
+TEST_F(ServerTest, AnEndpointThatMovesIsUnknownInTheSameStep) {
+  std::filesystem::create_directories(run_dir());
+  FakeDataplane dataplane(run_dir());
+  start();
+  ASSERT_TRUE(wait_until([&] { return manager_->publish_status().is_connected; }));
+  const std::string checked = replaced(base_yaml(), "  sluice: {algorithm",
+                                       "  health_checks: [{name: tcp}]\n  sluice: {algorithm") +
+                              check_yaml;
+  ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
+  ASSERT_TRUE(ask("apply", checked)["ok"]);
+  ASSERT_EQ(Tables(dataplane).state(0), EndpointState::up);
+  ASSERT_TRUE(ask("apply", replaced(checked, "ip: 10.2.0.11", "ip: 10.2.0.78"))["ok"]);
+  EXPECT_EQ(Tables(dataplane).state(0), EndpointState::unknown);
 }
 
 TEST_F(ServerTest, SilentPeersKeepNobodyOut) {
