@@ -1,14 +1,17 @@
-// Measuring on a shared machine: the TSC, a calibration of the core clock beside every repeat, and medians.
+// Measuring on a shared machine: the TSC, a calibration of the core clock around every repeat, and
+// contestants that take turns, so that a ratio compares the same moments.
 //
-// clk is a TSC cycle. The core may run slower or faster than the TSC, and another guest may take the core away
-// for a while; Calibration shows both, and a repeat taken below the limit is thrown away and taken again.
+// clk is a TSC cycle. The core may run slower or faster than the TSC, and another guest may take
+// the core away for a while; the calibration shows both, and a round in which it was below the
+// limit is thrown away and taken again.
 #pragma once
 
 #include <time.h>
 #include <x86intrin.h>
 
-#include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace sluice::perf {
@@ -18,61 +21,42 @@ inline std::uint64_t tsc() {
   return __rdtscp(&aux);
 }
 
-inline double wall_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC_RAW, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
-}
+double wall_seconds();
 
-// TSC cycles per second.
-inline double tsc_hz() {
-  const double t0 = wall_seconds();
-  const std::uint64_t c0 = tsc();
-  while (wall_seconds() - t0 < 0.1) {
-  }
-  return static_cast<double>(tsc() - c0) / (wall_seconds() - t0);
-}
+// TSC cycles per second, measured once against CLOCK_MONOTONIC_RAW.
+double tsc_hz();
 
-// Dependent additions per TSC cycle over a few milliseconds: the core clock as a multiple of the TSC's.
-inline double adds_per_clk() {
-  constexpr std::uint64_t adds = 8'000'000;
-  std::uint64_t x = 1;
-  const std::uint64_t begin = tsc();
-  for (std::uint64_t i = 0; i < adds / 8; ++i) {
-    asm volatile(
-        "add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\t"
-        "add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0"
-        : "+r"(x));
-  }
-  return static_cast<double>(adds) / static_cast<double>(tsc() - begin);
-}
+// Dependent additions per TSC cycle over some milliseconds: the core clock as a multiple of the
+// TSC's.
+double adds_per_clk();
 
 struct Figure {
   double median = 0, min = 0, max = 0;
 };
 
-inline Figure figure_of(std::vector<double> samples) {
-  std::sort(samples.begin(), samples.end());
-  return {samples[samples.size() / 2], samples.front(), samples.back()};
-}
+double median_of(std::vector<double> samples);
+Figure figure_of(std::vector<double> samples);
 
-// Takes `repeats` samples with the core at its usual clock; gives up insisting after four times as many tries.
-template <class Sample>
-Figure measure(int repeats, Sample sample) {
-  static const double usual = [] {
-    double best = 0;
-    for (int i = 0; i < 10; ++i) best = std::max(best, adds_per_clk());
-    return best;
-  }();
-  std::vector<double> good, all;
-  for (int tries = 0; static_cast<int>(good.size()) < repeats && tries < 4 * repeats; ++tries) {
-    const double before = adds_per_clk();
-    const double value = sample();
-    const double after = adds_per_clk();
-    all.push_back(value);
-    if (std::min(before, after) > 0.9 * usual) good.push_back(value);
-  }
-  return figure_of(good.empty() ? all : good);
+// What became of the repeats of this process.
+struct Calibration {
+  double usual_ghz = 0;   // the core clock when it is left alone
+  double lowest_ghz = 0;  // in a repeat that was kept
+  int kept = 0;           // repeats
+  int rejected = 0;       // because the core was slower than 0.9 of its usual clock
+};
+const Calibration& calibration();
+
+using Sample = std::function<double()>;
+
+// The samples of each contestant, taken in turn: A B C, A B C, ... One of them is `repeats` long;
+// after three times as many tries it makes do with what it has.
+std::vector<std::vector<double>> take_turns(int repeats, const std::vector<Sample>& contestants);
+
+// Sample by sample, a over b.
+Figure ratio_of(const std::vector<double>& a, const std::vector<double>& b);
+
+inline Figure measure(int repeats, const Sample& sample) {
+  return figure_of(take_turns(repeats, {sample})[0]);
 }
 
 }  // namespace sluice::perf

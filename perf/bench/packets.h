@@ -1,6 +1,6 @@
-// The same input for every contestant: frames of N flows in random order, written into a batch of buffers
-// outside of the timed part. A flow's addresses are computed from its number, so that writing a frame warms
-// none of the memory that the contestant is about to look up.
+// The same input for every contestant: frames of N flows in random order, written into a batch of
+// buffers outside of the timed part. A flow's addresses are computed from its number, so that
+// writing a frame warms none of the memory that the contestant is about to look up.
 #pragma once
 
 #include <cstddef>
@@ -42,7 +42,8 @@ inline FlowKey key_of(std::uint32_t flow, std::uint8_t protocol_number, bool is_
 
 inline std::uint16_t write_frame(std::byte* out, const FlowKey& key, std::uint8_t tcp_flags) {
   const bool is_v4 = key.source.is_v4();
-  const std::size_t l4_offset = sizeof(EthernetHeader) + (is_v4 ? sizeof(Ipv4Header) : sizeof(Ipv6Header));
+  const std::size_t l4_offset =
+      sizeof(EthernetHeader) + (is_v4 ? sizeof(Ipv4Header) : sizeof(Ipv6Header));
   const bool is_tcp = key.protocol == protocol::tcp;
   const std::size_t l4_bytes = is_tcp ? sizeof(TcpHeader) : sizeof(UdpHeader) + 12;
   std::memset(out, 0, 80);
@@ -66,8 +67,8 @@ inline std::uint16_t write_frame(std::byte* out, const FlowKey& key, std::uint8_
     std::memcpy(ip->source, &key.source, 16);
     std::memcpy(ip->destination, &key.destination, 16);
   }
-  const std::uint64_t pseudo =
-      pseudo_header_sum(key.source, key.destination, key.protocol, static_cast<std::uint32_t>(l4_bytes));
+  const std::uint64_t pseudo = pseudo_header_sum(key.source, key.destination, key.protocol,
+                                                 static_cast<std::uint32_t>(l4_bytes));
   if (is_tcp) {
     auto* tcp = reinterpret_cast<TcpHeader*>(out + l4_offset);
     tcp->source_port = key.source_port;
@@ -88,11 +89,36 @@ inline std::uint16_t write_frame(std::byte* out, const FlowKey& key, std::uint8_
 }
 
 // Whether IP and transport checksums of the frame are right.
-inline bool has_right_checksums(std::span<const std::byte> frame, const FlowKey& key, std::size_t l3, std::size_t l4,
-                                std::size_t l4_bytes) {
+inline bool has_right_checksums(std::span<const std::byte> frame, const FlowKey& key,
+                                std::size_t l3, std::size_t l4, std::size_t l4_bytes) {
   if (key.source.is_v4() && checksum_of(frame.subspan(l3, sizeof(Ipv4Header))) != 0) return false;
-  return checksum_of(frame.subspan(l4, l4_bytes), pseudo_header_sum(key.source, key.destination, key.protocol,
-                                                                    static_cast<std::uint32_t>(l4_bytes))) == 0;
+  return checksum_of(frame.subspan(l4, l4_bytes),
+                     pseudo_header_sum(key.source, key.destination, key.protocol,
+                                       static_cast<std::uint32_t>(l4_bytes))) == 0;
+}
+
+// The five-tuple that stands in a frame without options or extension headers.
+inline FlowKey key_in(const std::byte* frame) {
+  FlowKey key;
+  const std::byte* l3 = frame + sizeof(EthernetHeader);
+  const std::byte* l4;
+  if (reinterpret_cast<const EthernetHeader*>(frame)->type == ether_type::ipv4) {
+    const auto& ip = *reinterpret_cast<const Ipv4Header*>(l3);
+    key.source = IpAddress::v4(ip.source);
+    key.destination = IpAddress::v4(ip.destination);
+    key.protocol = ip.protocol;
+    l4 = l3 + sizeof(Ipv4Header);
+  } else {
+    const auto& ip = *reinterpret_cast<const Ipv6Header*>(l3);
+    key.source = IpAddress::v6(ip.source);
+    key.destination = IpAddress::v6(ip.destination);
+    key.protocol = ip.next_header;
+    l4 = l3 + sizeof(Ipv6Header);
+  }
+  const auto& ports = *reinterpret_cast<const UdpHeader*>(l4);  // the same place in TCP
+  key.source_port = ports.source_port;
+  key.destination_port = ports.destination_port;
+  return key;
 }
 
 class FlowOrder {  // random flow numbers, the same in every run

@@ -1,0 +1,115 @@
+#include "perf/bench/connections.h"
+
+#include <fmt/format.h>
+
+#include "perf/bench/measure.h"
+
+namespace sluice::perf {
+namespace {
+
+struct Step {
+  bool is_reply;
+  std::uint8_t flags;
+};
+
+constexpr std::uint8_t push = tcp_flag::ack | 0x08;
+constexpr std::uint8_t finish = tcp_flag::ack | tcp_flag::fin;
+constexpr Step steps[Connections::packets_per_connection] = {
+    {false, tcp_flag::syn}, {true, tcp_flag::syn | tcp_flag::ack},
+    {false, tcp_flag::ack}, {false, push},
+    {true, tcp_flag::ack},  {true, push},
+    {false, tcp_flag::ack}, {false, finish},
+    {true, finish},         {false, tcp_flag::ack},
+};
+
+Setup setup_of(std::uint32_t capacity, double share) {
+  Setup setup;
+  setup.capacity = capacity;
+  setup.flows = static_cast<std::uint32_t>(capacity * (share - Connections::closed_share));
+  setup.closed_ms = 1;
+  return setup;
+}
+
+}  // namespace
+
+Connections::Connections(std::uint32_t capacity, double share)
+    : rig_(setup_of(capacity, share)),
+      capacity_(capacity),
+      flows_wanted_(static_cast<std::size_t>(capacity * share)) {
+  // Until the table is as full as it is meant to be: connections that have all closed.
+  while (rig_.world().flows.count() < flows_wanted_) run();
+}
+
+double Connections::fill_seen() const {
+  return static_cast<double>(const_cast<Rig&>(rig_).world().flows.count()) / capacity_;
+}
+
+void Connections::write() {
+  batch_.clear();
+  leaving_.clear();
+  cohorts_[0].resize(per_cohort);
+  for (Connection& connection : cohorts_[0]) connection.client = rig_.client_key(rig_.fresh_flow());
+  for (std::size_t i = 0; i < per_cohort; ++i) {
+    for (std::size_t k = 0; k < packets_per_connection; ++k) {
+      if (i >= cohorts_[k].size()) continue;  // not that far yet
+      const Connection& connection = cohorts_[k][i];
+      batch_.add(steps[k].is_reply ? connection.reply : connection.client, steps[k].flags);
+      leaving_.push_back((steps[k].is_reply ? connection.client : connection.reply).reversed());
+    }
+  }
+}
+
+double Connections::run() {
+  write();
+  World& world = rig_.world();
+  const bool is_warm = !cohorts_.back().empty();
+  std::uint64_t expiry = 0, spent = 0;
+  Burst burst;
+  std::size_t opened = 0;
+  for (std::size_t first = 0; first < batch_.count(); first += burst_count_max) {
+    batch_.fill(burst, first);
+    if (world.flows.count() >= flows_wanted_) rig_.advance({1});
+    const std::uint64_t begin = tsc();
+    process_burst(world, burst);
+    const std::uint64_t processed = tsc();
+    maintain(world);
+    const std::uint64_t maintained = tsc();
+    count_verdicts(world, burst);
+    spent += tsc() - begin;
+    expiry += maintained - processed;
+    std::size_t i = first;
+    for (Packet& packet : burst.all()) {
+      const FlowKey& expected = leaving_[i++];
+      if (packet.frame.tcp_flags != tcp_flag::syn) {
+        check_leaves_as(packet, expected);
+        continue;
+      }
+      rig_.check_opened(packet);
+      // The record may be swept before the batch ends: what the endpoint will answer is noted now.
+      cohorts_[0][opened++].reply = key_in(packet.data).reversed();
+    }
+  }
+  for (std::size_t k = packets_per_connection - 1; k > 0; --k) cohorts_[k].swap(cohorts_[k - 1]);
+  if (!is_warm) return 0;
+  expiry_clk_ = static_cast<double>(expiry) / per_cohort;
+  return static_cast<double>(spent) / per_cohort;
+}
+
+double expired_per_second(std::uint32_t capacity) {
+  Setup setup;
+  setup.capacity = setup.flows = capacity;
+  setup.closed_ms = 1;
+  Rig rig(setup);
+  for (const FlowRecord& record : rig.world().flows.records()) {
+    const_cast<FlowRecord&>(record).state = FlowState::closed;
+  }
+  const std::size_t before = rig.world().flows.count();
+  // Busy as the worker is: some bursts a millisecond, each followed by maintain().
+  for (int ms = 0; ms < 1'000; ++ms) {
+    rig.advance({1});
+    for (int burst = 0; burst < 100; ++burst) maintain(rig.world());
+  }
+  return static_cast<double>(before - rig.world().flows.count());
+}
+
+}  // namespace sluice::perf

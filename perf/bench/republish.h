@@ -1,0 +1,29 @@
+// Latency at half load, with and without snapshots being built and published meanwhile.
+#pragma once
+
+#include <cstdint>
+
+#include "perf/bench/measure.h"
+
+namespace sluice::perf {
+
+struct Latency {  // microseconds, over the turns
+  Figure p50, p99, p999, max;
+};
+
+struct LatencyFigures {
+  Latency machine;  // the loop and the copies alone, no pipeline: what this machine does to anyone
+  Latency quiet;    // the pipeline
+  Latency reload;   // the pipeline while snapshots come
+  std::uint64_t snapshots = 0;  // that were adopted
+};
+
+// Packets of established flows arrive at an even rate, half of what the pipeline manages, and each
+// waits until the burst that carries it is done. Beside it, another thread builds, verifies and
+// publishes snapshots of `vip_count` VIPs as fast as it can, all slot tables included.
+// The three take turns of `seconds`; the figures are medians over the turns, so that one in which
+// the machine took the core away does not decide.
+LatencyFigures measure_latency(std::uint32_t flows, std::uint32_t vip_count, int turns,
+                               double seconds);
+
+}  // namespace sluice::perf
