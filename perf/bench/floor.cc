@@ -24,6 +24,7 @@ Floor::Floor(std::uint32_t flows) : lines_(entries_for(flows)), order_(flows) {
   parameters.entries = static_cast<std::uint32_t>(entries_for(flows));
   parameters.key_len = sizeof(Key);
   parameters.hash_func = rte_hash_crc;
+  parameters.socket_id = dpdk_heap_socket();
   hash_ = rte_hash_create(&parameters);
   LB_ASSERT(hash_ != nullptr);
   for (std::uint32_t flow = 0; flow < flows; ++flow) {

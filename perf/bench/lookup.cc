@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <rte_hash.h>
 #include <rte_hash_crc.h>
-#include <rte_malloc.h>
 
 #include "dataplane/base/assert.h"
 #include "dataplane/pipeline/packet.h"
@@ -31,15 +30,6 @@ FlowKey key_at(std::uint32_t flow, bool is_reply) {
   return is_reply ? key.reversed() : key;
 }
 
-std::size_t dpdk_heap_bytes() {
-  rte_malloc_socket_stats stats{};
-  std::size_t bytes = 0;
-  for (int socket = 0; socket < 2; ++socket) {
-    if (rte_malloc_get_socket_stats(socket, &stats) == 0) bytes += stats.heap_allocsz_bytes;
-  }
-  return bytes;
-}
-
 class RteHashTable {
  public:
   explicit RteHashTable(std::uint32_t flows) : records_(flows + 64) {
@@ -49,10 +39,11 @@ class RteHashTable {
     parameters.entries = 2 * flows + 64;
     parameters.key_len = sizeof(Key);
     parameters.hash_func = rte_hash_crc;
-    const std::size_t before = dpdk_heap_bytes();
+    parameters.socket_id = dpdk_heap_socket();
+    const std::size_t before = dpdk_heap_bytes_used();
     hash_ = rte_hash_create(&parameters);
     LB_ASSERT(hash_ != nullptr);
-    bytes_ = dpdk_heap_bytes() - before + records_.rows().size_bytes();
+    bytes_ = dpdk_heap_bytes_used() - before + records_.rows().size_bytes();
     for (std::uint32_t flow = 0; flow < flows; ++flow) {
       for (const bool is_reply : {false, true}) {
         const Key key = compact(key_at(flow, is_reply));

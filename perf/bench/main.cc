@@ -335,11 +335,11 @@ void add_facts(Report& report, const std::string& command) {
 }
 
 bool start_eal() {
-  const char* arguments[] = {"sluice-bench", "--no-huge",      "--no-shconf",
-                             "--no-pci",     "--no-telemetry", "--log-level=*:error",
-                             "-m",           "8192",           "--lcores=0@(0-1)"};
+  const char* arguments[] = {"sluice-bench",    "--no-huge",           "--no-shconf", "--no-pci",
+                             "--no-telemetry",  "--log-level=*:error", "-m",          "512",
+                             "--lcores=0@(0-1)"};
   if (rte_eal_init(std::size(arguments), const_cast<char**>(arguments)) < 0) return false;
-  prefer_huge_pages_for_dpdk();
+  make_dpdk_heap(std::size_t{8} << 30);  // reserved, not used
   return true;
 }
 

@@ -1,14 +1,21 @@
 #include "perf/bench/memory.h"
 
-#include <rte_memory.h>
+#include <rte_malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdio>
 
 #include "dataplane/base/assert.h"
 
 namespace sluice::perf {
+namespace {
+
+constexpr std::size_t huge_page_bytes = 2u << 20;
+constexpr char heap_name[] = "tables";
+
+}  // namespace
 
 void* map_bytes(std::size_t bytes) {
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
@@ -22,13 +29,26 @@ void unmap_bytes(void* memory, std::size_t bytes) {
   munmap(memory, bytes);
 }
 
-void prefer_huge_pages_for_dpdk() {
-  rte_memseg_list_walk(
-      [](const rte_memseg_list* list, void*) {
-        madvise(list->base_va, list->len, MADV_HUGEPAGE);
-        return 0;
-      },
-      nullptr);
+void make_dpdk_heap(std::size_t bytes) {
+  const std::size_t whole = bytes / huge_page_bytes * huge_page_bytes;
+  auto address = reinterpret_cast<std::uintptr_t>(map_bytes(whole + huge_page_bytes));
+  address = (address + huge_page_bytes - 1) / huge_page_bytes * huge_page_bytes;
+  int rc = rte_malloc_heap_create(heap_name);
+  LB_ASSERT(rc == 0);
+  rc = rte_malloc_heap_memory_add(heap_name, reinterpret_cast<void*>(address), whole, nullptr, 0,
+                                  huge_page_bytes);
+  LB_ASSERT(rc == 0);
+}
+
+int dpdk_heap_socket() {
+  return rte_malloc_heap_get_socket(heap_name);
+}
+
+std::size_t dpdk_heap_bytes_used() {
+  rte_malloc_socket_stats stats{};
+  const int rc = rte_malloc_get_socket_stats(dpdk_heap_socket(), &stats);
+  LB_ASSERT(rc == 0);
+  return stats.heap_allocsz_bytes;
 }
 
 std::size_t mapped_bytes() {

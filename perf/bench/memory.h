@@ -26,8 +26,11 @@ class MappedRows {
   std::span<Row> rows_;
 };
 
-// Asks for huge pages in DPDK's heap too: it runs without hugetlbfs here.
-void prefer_huge_pages_for_dpdk();
+// A heap for DPDK's tables in memory of this kind: its own, without hugetlbfs, has small pages only
+// and would make rte_hash look slower than it is. Once, after rte_eal_init().
+void make_dpdk_heap(std::size_t bytes);
+int dpdk_heap_socket();  // to be given to rte_hash_create() and the like
+std::size_t dpdk_heap_bytes_used();
 
 // Bytes of all mappings of this process, from /proc/self/statm.
 std::size_t mapped_bytes();

@@ -1,0 +1,60 @@
+"""The pictures of a run. Peers' figures were published or taken in another run on a machine of
+this kind: they are dashed, and the legend says so."""
+
+import re
+
+from results import by_key
+from svg import Chart, Series
+
+FLOWS = {"1 k flows": 1e3, "100 k flows": 1e5, "1 M flows": 1e6, "10 M flows": 1e7}
+FLOW_TICKS = [(1e3, "1 k"), (1e4, "10 k"), (1e5, "100 k"), (1e6, "1 M"), (1e7, "10 M")]
+
+# TSC cycles at 2.096 GHz, no I/O, one core, taken before this product was built.
+PEERS = [
+    Series("VPP nat44-ed LB + twice-nat *", [(1e3, 95), (1e4, 167), (1e5, 238), (1e6, 327)], True),
+    Series("Katran, cache hit, encapsulates only *", [(1e3, 149), (1.31e5, 287), (1e6, 595)], True),
+]
+PEER_NOTE = "* an earlier run on a machine of this kind, TSC at 2.096 GHz: not taken in this run"
+
+
+def point(x, row):
+    return (x, row["median"], row["min"], row["max"])
+
+
+def pictures(document):
+    """(file name's ending, SVG text) of everything that the rows suffice for."""
+    rows = by_key(document)
+    facts = document["facts"]
+    where = f"{facts.get('machine')}, TSC {facts.get('tsc_mhz')} MHz, {facts.get('commit', '')}"
+    ours = {name: [point(flows, rows["established, " + text, name]) for text, flows in FLOWS.items()
+                   if ("established, " + text, name) in rows]
+            for name in ("FULL_NAT, both directions", "bare-work floor")}
+    if len(ours["bare-work floor"]) > 1:
+        most = ours["bare-work floor"][-1][0]
+        yield "cycles", Chart(
+            "Established flows: cycles per packet", where, "flows", "TSC cycles per packet",
+            [Series("Sluice FULL_NAT", ours["FULL_NAT, both directions"]),
+             Series("bare-work floor", ours["bare-work floor"]), *PEERS],
+            [tick for tick in FLOW_TICKS if tick[0] <= max(most, 1e6)], True, PEER_NOTE).text()
+
+    fills = []
+    for (_, name), row in rows.items():
+        found = re.fullmatch(r"table (\d+) % full", name)
+        if found:
+            fills.append(point(float(found.group(1)), row))
+    if len(fills) > 1:
+        yield "connections", Chart(
+            "New TCP connections of 10 packets per second", where, "table full, %",
+            "connections per second", [Series("Sluice FULL_NAT", sorted(fills))],
+            [(p[0], f"{p[0]:g} %") for p in sorted(fills)]).text()
+
+    steps = [(1, "p50"), (2, "p99"), (3, "p99.9")]
+    series = []
+    for name in ("this machine, no pipeline", "forwarding", "VIPs republished"):
+        found = [(x, row) for x, quantile in steps for (group, row_name), row in rows.items()
+                 if group.startswith("latency") and row_name.endswith(f"{name}, {quantile}")]
+        if found:
+            series.append(Series(name, [(x, row["median"]) for x, row in found]))
+    if series:
+        yield "latency", Chart("Latency added at half load", where, "quantile", "microseconds",
+                               series, steps, False, "medians over the turns of the run").text()
