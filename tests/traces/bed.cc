@@ -51,6 +51,7 @@ Result<void> Bed::publish(const Model& model) {
   if (!snapshot) return tl::unexpected(snapshot.error());
   tables_ = std::make_unique<Snapshot>(*snapshot);
   model_ = model;
+  hops_.clear();
   for (auto& world : worlds_) {
     world->tables = tables_.get();
     for (std::uint16_t port = 0; port < model.ports().size(); ++port) {
@@ -92,8 +93,14 @@ std::uint16_t Bed::port_for(IpAddress source) const {
   return hop ? hop->port : std::uint16_t{0};
 }
 
+std::optional<Model::Hop> Bed::hop_to(IpAddress destination) {
+  const auto [known, is_new] = hops_.try_emplace(destination);
+  if (is_new) known->second = model_.hop_to(destination);
+  return known->second;
+}
+
 void Bed::teach(IpAddress address) {
-  const auto hop = model_.hop_to(address);
+  const auto hop = hop_to(address);
   if (!hop) return;
   for (auto& world : worlds_) {
     if (world->neighbors.find(hop->address, hop->port) != no_neighbor) continue;
@@ -325,7 +332,7 @@ void Bed::check_output(const Output& output, const Buffer* from) {
     }
     if (expected != output.frame) complain("other bytes changed than the rewrite may change; expected\n      " + hex_dump(expected));
     const auto destination = IpAddress::parse(text.destination);
-    const auto hop = destination ? model_.hop_to(*destination) : std::nullopt;
+    const auto hop = destination ? hop_to(*destination) : std::nullopt;
     if (!hop) return complain("there is no route to the destination");
     if (hop->port != output.port) complain("it left by the wrong port");
     if (text.option("dmac") != mac_of(hop->address).text()) {

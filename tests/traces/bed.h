@@ -88,6 +88,7 @@ class Bed {
   void check_output(const Output& output, const Buffer* from);
   void check_ledger();
   void teach(IpAddress address);
+  std::optional<Model::Hop> hop_to(IpAddress destination);  // the model's, remembered
   void teach_neighbors(std::span<const Input> inputs);
   bool answer_for_network(const Output& output);  // true: it was a question, and the ideal network has answered
   void fault(std::string text) { faults_.push_back(std::move(text)); }
@@ -101,6 +102,7 @@ class Bed {
   std::list<std::unique_ptr<Buffer>> held_;
   std::vector<Fate> fates_;
   std::map<std::string, MacAddress> macs_;
+  std::map<IpAddress, std::optional<Model::Hop>> hops_;
   std::deque<Output> questions_;
   Instant now_{1'000'000};
   std::uint64_t sent_ = 0;
