@@ -6,6 +6,7 @@ behind (a clean wire, a balanced ledger, processes that end when asked) is check
 
 import os
 import pathlib
+import random
 import re
 import shutil
 import sys
@@ -57,6 +58,14 @@ def site(make_site):
     made = make_site()
     made.start_appliance()
     return made
+
+
+@pytest.fixture
+def dice():
+    """Another order of things in each run; a failed test shows the seed, and SLUICE_SEED replays it."""
+    seed = int(os.environ.get("SLUICE_SEED") or random.SystemRandom().randrange(1 << 32))
+    print(f"SLUICE_SEED={seed}")
+    return random.Random(seed)
 
 
 def check_what_is_left(site):

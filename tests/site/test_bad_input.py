@@ -3,7 +3,6 @@
 import array
 import fcntl
 import os
-import random
 import socket
 import subprocess
 
@@ -162,11 +161,8 @@ def test_yaml_that_cannot_be_is_refused_in_a_second(site, text):
 
 
 @pytest.mark.parametrize("process", ["dataplane", "mgmt"])
-def test_noise_on_a_control_socket_changes_nothing(site, process):
+def test_noise_on_a_control_socket_changes_nothing(site, process, dice):
     site.apply(base())
-    seed = random.SystemRandom().randrange(1 << 32)
-    dice = random.Random(seed)
-    print(f"seed {seed}")
     control = Control(site.run_directory / f"{process}.sock")
     generation = site.ask_dataplane("status")["generation"]
     for _ in range(200):
@@ -204,12 +200,9 @@ def publish(site, image, seals=True):
     return reply
 
 
-def test_damaged_snapshots_are_refused_with_a_reason_and_the_old_one_stays(site):
+def test_damaged_snapshots_are_refused_with_a_reason_and_the_old_one_stays(site, dice):
     site.apply(base())
     good = (site.state_directory / "snapshot").read_bytes()
-    seed = random.SystemRandom().randrange(1 << 32)
-    dice = random.Random(seed)
-    print(f"seed {seed}")
     generation = site.ask_dataplane("status")["generation"]
     images = [b"", b"x", good[:16], good[:len(good) // 2], good[:-1], good + b"x",
               b"XXXXXXXX" + good[8:], bytes(len(good))]
@@ -219,7 +212,7 @@ def test_damaged_snapshots_are_refused_with_a_reason_and_the_old_one_stays(site)
         images.append(bytes(flipped))
     for image in images:
         reply = publish(site, image)
-        assert not reply["ok"] and reply["error"], (seed, len(image), reply)
+        assert not reply["ok"] and reply["error"], (len(image), reply)
     status = site.ask_dataplane("status")
     assert status["generation"] == generation and status["state"] == "forwarding"
     assert status["snapshot_refused"]["count"] >= len(images), status
