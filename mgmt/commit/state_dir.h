@@ -1,8 +1,9 @@
 // StateDir: mgmt's folder on disk. One mgmt owns it at a time (flock).
 //
 // A write goes to a temporary file, is synced, and is renamed over the old one: a reader finds the
-// old text or the new one, whole, also after a crash in between. Errors:  every method says which
-// file and why; the old content is then untouched.
+// old text or the new one, whole, also after a crash in between.
+//
+// Errors: every method says which file and why; the old content is then untouched.
 #pragma once
 
 #include <optional>

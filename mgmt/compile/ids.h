@@ -3,7 +3,9 @@
 // something else only when all ids of its kind were used up, and then the one that has been gone
 // longest goes first.
 //
-// A value: mgmt/commit persists it. Threads: one.
+// A value: mgmt/commit persists it.
+//
+// Threads: one.
 #pragma once
 
 #include <cstdint>

@@ -2,11 +2,10 @@
 // on probes but the process's file descriptors.
 //
 // Threads: set_targets() may be called from any thread. `report` is called on the prober's thread,
-// for
-//          every change of verdict.
-// Time:    when the thread was not running for a while (SIGSTOP, a stalled machine), the probes
-// that
-//          were under way are dropped without a verdict and made anew.
+// for every change of verdict.
+//
+// Time: when the thread was not running for a while (SIGSTOP, a stalled machine), the probes that
+// were under way are dropped without a verdict and made anew.
 #pragma once
 
 #include <functional>

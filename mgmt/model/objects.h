@@ -2,6 +2,7 @@
 //
 // An object is immutable once made; a store is a map of shared pointers, so copying one to make a
 // candidate is cheap, and dropping the candidate leaves the original untouched.
+//
 // Threads: a store belongs to one thread; objects may be read from any.
 #pragma once
 

@@ -20,6 +20,7 @@ using nlohmann::json;
 constexpr std::uint64_t look_ms = 500;       // between two looks at a dataplane that is well
 constexpr std::uint64_t pause_ms_min = 100;  // after a failure; doubles up to pause_ms_max
 constexpr std::uint64_t pause_ms_max = 2'000;
+constexpr std::uint64_t refused_ms = 5'000;  // before a refused snapshot is tried again
 constexpr Milliseconds status_timeout{2'000};
 constexpr Milliseconds publish_timeout{10'000};
 
@@ -61,6 +62,7 @@ struct Publisher::State {
   bool is_known = false;
   bool is_stopping = false;
   bool has_news = false;  // the thread has something to do at once
+  std::chrono::steady_clock::time_point refused_until;
   std::thread thread;
 
   void run() {
@@ -79,7 +81,8 @@ struct Publisher::State {
 
   bool has_to_send() const {
     return wanted != nullptr && status.acknowledged_generation < status.wanted_generation &&
-           status.refused_generation != status.wanted_generation;
+           (status.refused_generation != status.wanted_generation ||
+            std::chrono::steady_clock::now() >= refused_until);
   }
 
   // One exchange with the dataplane, outside of the lock. False when it did not answer.
@@ -130,9 +133,11 @@ struct Publisher::State {
       status.error.clear();
       if (generation == status.wanted_generation) is_known = true;
     } else {
+      refused_until = std::chrono::steady_clock::now() + std::chrono::milliseconds(refused_ms);
+      if (status.refused_generation != generation || status.error != reply->error)
+        log_error("the dataplane refused generation {}: {}", generation, reply->error);
       status.refused_generation = generation;
       status.error = reply->error;
-      log_error("the dataplane refused generation {}: {}", generation, reply->error);
     }
     changed.notify_all();
     return true;

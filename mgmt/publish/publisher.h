@@ -3,9 +3,11 @@
 // Has a thread of its own, so that a stopped dataplane never stalls mgmt. Only the newest snapshot
 // counts: one that waits is replaced, not queued. It connects again with growing pauses, asks for
 // the dataplane's generation twice a second, and publishes anew when that is not the wanted one. A
-// snapshot that the dataplane refuses is not sent again until the dataplane restarts or a newer one
-// comes. When the dataplane is ahead (mgmt lost its state), the owner must publish above that
-// generation. Threads: all methods may be called from any thread.
+// snapshot that the dataplane refuses is tried again every five seconds, for what it misses may
+// come (an interface). When the dataplane is ahead (mgmt lost its state), the owner must publish
+// above that generation.
+//
+// Threads: all methods may be called from any thread.
 #pragma once
 
 #include <cstdint>

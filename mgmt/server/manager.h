@@ -2,9 +2,10 @@
 //
 // A change goes candidate -> validate -> compile -> publish -> disk, and is refused whole or done
 // whole. When the dataplane does not run, a change is committed all the same and published when it
-// comes back; when it runs and refuses, nothing is committed. Threads: one, that of mgmt's main
-// loop. The prober and the publisher have threads of their own and
-//          hand over through a queue and a status.
+// comes back; when it runs and refuses, nothing is committed.
+//
+// Threads: one, that of mgmt's main loop. The prober and the publisher have threads of their own
+// and hand over through a queue and a status.
 #pragma once
 
 #include <memory>

@@ -1,8 +1,9 @@
 // YamlTree: the documents of a YAML text as bounded trees with positions.
 //
 // Limits: yaml_bytes_max of text, yaml_depth_max of nesting; anchors, aliases and tags are refused,
-// so a small text cannot stand for a large one. Errors:  the first one ends the text; documents
-// before it are kept.
+// so a small text cannot stand for a large one.
+//
+// Errors: the first one ends the text; documents before it are kept.
 #pragma once
 
 #include <optional>

@@ -50,7 +50,7 @@ TEST(PublisherTest, SaysWhyItIsNotConnectedAndGoesOnTrying) {
   EXPECT_TRUE(wait_until([&] { return dataplane.generation() == 1; }));
 }
 
-TEST(PublisherTest, ARefusedSnapshotIsNotSentAgain) {
+TEST(PublisherTest, ARefusedSnapshotGivesWayToTheNext) {
   TemporaryFolder folder;
   FakeDataplane dataplane(folder.path());
   dataplane.refuse_with("ports: no such device veth-out");
@@ -64,6 +64,19 @@ TEST(PublisherTest, ARefusedSnapshotIsNotSentAgain) {
   publisher.publish(snapshot(2), 2);
   EXPECT_TRUE(wait_until([&] { return dataplane.generation() == 2; }));
   EXPECT_EQ(dataplane.publish_count(), 2u);
+}
+
+TEST(PublisherTest, ARefusedSnapshotIsTriedAgainNowAndThen) {
+  TemporaryFolder folder;
+  FakeDataplane dataplane(folder.path());
+  dataplane.refuse_with("port outside: interface veth-out does not exist");
+  Publisher publisher(folder.path() + "/dataplane.sock");
+  EXPECT_TRUE(wait_until([&] { return publisher.status().is_connected; }));
+  publisher.publish(snapshot(1), 1);
+  EXPECT_EQ(publisher.wait_for(1, {5'000}).refused_generation, 1u);
+  dataplane.refuse_with("");
+  EXPECT_TRUE(wait_until([&] { return dataplane.generation() == 1; }));
+  EXPECT_EQ(dataplane.publish_count(), 2u) << "no storm";
 }
 
 TEST(PublisherTest, ARestartedDataplaneWithAnOldSnapshotGetsTheNewOne) {
