@@ -20,7 +20,7 @@ class MappedRows {
   MappedRows& operator=(const MappedRows&) = delete;
 
   std::span<Row> rows() const { return rows_; }
-  Row& operator[](std::size_t index) { return rows_[index]; }
+  Row& operator[](std::size_t index) const { return rows_[index]; }
 
  private:
   std::span<Row> rows_;

@@ -110,6 +110,7 @@ Rig::Rig(const Setup& setup)
       buffer_(make_snapshot(setup, 1)),
       tables_(*Snapshot::verify(buffer_.bytes())),
       records_(tables_.node().flow_capacity),
+      replies_(std::max(1u, setup.flows)),
       order_(std::max(1u, setup.flows)) {
   const std::size_t before = mapped_bytes();
   world_ = std::make_unique<World>(
@@ -142,7 +143,7 @@ void Rig::advance(Milliseconds time) {
 }
 
 void Rig::establish() {
-  replies_.reserve(setup_.flows);
+  std::size_t established = 0;
   const auto snat = tables_.snat_addresses();
   Batch batch;
   for (std::uint32_t flow = 0; flow < setup_.flows;) {
@@ -155,14 +156,14 @@ void Rig::establish() {
         const FlowKey reply = arriving_key(*packet.flow, Direction::to_client);
         const auto at = static_cast<std::uint32_t>(
             std::find(snat.begin(), snat.end(), reply.destination) - snat.begin());
-        replies_.push_back({at << 16 | reply.destination_port.raw, packet.flow->endpoint_id});
+        replies_[established++] = {at << 16 | reply.destination_port.raw, packet.flow->endpoint_id};
       }
     });
   }
 }
 
 FlowKey Rig::reply_key(std::uint32_t flow) const {
-  const Reply& reply = replies_[flow];
+  const Reply reply = replies_[flow];
   const EndpointRow& endpoint = tables_.endpoints()[reply.endpoint];
   FlowKey key;
   key.source = endpoint.address;

@@ -74,7 +74,7 @@ class Rig {
   MappedRows<FlowRecord> records_;
   std::unique_ptr<World> world_;
   std::size_t bytes_of_world_ = 0;
-  std::vector<Reply> replies_;
+  MappedRows<Reply> replies_;  // huge pages: writing a batch must not cost the contestant its TLB
   FlowOrder order_;
   std::uint32_t fresh_ = 200'000'000;
 };
