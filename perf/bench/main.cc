@@ -91,7 +91,8 @@ void Benchmarks::packet_path() {
                  {},
                  ""});
     report_.add({group, "FULL_NAT / floor", ratio_of(samples[1], samples[0]), "x", Better::lower,
-                 target.must, target.aim, ""});
+                 target.must, target.aim,
+                 fmt::format("{:.0f} % of all memory in huge pages", huge_share() * 100)});
     for (const StageCost& cost : stage_costs(rig, options_.is_quick ? 3 : 31)) {
       report_.add({group,
                    fmt::format("  stage {}", cost.stage),
@@ -398,12 +399,12 @@ int main(int argc, char** argv) {
   }
   report.print_summary();
   const Calibration& core = calibration();
-  fmt::print(
-      "Core clock {:.2f} GHz, at least {:.2f} in the {} rounds kept; {} rounds were thrown away.\n",
-      core.usual_ghz, core.lowest_ghz, core.kept, core.rejected);
-  report.add_fact("core_ghz", fmt::format("{:.2f}, at least {:.2f} in the rounds kept",
-                                          core.usual_ghz, core.lowest_ghz));
-  report.add_fact("rounds", fmt::format("{} kept, {} rejected", core.kept, core.rejected));
+  const std::string rounds =
+      fmt::format("{} kept, {} rejected; the core gave at least {:.2f} of its usual throughput",
+                  core.kept, core.rejected, core.lowest_share);
+  fmt::print("Core clock {:.2f} GHz. Rounds: {}.\n", core.usual_ghz, rounds);
+  report.add_fact("core_ghz", fmt::format("{:.2f}", core.usual_ghz));
+  report.add_fact("rounds", rounds);
   if (options.json.empty()) return 0;
   const std::string error = report.write_json(options.json);
   if (!error.empty()) fmt::print(stderr, "sluice-bench: {}\n", error);

@@ -1,9 +1,10 @@
-// Measuring on a shared machine: the TSC, a calibration of the core clock around every repeat, and
+// Measuring on a shared machine: the TSC, a calibration of the core around every repeat, and
 // contestants that take turns, so that a ratio compares the same moments.
 //
-// clk is a TSC cycle. The core may run slower or faster than the TSC, and another guest may take
-// the core away for a while; the calibration shows both, and a round in which it was below the
-// limit is thrown away and taken again.
+// clk is a TSC cycle. The core may run slower or faster than the TSC, another guest may take it
+// away for a while, and the other thread of the core may take half of its execution units. A chain
+// of dependent additions sees the first two, independent additions see all three; a round in which
+// they ran below the limit is thrown away and taken again.
 #pragma once
 
 #include <time.h>
@@ -26,9 +27,11 @@ double wall_seconds();
 // TSC cycles per second, measured once against CLOCK_MONOTONIC_RAW.
 double tsc_hz();
 
-// Dependent additions per TSC cycle over some milliseconds: the core clock as a multiple of the
-// TSC's.
+// Dependent additions per TSC cycle over a millisecond: the core clock as a multiple of the TSC's.
 double adds_per_clk();
+
+// Independent additions per TSC cycle: what the core gives to us.
+double parallel_adds_per_clk();
 
 struct Figure {
   double median = 0, min = 0, max = 0;
@@ -39,17 +42,17 @@ Figure figure_of(std::vector<double> samples);
 
 // What became of the repeats of this process.
 struct Calibration {
-  double usual_ghz = 0;   // the core clock when it is left alone
-  double lowest_ghz = 0;  // in a repeat that was kept
-  int kept = 0;           // repeats
-  int rejected = 0;       // because the core was slower than 0.9 of its usual clock
+  double usual_ghz = 0;     // the core clock when it is left alone
+  double lowest_share = 1;  // of its usual throughput that the core gave in a round that was kept
+  int kept = 0;             // rounds
+  int rejected = 0;         // because the core gave less than 0.9 of its usual throughput
 };
 const Calibration& calibration();
 
 using Sample = std::function<double()>;
 
-// The samples of each contestant, taken in turn: A B C, A B C, ... One of them is `repeats` long;
-// after three times as many tries it makes do with what it has.
+// The samples of each contestant, taken in turn: A B C, A B C, ... until `repeats` rounds are good.
+// After three times as many it makes do with the best of them, at least three.
 std::vector<std::vector<double>> take_turns(int repeats, const std::vector<Sample>& contestants);
 
 // Sample by sample, a over b.

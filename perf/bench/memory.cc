@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <fstream>
+#include <string>
 
 #include "dataplane/base/assert.h"
 
@@ -59,6 +61,16 @@ std::size_t mapped_bytes() {
   std::fclose(file);
   LB_ASSERT(fields == 1);
   return pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+double huge_share() {
+  std::ifstream file("/proc/self/smaps_rollup");
+  double anonymous = 0, huge = 0;
+  for (std::string name; file >> name;) {
+    if (name == "Anonymous:") file >> anonymous;
+    if (name == "AnonHugePages:") file >> huge;
+  }
+  return anonymous > 0 ? huge / anonymous : 0;
 }
 
 }  // namespace sluice::perf

@@ -35,4 +35,8 @@ std::size_t dpdk_heap_bytes_used();
 // Bytes of all mappings of this process, from /proc/self/statm.
 std::size_t mapped_bytes();
 
+// Share (0 to 1) of this process's anonymous memory that the kernel did give as huge pages. Well
+// below one, figures with many flows measure the TLB.
+double huge_share();
+
 }  // namespace sluice::perf
