@@ -91,7 +91,7 @@ TEST(Snapshot, EveryTruncationIsRefused) {
   const SnapshotBuffer whole = usual();
   for (std::size_t bytes = 0; bytes < whole.bytes().size(); bytes += bytes < 4'096 ? 1 : 97) {
     SnapshotBuffer cut(bytes);
-    std::memcpy(cut.bytes().data(), whole.bytes().data(), bytes);
+    std::copy_n(whole.bytes().begin(), bytes, cut.bytes().begin());
     EXPECT_FALSE(Snapshot::verify(std::as_const(cut).bytes())) << bytes;
   }
 }
