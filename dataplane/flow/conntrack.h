@@ -93,6 +93,7 @@ class Conntrack {
   FlowRecord* import(const FlowRecord& record);
 
   std::size_t count() const { return count_; }
+  bool is_full() const { return free_.empty(); }
   std::size_t capacity() const { return records_.size(); }
   std::span<const FlowRecord> records() const { return records_; }
 

@@ -37,6 +37,10 @@ void open_one(World& world, Packet& packet) {
     return;
   }
   if (cluster.slot_count == 0) return refuse(packet);
+  if (world.flows.is_full()) {  // before any work: this is what a flood meets
+    packet.verdict = Verdict::drop_flows_full;
+    return;
+  }
   const FlowKey& key = packet.frame.key;
   const EndpointRow& endpoint = world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)];
   if (endpoint.address.is_v4() != key.destination.is_v4()) [[unlikely]] {
