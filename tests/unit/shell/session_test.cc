@@ -2,13 +2,20 @@
 // fake processes. A session file reads:
 //
 //   # One sentence: what it shows.
-//   ("@ago N" in a reply stands for the Unix time N milliseconds ago)
-//   processes mgmt dataplane          which ones run (default: both)
-//   reply mgmt endpoints {...}        replaces a canned reply of mgmt.json or dataplane.json
-//   file web.yaml                     a file in the working directory; its lines are indented by
-//   four $ sluice show endpoints           run by sh; --run-dir is added NAME   ADDRESS ... its
-//   stdout, then its stderr with "! " before each line [exit 1]                          when it is
-//   not 0 % requests mgmt                   what mgmt was asked since the last time
+//
+//   processes mgmt dataplane      which ones run (default: both)
+//
+//   reply mgmt endpoints {...}    replaces a canned reply of mgmt.json or dataplane.json;
+//                                 "@ago N" in it stands for the Unix time N milliseconds ago
+//
+//   file web.yaml                 a file in the working directory: the lines that follow,
+//                                 indented by four
+//
+//   $ sluice show endpoints       run by sh; --run-dir is added
+//   NAME   ADDRESS ...            its stdout, then its stderr with "! " before each line
+//   [exit 1]                      when it is not 0
+//
+//   % requests mgmt               what mgmt was asked since the last time
 //
 // With SLUICE_GOLDEN_UPDATE=1 in the environment the files are rewritten with what came out: look
 // at the difference before it is committed.
