@@ -12,7 +12,7 @@ import xml.etree.ElementTree
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 BUILD_SANITIZED = ROOT / "build-sanitized"
-SUITES = ("unit", "traces", "rules")
+SUITES = ("unit", "traces", "rules", "fuzz")
 SANITIZED_SUITES = ("unit", "traces")
 SANITIZER_ENVIRONMENT = {
     "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1",
@@ -103,7 +103,7 @@ def run_site(expression, tally):
 
 def main():
     parser = argparse.ArgumentParser(prog="scripts/test")
-    parser.add_argument("suites", nargs="*", help="unit, traces, rules, site; default: all")
+    parser.add_argument("suites", nargs="*", help="unit, traces, rules, fuzz, site; default: all")
     parser.add_argument("-k", dest="expression", help="site tests that match, as in pytest")
     parser.add_argument("--no-sanitizers", action="store_true")
     arguments = parser.parse_args()

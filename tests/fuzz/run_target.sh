@@ -1,0 +1,7 @@
+#!/bin/sh
+# run_target.sh TARGET CORPUS FOUND SECONDS: runs a libFuzzer target; new inputs and crashes go to FOUND.
+set -e
+target=$(realpath "$1")
+mkdir -p "$3"
+cd "$3"
+exec "$target" -max_total_time="$4" -rss_limit_mb=512 -print_final_stats=1 -max_len=20000 "$3" "$2"

@@ -1,0 +1,85 @@
+#include "dataplane/net/syn_cookie.h"
+
+#include "tests/unit/dataplane/property.h"
+
+namespace sluice {
+namespace {
+
+constexpr SipKey secret{0x0706050403020100ull, 0x0f0e0d0c0b0a0908ull};
+
+FlowKey key_of(const char* source, const char* destination, std::uint16_t source_port) {
+  return {*IpAddress::parse(source), *IpAddress::parse(destination), be16(source_port), be16(443), 6};
+}
+
+const FlowKey key = key_of("198.51.100.7", "10.9.0.1", 4'000);
+
+TEST(SipHash, AnswersAsThePaperSays) {  // appendix A: the key 00..0f and the message 00..0e
+  std::byte message[15];
+  for (unsigned i = 0; i < 15; ++i) message[i] = static_cast<std::byte>(i);
+  EXPECT_EQ(siphash(secret, message), 0xa129ca6149be45e5ull);
+  EXPECT_EQ(siphash(secret, {}), 0x726fdb47dd0e0e31ull);
+}
+
+TEST(SynCookie, BringsBackWhatTheSynOffered) {
+  for (const bool has_sack : {false, true}) {
+    for (int scale = -1; scale <= window_scale_max; ++scale) {
+      for (const std::uint16_t mss : {std::uint16_t{536}, std::uint16_t{1'300}, std::uint16_t{1'440}, std::uint16_t{1'460}}) {
+        TcpOffer offer;
+        offer.mss = mss;
+        offer.has_sack = has_sack;
+        offer.has_window_scale = scale >= 0;
+        offer.window_scale = static_cast<std::uint8_t>(std::max(scale, 0));
+        const auto opened = open_cookie(secret, key, 77, make_cookie(secret, key, 77, offer, {5'000}), {6'000});
+        ASSERT_TRUE(opened);
+        EXPECT_EQ(*opened, offer);
+      }
+    }
+  }
+}
+
+TEST(SynCookie, RoundsTheMssDown) {
+  struct {
+    std::uint16_t offered, kept_v4, kept_v6;
+  } const cases[] = {{0, 536, 536}, {535, 536, 536}, {1'299, 536, 1'220}, {1'400, 1'300, 1'220}, {1'459, 1'440, 1'440}, {8'960, 1'460, 1'440}};
+  const FlowKey key_v6 = key_of("2001:db8::7", "fd00:9::1", 4'000);
+  for (const auto& c : cases) {
+    TcpOffer offer;
+    offer.mss = c.offered;
+    EXPECT_EQ(open_cookie(secret, key, 1, make_cookie(secret, key, 1, offer, {0}), {0})->mss, c.kept_v4) << c.offered;
+    EXPECT_EQ(open_cookie(secret, key_v6, 1, make_cookie(secret, key_v6, 1, offer, {0}), {0})->mss, c.kept_v6) << c.offered;
+  }
+}
+
+TEST(SynCookie, LivesForItsTimeAndNoLonger) {
+  for (const std::uint64_t made : {0ull, 1'000ull, 63'999ull, 64'000ull, 1'000'000ull}) {
+    const std::uint32_t cookie = make_cookie(secret, key, 9, {}, {made});
+    EXPECT_TRUE(open_cookie(secret, key, 9, cookie, {made})) << made;
+    EXPECT_TRUE(open_cookie(secret, key, 9, cookie, {made + cookie_lifetime_ms / 2})) << made;
+    EXPECT_FALSE(open_cookie(secret, key, 9, cookie, {made + cookie_lifetime_ms})) << made;  // SP-19
+    EXPECT_FALSE(open_cookie(secret, key, 9, cookie, {made + 10 * cookie_lifetime_ms})) << made;
+  }
+}
+
+TEST(SynCookie, IsBoundToEverything) {
+  const std::uint32_t cookie = make_cookie(secret, key, 9, {}, {0});
+  EXPECT_FALSE(open_cookie(secret, key_of("198.51.100.8", "10.9.0.1", 4'000), 9, cookie, {0}));
+  EXPECT_FALSE(open_cookie(secret, key_of("198.51.100.7", "10.9.0.2", 4'000), 9, cookie, {0}));  // another VIP's
+  EXPECT_FALSE(open_cookie(secret, key_of("198.51.100.7", "10.9.0.1", 4'001), 9, cookie, {0}));
+  EXPECT_FALSE(open_cookie(secret, key, 10, cookie, {0}));
+  EXPECT_FALSE(open_cookie({secret.a, secret.b + 1}, key, 9, cookie, {0}));
+  for (unsigned bit = 0; bit < 32; ++bit) EXPECT_FALSE(open_cookie(secret, key, 9, cookie ^ 1u << bit, {0})) << bit;
+}
+
+TEST(SynCookie, GuessesAreRightOnceIn16Million) {  // SP-19; at 2 million tries more than 4 hits have a chance of 1 in 10^8
+  SLUICE_TRACE_SEED();
+  test::Random random(3);
+  unsigned hits = 0;
+  const Instant now{random.below(1ull << 40)};
+  for (std::uint64_t i = 0; i < test::tries(2'000'000); ++i) {
+    hits += open_cookie(secret, key, static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(random.word()), now).has_value();
+  }
+  EXPECT_LE(hits, 4u);
+}
+
+}  // namespace
+}  // namespace sluice
