@@ -24,12 +24,10 @@ void Conntrack::rebuild_free_list() {
   }
 }
 
-FlowRecord* Conntrack::open(const FlowOpening& opening, Instant now) {
+FlowRecord* Conntrack::open(const FlowOpening& opening, FlowHash client_hash, FlowHash endpoint_hash, Instant now) {
   if (free_.empty()) return nullptr;
   const std::uint32_t index = free_.back();
-  const FlowHash client_hash = hash(opening.from_client);
   if (!index_->insert(client_hash, reference_to(index, Direction::to_endpoint))) return nullptr;
-  const FlowHash endpoint_hash = hash(opening.to_endpoint.reversed());
   if (!index_->insert(endpoint_hash, reference_to(index, Direction::to_client))) {
     index_->erase(client_hash, reference_to(index, Direction::to_endpoint));
     return nullptr;

@@ -51,26 +51,49 @@ class Conntrack {
 
   FlowHash hash(const FlowKey& key) const { return hash_of(key, secret_); }
   void prefetch_bucket(FlowHash hash) const { index_->prefetch(hash); }
-  // The first entry whose tag fits, its record on the way; nullptr when there is none. The bucket should be near.
-  FlowMatch guess(FlowHash hash) const;
+  // The first entry whose tag fits, its record on the way; none fits: nullptr. False: there is no such flow, and
+  // confirm() need not be asked. The bucket should be near.
+  bool guess(FlowHash hash, FlowMatch& match) const;
   // find() that looks at the guess first: right for all but a few in a thousand.
   FlowMatch confirm(FlowMatch guess, const FlowKey& key, FlowHash hash) const;
   FlowMatch find(const FlowKey& key, FlowHash hash) const;
-  bool contains(const FlowKey& key) const { return find(key, hash(key)).record != nullptr; }
+  bool contains(const FlowKey& key, FlowHash hash) const { return find(key, hash).record != nullptr; }
+  bool contains(const FlowKey& key) const { return contains(key, hash(key)); }
 
-  // A new flow in the index, both directions. Both keys must be absent. nullptr: full.
-  FlowRecord* open(const FlowOpening& opening, Instant now);
+  // A new flow in the index, both directions. Both keys must be absent. nullptr: full. The hashes are those of the
+  // client's packets and of the endpoint's.
+  FlowRecord* open(const FlowOpening& opening, FlowHash client_hash, FlowHash endpoint_hash, Instant now);
+  FlowRecord* open(const FlowOpening& opening, Instant now) {
+    return open(opening, hash(opening.from_client), hash(opening.to_endpoint.reversed()), now);
+  }
+  // Brings near the record that the flow after `ahead` more will be given.
+  void prefetch_unused(std::size_t ahead) const {
+    if (ahead >= free_.size()) return;
+    const FlowRecord& record = records_[free_[free_.size() - 1 - ahead]];
+    __builtin_prefetch(&record, 1);
+    __builtin_prefetch(reinterpret_cast<const std::byte*>(&record) + 64, 1);
+  }
   void close(FlowRecord& record);
 
-  // Looks at `count` records further on and hands the used ones to `visit`, which may close them: the sweep that
-  // expires flows. Every record is seen once per round.
-  template <class Visit>
-  void sweep(std::uint32_t count, Visit visit) {
+  // Looks at `count` records further on; those for which `is_over` says so go to `close`, which must close() them:
+  // the sweep that expires flows. Every record is seen once per round.
+  template <class IsOver, class Close>
+  void sweep(std::uint32_t count, IsOver is_over, Close close) {
+    // Closed in groups, so that the buckets of a group are fetched together.
+    constexpr std::size_t group_max = 16;
+    FlowRecord* group[group_max];
+    std::size_t group_count = 0;
     for (; count > 0; --count) {
-      if (sweep_position_ + 4 < records_.size()) __builtin_prefetch(&records_[sweep_position_ + 4]);
+      if (sweep_position_ + 8 < records_.size()) __builtin_prefetch(&records_[sweep_position_ + 8]);
       FlowRecord& record = records_[sweep_position_];
       if (++sweep_position_ == records_.size()) sweep_position_ = 0;
-      if (record.state != FlowState::unused) visit(record);
+      if (record.state != FlowState::unused && is_over(record)) {
+        prefetch_close(record);
+        group[group_count++] = &record;
+      }
+      if (group_count < group_max && count > 1) continue;
+      for (std::size_t i = 0; i < group_count; ++i) close(*group[i]);
+      group_count = 0;
     }
   }
 
@@ -98,6 +121,11 @@ class Conntrack {
   std::span<const FlowRecord> records() const { return records_; }
 
  private:
+  void prefetch_close(const FlowRecord& record) const {
+    for (const Direction direction : {Direction::to_endpoint, Direction::to_client}) {
+      prefetch_bucket(hash(arriving_key(record, direction)));
+    }
+  }
   bool adopt(FlowRecord& record);
   void rebuild_free_list();
 
@@ -130,12 +158,15 @@ inline bool arrives_as(const FlowRecord& record, Direction direction, const Flow
          record.wide_local[is_client_side ? 0 : 1] == key.destination;
 }
 
-inline FlowMatch Conntrack::guess(FlowHash hash) const {
+inline bool Conntrack::guess(FlowHash hash, FlowMatch& match) const {
   FlowIndex::Reference reference;
-  if (!index_->guess(hash, reference)) return {};
-  FlowRecord* record = &records_[record_of(reference)];
-  __builtin_prefetch(record, 1);
-  return {record, direction_of(reference)};
+  match.record = nullptr;
+  const FlowIndex::Guess guess = index_->guess(hash, reference);
+  if (guess == FlowIndex::Guess::likely) [[likely]] {
+    match = {&records_[record_of(reference)], direction_of(reference)};
+    __builtin_prefetch(match.record, 1);
+  }
+  return guess != FlowIndex::Guess::absent;
 }
 
 inline FlowMatch Conntrack::confirm(FlowMatch guess, const FlowKey& key, FlowHash hash) const {

@@ -31,13 +31,14 @@ class FlowIndex {
     if (primary.spilled_count == 0) [[likely]] return false;
     return find_in(buckets_[alternate(hash & mask_, tag)], tag, matches);
   }
-  // The first reference whose tag fits: a guess worth prefetching. False when there is none in the first bucket.
-  bool guess(std::uint64_t hash, Reference& reference) const {
+  // The first reference whose tag fits: worth prefetching. `unknown`: only find() can tell, in the second bucket.
+  enum class Guess { absent, unknown, likely };
+  Guess guess(std::uint64_t hash, Reference& reference) const {
     const Bucket& primary = buckets_[hash & mask_];
     const unsigned hits = hits_in(primary, tag_of(hash));
-    if (hits == 0) return false;
+    if (hits == 0) return primary.spilled_count == 0 ? Guess::absent : Guess::unknown;
     reference = primary.references[__builtin_ctz(hits)];
-    return true;
+    return Guess::likely;
   }
 
   bool insert(std::uint64_t hash, Reference reference);

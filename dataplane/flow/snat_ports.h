@@ -41,12 +41,18 @@ class SnatPorts {
 
   // `seed` makes the first port of each endpoint hard to guess.
   explicit SnatPorts(std::uint64_t seed = 1);
+  // The next place in turn. Whether a flow uses it already is for the caller to see, who can look at many at once.
   // `in_use`: flows that this lcore holds toward the endpoint; as many as the slice has ports means exhausted.
+  SnatChoice next(const Snapshot& tables, const SnatPoolRow& pool, const EndpointRow& endpoint, std::uint64_t in_use,
+                  std::uint32_t lcore, std::uint32_t lcore_count);
+  // The next place that no flow uses, as far as `probes_max` tries lead.
   SnatChoice choose(const Snapshot& tables, const SnatPoolRow& pool, const EndpointRow& endpoint, std::uint64_t in_use,
                     const Conntrack& flows, std::uint32_t lcore, std::uint32_t lcore_count);
 
  private:
+  struct Places;
   std::uint64_t random();
+  std::uint32_t& cursor_of(const EndpointRow& endpoint, const Places& places);
 
   std::vector<std::uint32_t> cursors_;  // by endpoint id: the last place tried, plus one; 0: none yet
   std::uint64_t random_state_;

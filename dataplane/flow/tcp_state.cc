@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "dataplane/net/headers.h"
-
 namespace sluice {
 namespace {
 
@@ -14,7 +12,7 @@ void set(FlowRecord& record, std::uint8_t flag) { record.flags = static_cast<std
 
 }  // namespace
 
-void track_tcp(FlowRecord& record, std::uint8_t tcp_flags, Direction direction) {
+void change_tcp_state(FlowRecord& record, std::uint8_t tcp_flags, Direction direction) {
   using namespace flow_flag;
   const bool is_from_client = direction == Direction::to_endpoint;
   if ((tcp_flags & tcp_flag::rst) != 0) {

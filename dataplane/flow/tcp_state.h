@@ -9,12 +9,18 @@
 
 #include "dataplane/base/units.h"
 #include "dataplane/flow/flow_record.h"
+#include "dataplane/net/headers.h"
 #include "dataplane/tables/snapshot_rows.h"
 
 namespace sluice {
 
 // Updates state and flags for a segment that goes in `direction`.
-void track_tcp(FlowRecord& record, std::uint8_t tcp_flags, Direction direction);
+void change_tcp_state(FlowRecord& record, std::uint8_t tcp_flags, Direction direction);
+inline void track_tcp(FlowRecord& record, std::uint8_t tcp_flags, Direction direction) {
+  const bool is_plain = (tcp_flags & (tcp_flag::syn | tcp_flag::fin | tcp_flag::rst)) == 0;
+  if (record.state == FlowState::established && is_plain) [[likely]] return;
+  change_tcp_state(record, tcp_flags, direction);
+}
 void track_udp(FlowRecord& record, Direction direction);
 
 // Whether a segment from the client can belong to this connection, as far as the handshake tells: nothing but a

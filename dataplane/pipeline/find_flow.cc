@@ -1,3 +1,6 @@
+#include <array>
+#include <span>
+
 #include "dataplane/flow/tcp_state.h"
 #include "dataplane/pipeline/pipelined.h"
 #include "dataplane/pipeline/stages.h"
@@ -5,8 +8,9 @@
 namespace sluice {
 namespace {
 
-bool has_ports(const Packet& packet) {
-  return packet.frame.kind == FrameKind::tcp || packet.frame.kind == FrameKind::udp;
+// What comes from our own kernel is routed, not balanced.
+bool may_have_flow(const Packet& packet) {
+  return (packet.frame.kind == FrameKind::tcp || packet.frame.kind == FrameKind::udp) && packet.port != exception_port;
 }
 
 bool is_new_connection(const Packet& packet) {
@@ -27,26 +31,28 @@ void retire(World& world, Burst& burst, FlowRecord* record) {
 
 std::uint32_t find_flow(World& world, Burst& burst) {
   std::uint32_t missing_count = 0;
+  std::array<Packet*, burst_count_max> guessed;
+  std::size_t guessed_count = 0;
   for_each_live(burst, [&](Packet& packet) {
-    if (!has_ports(packet) || packet.port == exception_port) return;
-    const FlowMatch guess = world.flows.guess(packet.hash);
-    packet.flow = guess.record;
-    packet.direction = guess.direction;
-  });
-  for_each_live(burst, [&](Packet& packet) {
-    if (!has_ports(packet) || packet.port == exception_port) {
+    FlowMatch guess;
+    if (may_have_flow(packet) && world.flows.guess(packet.hash, guess)) [[likely]] {
+      packet.flow = guess.record;
+      packet.direction = guess.direction;
+      guessed[guessed_count++] = &packet;
+    } else {
       ++missing_count;
-      return;
     }
-    const FlowMatch match =
-        world.flows.confirm({packet.flow, packet.direction}, packet.frame.key, packet.hash);
+  });
+  for (Packet* guess : std::span(guessed).first(guessed_count)) {
+    Packet& packet = *guess;
+    const FlowMatch match = world.flows.confirm({packet.flow, packet.direction}, packet.frame.key, packet.hash);
     packet.flow = match.record;
     packet.direction = match.direction;
     if (packet.flow != nullptr && is_new_connection(packet) && may_reopen(*packet.flow)) [[unlikely]] {
       retire(world, burst, packet.flow);
     }
     if (packet.flow == nullptr) ++missing_count;
-  });
+  }
   return missing_count;
 }
 

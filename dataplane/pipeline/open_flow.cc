@@ -1,3 +1,10 @@
+// Two passes over the packets that may open a flow. The first decides (endpoint, SNAT port) and
+// asks for the memory that the new flow will lie in; the second, when that memory has come, opens.
+// One at a time, each would wait for DRAM thrice.
+#include <algorithm>
+#include <array>
+#include <optional>
+
 #include "dataplane/pipeline/choose_endpoint.h"
 #include "dataplane/pipeline/pipelined.h"
 #include "dataplane/pipeline/stages.h"
@@ -5,95 +12,151 @@
 namespace sluice {
 namespace {
 
-bool choose_source(World& world, Packet& packet, const ClusterRow& cluster, const EndpointRow& endpoint,
-                   FlowKey& to_endpoint) {
-  const SnatPoolRow& pool = world.tables->snat_pools()[cluster.snat_pool];
-  const std::uint64_t in_use = world.counters.endpoints[endpoint.id].flows_active.read();
-  const SnatChoice choice =
-      world.snat_ports.choose(*world.tables, pool, endpoint, in_use, world.flows, world.lcore, world.lcore_count);
-  world.counters.snat_port_probes.add(choice.probes);
-  switch (choice.outcome) {
-    case SnatChoice::Outcome::found:
-      to_endpoint.source = choice.address;
-      to_endpoint.source_port = choice.port;
-      return true;
-    case SnatChoice::Outcome::exhausted: packet.verdict = Verdict::drop_snat_ports_exhausted; return false;
-    case SnatChoice::Outcome::no_address: packet.verdict = Verdict::drop_no_snat_address; return false;
-  }
-  return false;
-}
+struct Opening {
+  Packet* packet = nullptr;
+  const ClusterRow* cluster = nullptr;
+  const EndpointRow* endpoint = nullptr;
+  FlowOpening flow;
+  FlowHash reply_hash = 0;
+};
 
 void refuse(Packet& packet) {
   if (packet.frame.kind == FrameKind::tcp) return reject(packet, Verdict::reject_no_endpoint);
   packet.verdict = Verdict::drop_no_endpoint;
 }
 
-void open_one(World& world, Packet& packet) {
+bool take_source(World& world, const SnatChoice& choice, Opening& opening) {
+  world.counters.snat_port_probes.add(choice.probes);
+  switch (choice.outcome) {
+    case SnatChoice::Outcome::found:
+      opening.flow.to_endpoint.source = choice.address;
+      opening.flow.to_endpoint.source_port = choice.port;
+      opening.reply_hash = world.flows.hash(opening.flow.to_endpoint.reversed());
+      return true;
+    case SnatChoice::Outcome::exhausted: opening.packet->verdict = Verdict::drop_snat_ports_exhausted; return false;
+    case SnatChoice::Outcome::no_address: opening.packet->verdict = Verdict::drop_no_snat_address; return false;
+  }
+  return false;
+}
+
+// Whether the packet may open a flow, before any work is done for it: this is what a flood meets.
+bool admit(const World& world, Packet& packet) {
+  if (packet.vip->state == VipState::pending) {
+    packet.verdict = Verdict::drop_vip_pending;
+  } else if (world.tables->clusters()[packet.vip->cluster].slot_count == 0) {
+    refuse(packet);
+  } else if (world.flows.is_full()) {
+    packet.verdict = Verdict::drop_flows_full;
+  }
+  return packet.is_live();
+}
+
+// Fills `opening`; false: the packet has its verdict. The endpoint carries the flow from here on.
+bool decide(World& world, Packet& packet, Opening& opening) {
   const VipRow& vip = *packet.vip;
   const ClusterRow& cluster = world.tables->clusters()[vip.cluster];
   const bool is_tcp = packet.frame.kind == FrameKind::tcp;
-  if (vip.state == VipState::pending) {
-    packet.verdict = Verdict::drop_vip_pending;
-    return;
-  }
-  if (cluster.slot_count == 0) return refuse(packet);
-  if (world.flows.is_full()) {  // before any work: this is what a flood meets
-    packet.verdict = Verdict::drop_flows_full;
-    return;
-  }
   const FlowKey& key = packet.frame.key;
   const EndpointRow& endpoint = world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)];
   if (endpoint.address.is_v4() != key.destination.is_v4()) [[unlikely]] {
-    return refuse(packet);  // families are not translated
+    refuse(packet);  // families are not translated
+    return false;
   }
 
-  FlowOpening opening;
-  opening.from_client = key;
-  opening.to_endpoint = key;
-  opening.to_endpoint.destination = endpoint.address;
-  opening.to_endpoint.destination_port = endpoint.port;
-  opening.is_snat = cluster.forwarding == Forwarding::full_nat;
-  if (opening.is_snat && !choose_source(world, packet, cluster, endpoint, opening.to_endpoint)) return;
-  if (!opening.is_snat && world.flows.contains(opening.to_endpoint.reversed())) {
-    packet.verdict = Verdict::drop_flow_conflict;  // replies of both could not be told apart
-    return;
+  opening.packet = &packet;
+  opening.cluster = &cluster;
+  opening.endpoint = &endpoint;
+  FlowOpening& flow = opening.flow;
+  flow.from_client = key;
+  flow.to_endpoint = key;
+  flow.to_endpoint.destination = endpoint.address;
+  flow.to_endpoint.destination_port = endpoint.port;
+  flow.is_snat = cluster.forwarding == Forwarding::full_nat;
+  flow.state = is_tcp ? FlowState::opening : FlowState::one_way;
+  flow.vip_id = static_cast<std::uint16_t>(vip.id);
+  flow.endpoint_id = endpoint.id;
+  flow.idle_timeout_ms = vip.idle_timeout_ms;
+  flow.client_isn = is_tcp ? packet.at<TcpHeader>(packet.frame.l4_offset).sequence.host() : 0;
+  Counter& active = world.counters.endpoints[endpoint.id].flows_active;
+  if (flow.is_snat) {
+    const SnatPoolRow& pool = world.tables->snat_pools()[cluster.snat_pool];
+    const SnatChoice choice =
+        world.snat_ports.next(*world.tables, pool, endpoint, active.read(), world.lcore, world.lcore_count);
+    if (!take_source(world, choice, opening)) return false;
+  } else {
+    opening.reply_hash = world.flows.hash(flow.to_endpoint.reversed());
   }
-  opening.state = is_tcp ? FlowState::opening : FlowState::one_way;
-  opening.vip_id = static_cast<std::uint16_t>(vip.id);
-  opening.endpoint_id = endpoint.id;
-  opening.idle_timeout_ms = vip.idle_timeout_ms;
-  if (is_tcp) opening.client_isn = packet.at<TcpHeader>(packet.frame.l4_offset).sequence.host();
+  active.add(1);
+  return true;
+}
 
-  packet.flow = world.flows.open(opening, world.now);
-  packet.direction = Direction::to_endpoint;
+// Whether the endpoint's packets of this flow can be told from those of all others, with another
+// SNAT port if need be.
+bool make_unique(World& world, Opening& opening) {
+  if (!world.flows.contains(opening.flow.to_endpoint.reversed(), opening.reply_hash)) [[likely]]
+    return true;
+  if (!opening.flow.is_snat) {
+    opening.packet->verdict = Verdict::drop_flow_conflict;
+    return false;
+  }
+  const SnatPoolRow& pool = world.tables->snat_pools()[opening.cluster->snat_pool];
+  const std::uint64_t others = world.counters.endpoints[opening.endpoint->id].flows_active.read() - 1;
+  return take_source(world,
+                     world.snat_ports.choose(*world.tables, pool, *opening.endpoint, others, world.flows, world.lcore,
+                                             world.lcore_count),
+                     opening);
+}
+
+void open(World& world, Opening& opening) {
+  Packet& packet = *opening.packet;
+  if (make_unique(world, opening)) {
+    packet.flow = world.flows.open(opening.flow, packet.hash, opening.reply_hash, world.now);
+    packet.direction = Direction::to_endpoint;
+    if (packet.flow == nullptr) packet.verdict = Verdict::drop_flows_full;
+  }
+  EndpointCounters& endpoint = world.counters.endpoints[opening.endpoint->id];
   if (packet.flow == nullptr) {
-    packet.verdict = Verdict::drop_flows_full;
+    endpoint.flows_active.subtract(1);
     return;
   }
-  VipCounters& vip_counters = world.counters.vips[vip.id];
-  EndpointCounters& endpoint_counters = world.counters.endpoints[endpoint.id];
-  vip_counters.flows_opened.add(1);
-  vip_counters.flows_active.add(1);
-  endpoint_counters.flows_opened.add(1);
-  endpoint_counters.flows_active.add(1);
+  VipCounters& vip = world.counters.vips[packet.vip->id];
+  vip.flows_opened.add(1);
+  vip.flows_active.add(1);
+  endpoint.flows_opened.add(1);
+}
+
+// An earlier packet of this burst may have opened the very flow.
+bool has_flow_by_now(World& world, Packet& packet) {
+  const FlowMatch match = world.flows.find(packet.frame.key, packet.hash);
+  packet.flow = match.record;
+  packet.direction = match.direction;
+  return packet.flow != nullptr;
 }
 
 }  // namespace
 
 void open_flow(World& world, Burst& burst) {
-  bool has_opened = false;
+  std::array<std::optional<Opening>, burst_count_max> openings;
+  std::array<Packet*, burst_count_max> repeats;  // the five-tuple came before in this burst
+  std::size_t count = 0, repeat_count = 0;
   for_each_live(burst, [&](Packet& packet) {
-    if (packet.vip == nullptr) return;
-    if (has_opened) {
-      // An earlier packet of this burst may have opened the very flow.
-      const FlowMatch match = world.flows.find(packet.frame.key, packet.hash);
-      packet.flow = match.record;
-      packet.direction = match.direction;
-      if (packet.flow != nullptr) return;
+    if (packet.vip == nullptr || !admit(world, packet)) return;
+    const auto opened = std::span(openings).first(count);
+    if (std::any_of(opened.begin(), opened.end(),
+                    [&](const auto& opening) { return opening->packet->hash == packet.hash; })) {
+      repeats[repeat_count++] = &packet;
+    } else if (Opening& opening = openings[count].emplace(); decide(world, packet, opening)) {
+      world.flows.prefetch_bucket(opening.reply_hash);
+      world.flows.prefetch_unused(count++);
     }
-    open_one(world, packet);
-    has_opened = true;
   });
+  for (auto& opening : std::span(openings).first(count)) open(world, *opening);
+  for (Packet* packet : std::span(repeats).first(repeat_count)) {
+    Opening opening;
+    if (!has_flow_by_now(world, *packet) && admit(world, *packet) && decide(world, *packet, opening)) {
+      open(world, opening);
+    }
+  }
 }
 
 }  // namespace sluice

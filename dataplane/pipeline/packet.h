@@ -8,7 +8,7 @@
 #include <span>
 
 #include "dataplane/flow/flow_record.h"
-#include "dataplane/net/parse.h"
+#include "dataplane/net/parsed_frame.h"
 #include "dataplane/pipeline/verdict.h"
 #include "dataplane/tables/snapshot_rows.h"
 

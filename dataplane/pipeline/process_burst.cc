@@ -10,8 +10,8 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint64_t sweep_round_ms = 2'000;      // every flow is looked at this often, if bursts allow
-constexpr std::uint64_t sweep_count_max = 256;       // per call: some microseconds
+constexpr std::uint64_t sweep_round_ms = 2'000;  // every flow is looked at this often, if bursts allow
+constexpr std::uint64_t sweep_count_max = 256;   // per call: some microseconds
 constexpr Milliseconds neighbor_check_interval{50};
 constexpr std::uint32_t neighbor_retry_ms = 250;
 constexpr std::uint32_t neighbor_probes_max = 4;
@@ -27,16 +27,17 @@ bool is_known(const FlowRecord& record, const VipRow* vip, const EndpointRow* en
          endpoint->address == from_endpoint.source && endpoint->port == from_endpoint.source_port;
 }
 
-// Flows of a VIP or an endpoint that is no longer configured are closed: nobody may inherit them. Flows of an
-// endpoint whose drain deadline has passed are ended.
-void look_after(World& world, FlowRecord& record, const NodeRow& node) {
+// What a new snapshot means for a flow that was opened under an older one; whether it is over. Flows of a VIP or an
+// endpoint that is no longer configured are: nobody may inherit them. Those of an endpoint whose drain deadline has
+// passed are ended.
+bool is_over_since_snapshot(const World& world, FlowRecord& record) {
   const EndpointRow* endpoint = world.tables->endpoint_by_id(record.endpoint_id);
-  const bool is_orphan = !is_known(record, world.tables->vip_by_id(record.vip_id), endpoint);
-  if (is_orphan || is_expired(record, node, world.now)) return close_flow(world, record);
-  if (endpoint->state != EndpointState::ended || record.state == FlowState::ended) return;
-  if (record.protocol != protocol::tcp) return close_flow(world, record);
+  if (!is_known(record, world.tables->vip_by_id(record.vip_id), endpoint)) return true;
+  if (endpoint->state != EndpointState::ended || record.state == FlowState::ended) return false;
+  if (record.protocol != protocol::tcp) return true;
   record.state = FlowState::ended;
   record.last_seen = world.now.stamp();
+  return false;
 }
 
 void expire_flows(World& world) {
@@ -47,8 +48,14 @@ void expire_flows(World& world) {
   const std::uint64_t paid = std::min(owed, sweep_count_max);
   world.swept = paid == owed ? world.now : world.swept + Milliseconds{paid * sweep_round_ms / world.flows.capacity()};
   const NodeRow& node = world.tables->node();
-  world.flows.sweep(static_cast<std::uint32_t>(paid),
-                    [&](FlowRecord& record) { look_after(world, record, node); });
+  const bool is_snapshot_new = world.unchecked_count > 0;  // for the records of this round
+  world.unchecked_count -= std::min(world.unchecked_count, paid);
+  world.flows.sweep(
+      static_cast<std::uint32_t>(paid),
+      [&](FlowRecord& record) {
+        return is_expired(record, node, world.now) || (is_snapshot_new && is_over_since_snapshot(world, record));
+      },
+      [&](FlowRecord& record) { close_flow(world, record); });
 }
 
 void give_up_on(World& world, std::uint16_t index) {
@@ -61,7 +68,8 @@ void give_up_on(World& world, std::uint16_t index) {
 
 bool is_hopeless(const Neighbor& neighbor, Instant now) {
   const bool is_unused = ms_since(neighbor.used_stamp, now) >= neighbor_unused_ms;
-  const bool is_silent = neighbor.probes >= neighbor_probes_max && ms_since(neighbor.probed_stamp, now) >= neighbor_retry_ms;
+  const bool is_silent =
+      neighbor.probes >= neighbor_probes_max && ms_since(neighbor.probed_stamp, now) >= neighbor_retry_ms;
   // However many others there are to ask for, nothing waits longer than this.
   const bool is_overdue = neighbor.state == NeighborState::incomplete &&
                           ms_since(neighbor.confirmed_stamp, now) >= neighbor_probes_max * neighbor_retry_ms;
@@ -70,8 +78,9 @@ bool is_hopeless(const Neighbor& neighbor, Instant now) {
 
 bool is_to_be_asked(const Neighbor& neighbor, Instant now) {
   // A stale entry that nobody uses is left alone until it is used again or forgotten.
-  const bool is_wanted = neighbor.state == NeighborState::incomplete ||
-                         (neighbor.state == NeighborState::stale && ms_since(neighbor.used_stamp, now) <= neighbor_reachable_ms);
+  const bool is_wanted =
+      neighbor.state == NeighborState::incomplete ||
+      (neighbor.state == NeighborState::stale && ms_since(neighbor.used_stamp, now) <= neighbor_reachable_ms);
   return is_wanted && neighbor.probes < neighbor_probes_max &&
          (neighbor.probes == 0 || ms_since(neighbor.probed_stamp, now) >= neighbor_retry_ms);
 }
@@ -85,7 +94,8 @@ void check_neighbors(World& world) {
   for (std::uint16_t i = 0; i < count; ++i) {
     const auto index = static_cast<std::uint16_t>((first + i) % count);
     Neighbor& neighbor = world.neighbors[index];
-    if (neighbor.state == NeighborState::reachable && ms_since(neighbor.confirmed_stamp, world.now) >= neighbor_reachable_ms) {
+    if (neighbor.state == NeighborState::reachable &&
+        ms_since(neighbor.confirmed_stamp, world.now) >= neighbor_reachable_ms) {
       neighbor.state = NeighborState::stale;
     }
     if (neighbor.state == NeighborState::unused || neighbor.state == NeighborState::reachable) continue;
@@ -122,6 +132,7 @@ void maintain(World& world) {
 
 void adopt_snapshot(World& world) {
   world.neighbors.raise_epoch();  // routes may lead elsewhere
+  world.unchecked_count = world.flows.capacity();
   world.is_rss_stable = std::all_of(world.tables->ports().begin(), world.tables->ports().end(),
                                     [](const PortRow& port) { return port.is_rss_stable != 0; });
 }

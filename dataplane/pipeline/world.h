@@ -55,6 +55,7 @@ struct World {
   bool is_rss_stable = true;         // false: any lcore may see any packet of a flow, see classify.cc
   Instant now;                       // read once per burst
   Instant swept;                     // until when maintain() has paid for expiry
+  std::uint64_t unchecked_count = 0; // records that expiry has not yet seen under the present snapshot
   Instant neighbors_checked;
   std::uint16_t neighbor_next = 0;   // where the next check begins: the last one had no room for more questions
   std::uint32_t lcore = 0;           // index, 0 ...

@@ -220,24 +220,6 @@ std::string_view Snapshot::name(NameRef ref) const {
   return {section<char>(Section::names).data() + ref.offset, ref.bytes};
 }
 
-const VipRow* Snapshot::find_vip(IpAddress address, Be16 port, std::uint8_t protocol) const {
-  const auto index = section<std::uint32_t>(Section::vip_index);
-  for (std::uint64_t place = index_hash(address, port, protocol);; ++place) {
-    const std::uint32_t row = index[place & (index.size() - 1)];
-    if (row == no_row) return nullptr;
-    const VipRow& vip = vips()[row];
-    if (vip.address == address && vip.port == port && vip.protocol == protocol) return &vip;
-  }
-}
-
-AddressIndexRow Snapshot::find_address(IpAddress address) const {
-  const auto index = section<AddressIndexRow>(Section::address_index);
-  for (std::uint64_t place = index_hash(address);; ++place) {
-    const AddressIndexRow& row = index[place & (index.size() - 1)];
-    if (row.kind == AddressKind::none || row.address == address) return row;
-  }
-}
-
 bool Snapshot::answers_for(IpAddress address, std::uint16_t port) const {
   const AddressIndexRow row = find_address(address);
   if (row.kind == AddressKind::own) return addresses()[row.index].port == port;

