@@ -19,6 +19,12 @@ inline std::uint64_t monotonic_ns() {
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
+inline std::uint64_t unix_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
 class TscClock {
  public:
   explicit TscClock(std::uint64_t tsc_hz) : ticks_per_ms_(tsc_hz / 1'000) { set(__rdtsc()); }

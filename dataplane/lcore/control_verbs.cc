@@ -187,8 +187,12 @@ std::string endpoints_reply(const Engine& engine) {
   return json.text();
 }
 
-Result<FlowFilter> FlowFilter::parse(const ControlRequest& request) {
+Result<FlowFilter> FlowFilter::parse(const ControlRequest& request, const Snapshot& tables) {
   FlowFilter filter;
+  auto more = PacketFilter::parse(request.payload, tables);
+  if (!more) return fail("flows: " + more.error().message);
+  if (more->is_for_packets_only()) return fail("flows: filter: a flow has no port-name and no verdict");
+  filter.more = std::move(*more);
   if (const std::string text = request.argument("client"); !text.empty()) {
     filter.client = IpAddress::parse(text);
     if (!filter.client) return fail(fmt::format("flows: client={}: is no IP address", text));
@@ -219,11 +223,23 @@ bool FlowFilter::matches(const Snapshot& tables, const FlowRecord& record) const
     const EndpointRow* row = tables.endpoint_by_id(record.endpoint_id);
     if (row == nullptr || tables.name(row->name) != endpoint) return false;
   }
-  return true;
+  if (more.text().empty()) return true;
+  const FlowKey client_key = arriving_key(record, Direction::to_endpoint);
+  const FlowKey endpoint_key = leaving_key(record, Direction::to_endpoint);
+  PacketFacts facts;
+  facts.before = &client_key;
+  facts.after = &endpoint_key;
+  facts.kind = record.protocol == protocol::tcp ? FrameKind::tcp : FrameKind::udp;
+  if (const VipRow* row = tables.vip_by_id(record.vip_id)) {
+    facts.vip = tables.name(row->name);
+    facts.virtual_host = tables.name(row->virtual_host);
+  }
+  if (const EndpointRow* row = tables.endpoint_by_id(record.endpoint_id)) facts.endpoint = tables.name(row->name);
+  return more.matches(facts);
 }
 
 std::string flows_reply(const Engine& engine, const ControlRequest& request) {
-  const auto filter = FlowFilter::parse(request);
+  const auto filter = FlowFilter::parse(request, engine.tables());
   if (!filter) return json_error(filter.error().message);
   const Snapshot& tables = engine.tables();
   const Instant moment = now();

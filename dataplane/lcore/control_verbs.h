@@ -7,6 +7,7 @@
 
 #include "dataplane/base/control_channel.h"
 #include "dataplane/lcore/engine.h"
+#include "dataplane/pipeline/packet_filter.h"
 
 namespace sluice {
 
@@ -15,7 +16,7 @@ std::string drops_reply(const Engine& engine);
 std::string ledger_reply(const Engine& engine);
 std::string vips_reply(const Engine& engine);
 std::string endpoints_reply(const Engine& engine);
-// Arguments: limit, client, vip, endpoint, protocol.
+// Arguments: limit, client, vip, endpoint, protocol. Payload: a filter of pipeline/packet_filter.h.
 std::string flows_reply(const Engine& engine, const ControlRequest& request);
 std::string neighbors_reply(const Engine& engine);
 std::uint64_t flows_in_use(const Engine& engine);
@@ -27,8 +28,9 @@ struct FlowFilter {
   std::string endpoint;  // name
   std::uint8_t protocol = 0;
   std::uint64_t limit = 100;
+  PacketFilter more;
 
-  static Result<FlowFilter> parse(const ControlRequest& request);
+  static Result<FlowFilter> parse(const ControlRequest& request, const Snapshot& tables);
   bool matches(const Snapshot& tables, const FlowRecord& record) const;
 };
 

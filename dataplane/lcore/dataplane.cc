@@ -28,6 +28,9 @@ namespace sluice {
 namespace {
 
 constexpr char hugepage_mount[] = "/dev/hugepages";
+constexpr std::uint64_t watching_wait_ms = 5;  // the rings of traces and captures are read this often
+constexpr std::string_view waiting_text =
+    "the dataplane waits for its first configuration; apply one with `sluice apply -f FILE`";
 volatile sig_atomic_t is_signalled = 0;
 
 void on_signal(int) { is_signalled = 1; }
@@ -191,11 +194,13 @@ void Dataplane::run() {
   signal(SIGPIPE, SIG_IGN);
   load_saved();
   while (!is_ending_ && is_signalled == 0) {
-    server_->serve({200});
+    server_->serve({watching_ && watching_->is_active() ? watching_wait_ms : 200});
+    if (watching_) watching_->look();
     if (engine_ != nullptr) engine_->look_around();
     watch_limits();
   }
   server_->serve({0});  // the answer to `shutdown`
+  watching_.reset();
   engine_.reset();
   log_info("ended");
 }
@@ -221,6 +226,7 @@ Result<void> Dataplane::begin(std::unique_ptr<Published> first) {
   auto engine = Engine::start(std::move(first), {options_.flow_file, options_.bpf_dir});
   if (!engine) return tl::unexpected(engine.error());
   engine_ = std::move(*engine);
+  watching_.emplace(*engine_);
   log_info("forwarding: generation {}, {} ports, {} workers, {} flows taken over, {} ms after start",
            engine_->tables().generation(), engine_->ports().count(), engine_->workers().size(), engine_->flows_adopted(),
            monotonic_ns() / 1'000'000 - started_ms_);
@@ -328,12 +334,25 @@ std::string Dataplane::handle(ControlRequest& request) {
   for (const auto& [verb, reply] : replies) {
     if (verb != request.verb) continue;
     if (engine_ == nullptr) {
-      return json_error("the dataplane waits for its first configuration; apply one with `sluice apply -f FILE`");
+      return json_error(waiting_text);
     }
     return reply(*engine_, request);
   }
+  using WatchReply = std::string (*)(Watching&, const ControlRequest&);
+  static constexpr std::pair<std::string_view, WatchReply> watch_replies[] = {
+      {"trace-add", [](Watching& watching, const ControlRequest& asked) { return watching.trace_add(asked); }},
+      {"trace-read", [](Watching& watching, const ControlRequest& asked) { return watching.trace_read(asked); }},
+      {"trace-remove", [](Watching& watching, const ControlRequest& asked) { return watching.trace_remove(asked); }},
+      {"capture-start", [](Watching& watching, const ControlRequest& asked) { return watching.capture_start(asked); }},
+      {"capture-stop", [](Watching& watching, const ControlRequest& asked) { return watching.capture_stop(asked); }},
+      {"captures", [](Watching& watching, const ControlRequest&) { return watching.captures(); }}};
+  for (const auto& [verb, reply] : watch_replies) {
+    if (verb != request.verb) continue;
+    return watching_ ? reply(*watching_, request) : json_error(waiting_text);
+  }
   return json_error(fmt::format("unknown verb '{}'; known are status, publish, ports, drops, ledger, vips, endpoints, "
-                                "flows, neighbors, shutdown",
+                                "flows, neighbors, trace-add, trace-read, trace-remove, capture-start, capture-stop, "
+                                "captures, shutdown",
                                 request.verb));
 }
 

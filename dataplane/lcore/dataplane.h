@@ -15,6 +15,7 @@
 #include "dataplane/base/control_channel.h"
 #include "dataplane/lcore/alarms.h"
 #include "dataplane/lcore/engine.h"
+#include "dataplane/lcore/watching.h"
 
 namespace sluice {
 
@@ -49,6 +50,7 @@ class Dataplane {
   Fd lock_;
   std::optional<ControlServer> server_;
   std::unique_ptr<Engine> engine_;
+  std::optional<Watching> watching_;  // as long as engine_
   Alarms alarms_;
   std::uint64_t started_ms_ = 0;
   std::uint64_t refused_count_ = 0;

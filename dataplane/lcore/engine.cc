@@ -217,6 +217,11 @@ Result<void> Engine::publish(std::unique_ptr<Published> next) {
   return {};
 }
 
+bool Engine::show_watch(std::span<Watch* const> by_worker) {
+  for (std::size_t i = 0; i < workers_.size(); ++i) workers_[i]->show_watch(by_worker[i]);
+  return wait_until_taken();
+}
+
 void Engine::look_around() {
   if (!ports_->has_host_changed()) return;
   if (auto served = ports_->serve_addresses(tables()); !served) log_warning("{}", served.error().message);

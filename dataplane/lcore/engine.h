@@ -40,6 +40,9 @@ class Engine {
   // the surroundings (XDP programs, exception port) did not follow; the tables are `next` all the same.
   Result<void> publish(std::unique_ptr<Published> next);
 
+  // By worker; true when none of them looks at what it was shown before.
+  bool show_watch(std::span<Watch* const> by_worker);
+
   // To be called now and then: what the host has changed around us.
   void look_around();
 

@@ -7,6 +7,8 @@
 
 #include <cstring>
 
+#include "dataplane/pipeline/watch.h"
+
 namespace sluice {
 namespace {
 
@@ -112,6 +114,9 @@ void Settler::copy_to_others(World& world, const Packet& packet) {
 void Settler::send_released(World& world) {
   for (ReleasedPacket& released : world.released.items()) {
     auto* mbuf = static_cast<rte_mbuf*>(released.handle);
+    if (world.watch != nullptr) [[unlikely]] {
+      world.watch->left(world, {rte_pktmbuf_mtod(mbuf, std::byte*), released.bytes}, released.tx_port, released.verdict);
+    }
     if (is_sent(released.verdict)) {
       put(world, slot_of(released.tx_port), {mbuf, &released.verdict, Verdict::drop_tx_full});
     } else {
@@ -125,6 +130,9 @@ void Settler::send_generated(World& world) {
     rte_mbuf* mbuf = rte_pktmbuf_alloc(plan_.pool);
     if (mbuf == nullptr) return;  // asked again later
     std::memcpy(rte_pktmbuf_append(mbuf, frame.bytes), frame.data.data(), frame.bytes);
+    if (world.watch != nullptr) [[unlikely]] {
+      world.watch->left(world, {frame.data.data(), frame.bytes}, frame.tx_port, Verdict::undecided);
+    }
     put(world, slot_of(frame.tx_port), {mbuf, nullptr, Verdict::drop_tx_full});
   }
 }

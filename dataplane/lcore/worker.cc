@@ -12,6 +12,7 @@
 
 #include "dataplane/lcore/backoff.h"
 #include "dataplane/lcore/clock.h"
+#include "dataplane/pipeline/watch.h"
 
 namespace sluice {
 namespace {
@@ -125,7 +126,9 @@ void Worker::run() {
   while (!is_stopping_.load(std::memory_order_acquire)) {
     world.now = clock.now();
     adopt_newest();
+    world.watch = watch_.load(std::memory_order_acquire);  // pairs with show_watch
     receive(*burst);
+    if (world.watch != nullptr) [[unlikely]] world.watch->time_ns = unix_ns();
     const bool is_busy = burst->count > 0;
     if (is_busy) process_burst(world, *burst);
     maintain(world);

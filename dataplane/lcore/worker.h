@@ -44,6 +44,9 @@ class Worker {
 
   bool is_registered() const { return is_registered_.load(std::memory_order_acquire); }  // pairs with run()
 
+  // What it shall note from its next burst on; nullptr for nothing. It may look at the one before until RCU says not.
+  void show_watch(Watch* watch) { watch_.store(watch, std::memory_order_release); }  // pairs with the acquire in run()
+
   const World& world() const { return *world_; }  // counters and records only, while run() is on
   const Settler& settler() const { return settler_; }
   // A copy of the neighbour table, made by the lcore between two bursts. False when it does not answer in time.
@@ -70,6 +73,7 @@ class Worker {
   Instant announced_;
   std::atomic<bool> is_registered_{false};
   std::atomic<bool> is_stopping_{false};
+  std::atomic<Watch*> watch_{nullptr};
   std::atomic<std::vector<Neighbor>*> copy_request_{nullptr};
   std::vector<Neighbor> copy_;
 };

@@ -6,6 +6,7 @@
 #include "dataplane/flow/tcp_state.h"
 #include "dataplane/pipeline/pipelined.h"
 #include "dataplane/pipeline/stages.h"
+#include "dataplane/pipeline/watch.h"
 
 namespace sluice {
 namespace {
@@ -113,16 +114,37 @@ void check_neighbors(World& world) {
   }
 }
 
+// `passed` is told of each stage that the burst has behind it.
+template <class Passed>
+void run_stages(World& world, Burst& burst, Passed passed) {
+  parse(world, burst);
+  passed(Stage::parse);
+  const std::uint32_t missing_count = find_flow(world, burst);
+  passed(Stage::find_flow);
+  if (missing_count > 0) {  // packets of no known flow: few, once a burst is warm
+    classify(world, burst);
+    passed(Stage::classify);
+    open_flow(world, burst);
+    passed(Stage::open_flow);
+  }
+  rewrite(world, burst);
+  passed(Stage::rewrite);
+  resolve_next_hop(world, burst);
+  passed(Stage::next_hop);
+}
+
+[[gnu::noinline]] void process_watched(World& world, Burst& burst) {
+  Watch& watch = *world.watch;
+  watch.arrived(burst);
+  run_stages(world, burst, [&](Stage stage) { watch.passed(stage, burst); });
+  watch.processed(burst);
+}
+
 }  // namespace
 
 void process_burst(World& world, Burst& burst) {
-  parse(world, burst);
-  if (find_flow(world, burst) > 0) {  // packets of no known flow: few, once a burst is warm
-    classify(world, burst);
-    open_flow(world, burst);
-  }
-  rewrite(world, burst);
-  resolve_next_hop(world, burst);
+  if (world.watch != nullptr) [[unlikely]] return process_watched(world, burst);
+  run_stages(world, burst, [](Stage) {});
 }
 
 void maintain(World& world) {
@@ -165,6 +187,7 @@ bool announce(World& world, std::size_t& cursor, std::span<const IpAddress> only
 }
 
 void count_verdicts(World& world, Burst& burst) {
+  if (world.watch != nullptr) [[unlikely]] world.watch->ended(world, burst);
   std::uint64_t forwarded = 0;
   for (const Packet& packet : burst.all()) {
     if (packet.verdict == Verdict::forward) [[likely]] {

@@ -38,6 +38,8 @@ class Outbox {
   std::size_t count_ = 0;
 };
 
+class Watch;
+
 struct World {
   World(Conntrack flows_of_this_lcore, std::uint32_t lcore_index, std::uint32_t lcores)
       : flows(std::move(flows_of_this_lcore)), lcore(lcore_index), lcore_count(lcores) {}
@@ -53,6 +55,7 @@ struct World {
   MacAddress exception_mac{};        // the kernel's end of the exception port
   bool has_exception_port = false;
   bool is_rss_stable = true;         // false: any lcore may see any packet of a flow, see classify.cc
+  Watch* watch = nullptr;            // set between bursts while an operator traces or captures
   Instant now;                       // read once per burst
   Instant swept;                     // until when maintain() has paid for expiry
   std::uint64_t unchecked_count = 0; // records that expiry has not yet seen under the present snapshot

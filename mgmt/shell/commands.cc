@@ -6,6 +6,7 @@
 #include "mgmt/shell/context.h"
 #include "mgmt/shell/exit_code.h"
 #include "mgmt/shell/show.h"
+#include "mgmt/shell/watch.h"
 
 namespace sluice {
 namespace {
@@ -38,7 +39,20 @@ const Option watch_option = {"watch", 0, ValueKind::seconds, "SECONDS",
 const Option namespace_option = {"namespace", 0, ValueKind::text, "NAMESPACE",
                                  "the object's namespace, if it is not the default one"};
 
+constexpr std::string_view filter_help =
+    "A filter is made of: host ADDRESS, net PREFIX, src and dst ADDRESS or PREFIX, port N or N-M,\n"
+    "proto tcp|udp|icmp|icmpv6|arp, vip NAME, endpoint NAME, port-name NAME, verdict NAME, any;\n"
+    "joined by and, or, not and parentheses. Side by side they are joined by and. An address or a port\n"
+    "matches a packet as it came in and as it leaves.";
+
 const std::vector<Command>& rows() {
+  static const std::string trace_details = fmt::format(
+      "Shows what each stage found out, the flow, the five-tuples before and after, and the verdict\n"
+      "with its reason. Ends after N packets, after --wait, or at Ctrl-C.\n{}", filter_help);
+  static const std::string capture_details = fmt::format(
+      "The file is pcapng, for Wireshark: an interface each port, and the verdict as a comment at each\n"
+      "packet. `verdict drop` or `verdict drop_no_flow` captures what is dropped, for any reason or for\n"
+      "that of show drops. Without FILTER all packets.\n{}", filter_help);
   static const std::vector<Command> commands = {
       {"apply",
        {},
@@ -89,7 +103,7 @@ const std::vector<Command>& rows() {
        "SINCE is how long the health has been what it is.",
        show_endpoints},
       {"show flows",
-       {},
+       {{ValueKind::filter_word, "FILTER", "only flows that match, as in: host 10.1.0.11 port 80", true, true}},
        {{"client", 0, ValueKind::address, "ADDRESS", "only flows of this client"},
         {"vip", 0, ValueKind::vip, "NAME", "only flows to this VIP"},
         {"endpoint", 0, ValueKind::endpoint, "NAME", "only flows to this endpoint"},
@@ -97,7 +111,8 @@ const std::vector<Command>& rows() {
         {"limit", 0, ValueKind::count, "N", "at most N flows (50 when not given)"},
         watch_option},
        "tracked flows",
-       "Asks the dataplane itself. The filters are combined with and.",
+       "Asks the dataplane itself. The filters are combined with and. FILTER is that of trace add,\n"
+       "without port-name and verdict.",
        show_flows},
       {"show ports",
        {{ValueKind::text, "NAME", "only this one", true}},
@@ -117,6 +132,12 @@ const std::vector<Command>& rows() {
        "next hops and endpoints on the local links: ARP and ND",
        "HELD is how many packets wait for the answer.",
        show_neighbors},
+      {"show captures",
+       {},
+       {watch_option},
+       "captures that run, and the last that ended",
+       "LOST is how many packets matched and were too many to note.",
+       show_captures},
       {"show config", {}, {}, "the configuration as YAML, ready for apply -f", "", show_config},
       {"show version",
        {},
@@ -124,6 +145,29 @@ const std::vector<Command>& rows() {
        "versions, states and uptimes of shell, mgmt and dataplane",
        "Exit code 3 when mgmt or the dataplane does not answer.",
        show_version},
+      {"trace add",
+       {{ValueKind::filter_word, "FILTER", "which packets, and last how many: host 10.1.0.11 port 80 5", false, true}},
+       {{"wait", 0, ValueKind::seconds, "SECONDS", "give up after SECONDS (30 when not given)"}},
+       "print the walk of the next packets that match through the dataplane",
+       trace_details,
+       trace_add},
+      {"capture start",
+       {{ValueKind::file, "FILE", "the pcapng file to write; it must not exist"},
+        {ValueKind::filter_word, "FILTER", "which packets, as in: verdict drop", true, true}},
+       {{"count", 0, ValueKind::count, "N", "end after N packets (1000 when not given)"},
+        {"snap", 0, ValueKind::count, "BYTES", "of each packet (whole packets when not given)"},
+        {"at", 0, ValueKind::capture_points, "received|sent|both",
+         "packets as they came in, as they leave, or both (both when not given)"},
+        {"seconds", 0, ValueKind::count, "SECONDS", "end after SECONDS (3600 when not given)"}},
+       "write packets to a file, before and after they are rewritten",
+       capture_details,
+       capture_start},
+      {"capture stop",
+       {{ValueKind::text, "ID", "its number, as capture start said it"}},
+       {},
+       "end a capture",
+       "",
+       capture_stop},
       {"drain endpoint",
        {{ValueKind::endpoint, "NAME", "name of the endpoint"}},
        {namespace_option},

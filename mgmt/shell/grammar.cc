@@ -78,6 +78,9 @@ std::string value_problem(ValueKind kind, std::string_view what, const std::stri
   if (kind == ValueKind::protocol && value != "tcp" && value != "udp") {
     return fmt::format("{}: '{}' is neither tcp nor udp", what, value);
   }
+  if (kind == ValueKind::capture_points && value != "received" && value != "sent" && value != "both") {
+    return fmt::format("{}: '{}' is neither received, sent nor both", what, value);
+  }
   if (value.empty()) return fmt::format("{}: the value is empty", what);
   return {};
 }

@@ -86,6 +86,38 @@ std::vector<Candidate> Names::objects_of(const std::string& kind) const {
   return names;
 }
 
+// What may follow in a packet filter: values of the keyword before, where there are some to know, or
+// the keywords.
+std::vector<Candidate> Names::filter_words(const Invocation& so_far) const {
+  const std::string before = so_far.arguments.empty() ? "" : so_far.arguments.back();
+  if (before == "vip") return listed(Process::dataplane, "vips", "vips", "address");
+  if (before == "endpoint") return listed(Process::dataplane, "endpoints", "endpoints", "address");
+  if (before == "port-name") return listed(Process::dataplane, "ports", "ports", "driver");
+  if (before == "verdict") {
+    auto names = listed(Process::dataplane, "drops", "drops", "help");
+    names.insert(names.begin(), {"drop", "any drop"});
+    return names;
+  }
+  if (before == "proto") return {{"tcp", ""}, {"udp", ""}, {"icmp", ""}, {"icmpv6", ""}, {"arp", ""}};
+  for (const char* keyword : {"host", "net", "src", "dst", "port"}) {
+    if (before == keyword) return {};
+  }
+  return {{"host", "an IP address"},
+          {"net", "a prefix, as in 10.2.0.0/16"},
+          {"src", "an address or prefix as source"},
+          {"dst", "an address or prefix as destination"},
+          {"port", "a TCP or UDP port, or a range as in 8000-8100"},
+          {"proto", "tcp, udp, icmp, icmpv6 or arp"},
+          {"vip", "a VIP or virtual host by name"},
+          {"endpoint", "an endpoint by name"},
+          {"port-name", "a port of the box by name"},
+          {"verdict", "how the packet ended: drop, or a name of show drops"},
+          {"any", "every packet"},
+          {"and", "both"},
+          {"or", "either"},
+          {"not", "the opposite of what follows"}};
+}
+
 std::vector<Candidate> Names::names(ValueKind kind, std::string_view partial,
                                     const Invocation& so_far) const {
   switch (kind) {
@@ -110,6 +142,10 @@ std::vector<Candidate> Names::names(ValueKind kind, std::string_view partial,
                                       : objects_of(so_far.arguments.back());
     case ValueKind::protocol:
       return {{"tcp", ""}, {"udp", ""}};
+    case ValueKind::filter_word:
+      return filter_words(so_far);
+    case ValueKind::capture_points:
+      return {{"received", "as they came in"}, {"sent", "as they leave"}, {"both", ""}};
     case ValueKind::file:
       return files_at(partial, false);
     case ValueKind::directory:

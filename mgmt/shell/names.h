@@ -17,6 +17,7 @@ class Names : public NameSource {
  private:
   std::vector<Candidate> listed(Process process, const char* verb, const char* list,
                                 std::string_view hint) const;
+  std::vector<Candidate> filter_words(const Invocation& so_far) const;
   std::vector<Candidate> objects_of(const std::string& kind) const;
 
   const Peers& peers_;

@@ -391,7 +391,8 @@ int show_flows(Context& context, const Invocation& invocation) {
   ControlRequest request;
   request.verb = "flows";
   request.arguments["limit"] = invocation.option("limit", "50");
-  bool is_filtered = false;
+  request.payload = fmt::format("{}", fmt::join(invocation.arguments, " "));
+  bool is_filtered = !request.payload.empty();
   for (const char* filter : {"client", "vip", "endpoint", "protocol"}) {
     if (!invocation.has(filter)) continue;
     request.arguments[filter] = invocation.option(filter);

@@ -344,6 +344,33 @@ void Bed::check_output(const Output& output, const Buffer* from) {
   if (output.port != from->port) complain("it does not go back by the port it came by");
 }
 
+Result<void> Bed::watch(std::string_view filter, std::uint16_t snap_bytes) {
+  watches_.clear();
+  for (auto& world : worlds_) {
+    auto parsed = PacketFilter::parse(filter, *tables_);
+    if (!parsed) return tl::unexpected(parsed.error());
+    WatchJob job;
+    job.id = 1;
+    job.filter = std::move(*parsed);
+    job.count_max = UINT64_MAX;
+    job.snap_bytes = snap_bytes;
+    watches_.push_back(std::make_unique<Watch>(std::vector<WatchJob>{job}));
+    world->watch = watches_.back().get();
+  }
+  return {};
+}
+
+std::vector<Bed::Seen> Bed::take_seen() {
+  std::vector<Seen> seen;
+  for (auto& watch : watches_) {
+    watch->drain(SIZE_MAX, [&](const WatchEntry& entry, std::span<const std::byte> received,
+                               std::span<const std::byte> sent) {
+      seen.push_back({entry, {received.begin(), received.end()}, {sent.begin(), sent.end()}});
+    });
+  }
+  return seen;
+}
+
 void Bed::advance(std::uint64_t ms) {
   while (ms > 0) {
     const std::uint64_t step = std::min(ms, step_ms);

@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "dataplane/pipeline/process_burst.h"
+#include "dataplane/pipeline/watch.h"
 #include "tests/traces/model.h"
 
 namespace sluice::trace {
@@ -44,6 +45,14 @@ class Bed {
   Fate receive(std::uint32_t lcore, const Input& input) { return receive(lcore, std::span(&input, 1)).front(); }
   void advance(std::uint64_t ms);  // in steps of at most 25 ms, maintain() in each
   void announce_all();
+
+  // Every packet that matches from now on is noted; what was noted since the last call, of all lcores.
+  Result<void> watch(std::string_view filter, std::uint16_t snap_bytes = 0);
+  struct Seen {
+    WatchEntry entry;
+    Bytes received, sent;
+  };
+  std::vector<Seen> take_seen();
 
   std::deque<Output> outputs;  // what left and nobody has looked at
   // What was found wrong since the last call: outputs, ledger, flows. Empty when all is well.
@@ -98,6 +107,7 @@ class Bed {
   std::unique_ptr<Snapshot> tables_;
   std::vector<std::vector<FlowRecord>> records_;  // by lcore; outlive the worlds
   std::vector<std::unique_ptr<World>> worlds_;
+  std::vector<std::unique_ptr<Watch>> watches_;
   std::vector<std::deque<std::unique_ptr<Buffer>>> rings_;
   std::list<std::unique_ptr<Buffer>> held_;
   std::vector<Fate> fates_;

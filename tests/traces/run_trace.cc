@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "dataplane/pipeline/walk.h"
 #include "tests/traces/bed.h"
 
 namespace sluice::trace {
@@ -50,6 +51,7 @@ class Run {
     if (keyword == "out") return out(words);
     if (keyword == "verdict") return verdict(words);
     if (keyword == "count") return count(words);
+    if (keyword == "walk") return walk(words);
     if (keyword == "discard") {
       if (bed_ != nullptr) bed_->outputs.clear();
       needs_verdict_ = false;
@@ -62,6 +64,7 @@ class Run {
     if (keyword == "many") return many(words);
     if (keyword == "wait") return wait(words);
     if (auto ready = start(); !ready) return ready;
+    if (keyword == "watch") return bed_->watch(fmt::format("{}", fmt::join(words, " ")));
     if (keyword == "restart") {
       bed_->restart();
     } else if (keyword == "announce") {
@@ -255,6 +258,20 @@ class Run {
       if (!expected->options.contains(noise)) actual.options.erase(noise);
     }
     return fail(fmt::format("expected {}\n      got      {}", expected->text(), actual.text()));
+  }
+
+  // walk STAGE... VERDICT: the one packet that the watch has seen since the last time; `walk nothing`.
+  Result<void> walk(const Words& words) {
+    std::vector<std::string> walks;
+    for (const Bed::Seen& seen : bed_ != nullptr ? bed_->take_seen() : std::vector<Bed::Seen>()) {
+      std::string text;
+      for (const WalkStep& step : walk_of(seen.entry)) text += fmt::format("{} ", step.stage);
+      walks.push_back(text + std::string(name_of(seen.entry.verdict)));
+    }
+    const std::string expected = fmt::format("{}", fmt::join(words, " "));
+    const std::string actual = walks.empty() ? "nothing" : fmt::format("{}", fmt::join(walks, " / "));
+    if (actual == expected) return {};
+    return fail(fmt::format("expected walk {}\n      got      {}", expected, actual));
   }
 
   Result<void> verdict(const Words& words) {

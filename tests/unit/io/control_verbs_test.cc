@@ -38,9 +38,13 @@ TEST(FlowFilter, matches_what_it_was_asked_for) {
                      {" vip=other", false},
                      {" endpoint=web-1", true},
                      {" endpoint=web-2", false},
-                     {" endpoint=web-1 client=10.1.0.6", false}};
+                     {" endpoint=web-1 client=10.1.0.6", false},
+                     {"\nhost 10.2.0.11 and port 4000", true},
+                     {"\nvip shop proto tcp", true},
+                     {"\nnet 10.3.0.0/16", false},
+                     {" client=10.1.0.5\nnot endpoint web-1", false}};
   for (const auto& test : cases) {
-    const auto filter = FlowFilter::parse(request(std::string("flows") + test.arguments));
+    const auto filter = FlowFilter::parse(request(std::string("flows") + test.arguments), *tables);
     ASSERT_TRUE(filter) << test.arguments;
     EXPECT_EQ(filter->matches(*tables, record), test.is_match) << test.arguments;
   }
@@ -51,16 +55,18 @@ TEST(FlowFilter, a_flow_of_a_vip_that_is_gone_has_no_name_to_match) {
   FlowRecord record = some_flow();
   record.vip_id = 99;
   const auto tables = Snapshot::verify(buffer.bytes());
-  EXPECT_FALSE(FlowFilter::parse(request("flows vip=web"))->matches(*tables, record));
-  EXPECT_TRUE(FlowFilter::parse(request("flows"))->matches(*tables, record));
+  EXPECT_FALSE(FlowFilter::parse(request("flows vip=web"), *tables)->matches(*tables, record));
+  EXPECT_TRUE(FlowFilter::parse(request("flows"), *tables)->matches(*tables, record));
 }
 
 TEST(FlowFilter, says_what_it_cannot_read) {
-  for (const char* body : {"flows limit=many", "flows limit=-1", "flows limit=1x", "flows limit=99999999",
+  const auto buffer = small_snapshot(1);
+  const auto tables = Snapshot::verify(buffer.bytes());
+  for (const char* body : {"flows\nverdict drop", "flows\nport-name outside", "flows\nhost", "flows limit=many", "flows limit=-1", "flows limit=1x", "flows limit=99999999",
                            "flows client=10.1.0", "flows protocol=icmp"}) {
-    EXPECT_FALSE(FlowFilter::parse(request(body))) << body;
+    EXPECT_FALSE(FlowFilter::parse(request(body), *tables)) << body;
   }
-  EXPECT_EQ(FlowFilter::parse(request("flows limit=7"))->limit, 7u);
+  EXPECT_EQ(FlowFilter::parse(request("flows limit=7"), *tables)->limit, 7u);
 }
 
 TEST(DataplaneOptions, flow_file_follows_the_run_directory) {

@@ -68,7 +68,7 @@ TEST(Grammar, AbbreviationsAreForTheInteractiveShell) {
   EXPECT_EQ(interactive().parse(words("sh vh"))->command->words, "show virtual-hosts");
   EXPECT_FALSE(strict().parse(words("sh ep")));
   EXPECT_EQ(interactive().parse(words("show c")).error().message,
-            "'c' is ambiguous: clusters, config");
+            "'c' is ambiguous: clusters, captures, config");
 }
 
 struct Refusal {
@@ -86,7 +86,7 @@ TEST(Grammar, RefusesWithAReasonAndASuggestion) {
            {"flows", "'flows' is not a command", "show flows"},
            {"show",
             "'show' needs one word more: virtual-hosts, vips, clusters, endpoints, flows, ports, "
-            "drops, neighbors, config, version",
+            "drops, neighbors, captures, config, version",
             ""},
            {"delete endpoint", "'delete' needs NAME: name of the object", ""},
            {"apply", "'apply' needs -f FILE...: a YAML file, a directory of them, or - for stdin",
