@@ -86,7 +86,7 @@ void Floor::work(std::size_t first) {
     ip.checksum = ChecksumDelta(line.l3_delta).apply_to(ip.checksum);
     tcp.checksum = ChecksumDelta(line.l4_delta).apply_to(tcp.checksum);
     ++line.packets;
-    line.bytes += frame_bytes;
+    line.bytes += frame_bytes_least;
     line.stamp = first;
   }
 }

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "perf/bench/memory.h"
+#include "perf/common/memory.h"
 #include "perf/bench/packets.h"
 
 struct rte_hash;

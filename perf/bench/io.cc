@@ -1,8 +1,6 @@
 #include "perf/bench/io.h"
 
 #include <fmt/format.h>
-#include <rte_dev.h>
-#include <rte_ethdev.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <rte_rcu_qsbr.h>
@@ -14,6 +12,7 @@
 #include "dataplane/lcore/clock.h"
 #include "dataplane/lcore/worker.h"
 #include "perf/bench/rig.h"
+#include "perf/common/port.h"
 
 namespace sluice::perf {
 namespace {
@@ -30,21 +29,10 @@ struct PcapRecord {
   std::uint32_t seconds = 0, microseconds = 0, captured_bytes = 0, bytes = 0;
 };
 
-constexpr unsigned descriptors = 512;
-
-std::uint16_t open_port(const std::string& name, const std::string& arguments, rte_mempool* pool) {
-  if (rte_eal_hotplug_add("vdev", name.c_str(), arguments.c_str()) != 0)
-    broken(name + " cannot be opened");
-  std::uint16_t port = 0;
-  rte_eth_conf conf{};
-  if (rte_eth_dev_get_port_by_name(name.c_str(), &port) != 0 ||
-      rte_eth_dev_configure(port, 1, 1, &conf) != 0 ||
-      rte_eth_rx_queue_setup(port, 0, descriptors, 0, nullptr, pool) != 0 ||
-      rte_eth_tx_queue_setup(port, 0, descriptors, 0, nullptr) != 0 ||
-      rte_eth_dev_start(port) != 0) {
-    broken(name + " cannot be started");
-  }
-  return port;
+std::uint16_t open(const std::string& device, rte_mempool* pool) {
+  const auto port = open_port(device, pool);
+  if (!port) broken(port.error().message);
+  return *port;
 }
 
 }  // namespace
@@ -75,8 +63,8 @@ Figure measure_worker(const std::string& capture, std::uint32_t flows, int repea
   rte_mempool* pool = rte_pktmbuf_pool_create("io", 32'767, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
   if (pool == nullptr) broken("no memory for packet buffers");
   const std::uint16_t in =
-      open_port("net_pcap0", fmt::format("rx_pcap={},infinite_rx=1", capture), pool);
-  const std::uint16_t out = open_port("net_null0", "", pool);
+      open(fmt::format("net_pcap0,rx_pcap={},infinite_rx=1", capture), pool);
+  const std::uint16_t out = open("net_null0", pool);
 
   // Row 0 of the snapshot is slot 0: received on the capture, sent to nothing.
   WorkerPlan plan;
@@ -127,8 +115,7 @@ Figure measure_worker(const std::string& capture, std::uint32_t flows, int repea
   }
   rte_free(readers);
   for (const std::uint16_t port : {in, out}) {
-    rte_eth_dev_stop(port);
-    rte_eth_dev_close(port);
+    close_port(port);
   }
   rte_mempool_free(pool);
   return figure_of(samples);

@@ -6,7 +6,7 @@
 
 #include "dataplane/base/assert.h"
 #include "dataplane/pipeline/packet.h"
-#include "perf/bench/memory.h"
+#include "perf/common/memory.h"
 #include "perf/bench/packets.h"
 #include "perf/bench/rig.h"
 

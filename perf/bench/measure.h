@@ -7,25 +7,14 @@
 // they ran below the limit is thrown away and taken again.
 #pragma once
 
-#include <time.h>
-#include <x86intrin.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <vector>
 
+#include "perf/common/clock.h"
+
 namespace sluice::perf {
-
-inline std::uint64_t tsc() {
-  unsigned aux;
-  return __rdtscp(&aux);
-}
-
-double wall_seconds();
-
-// TSC cycles per second, measured once against CLOCK_MONOTONIC_RAW.
-double tsc_hz();
 
 // Dependent additions per TSC cycle over a millisecond: the core clock as a multiple of the TSC's.
 double adds_per_clk();

@@ -8,14 +8,11 @@
 #include <cstring>
 #include <vector>
 
-#include "dataplane/net/checksum.h"
-#include "dataplane/net/flow_key.h"
-#include "dataplane/net/headers.h"
+#include "perf/common/frame.h"
 
 namespace sluice::perf {
 
 inline constexpr std::size_t batch_count = 2'048;  // 64 bursts: 128 KiB of frames, which stay in L2
-inline constexpr std::size_t frame_bytes = 60;     // 64 with FCS
 
 struct alignas(64) Frame {
   std::byte bytes[64];
@@ -41,60 +38,13 @@ inline FlowKey key_of(std::uint32_t flow, std::uint8_t protocol_number, bool is_
 }
 
 inline std::uint16_t write_frame(std::byte* out, const FlowKey& key, std::uint8_t tcp_flags) {
-  const bool is_v4 = key.source.is_v4();
-  const std::size_t l4_offset =
-      sizeof(EthernetHeader) + (is_v4 ? sizeof(Ipv4Header) : sizeof(Ipv6Header));
-  const bool is_tcp = key.protocol == protocol::tcp;
-  const std::size_t l4_bytes = is_tcp ? sizeof(TcpHeader) : sizeof(UdpHeader) + 12;
   std::memset(out, 0, 80);
-  auto* ethernet = reinterpret_cast<EthernetHeader*>(out);
-  *ethernet = {our_mac, client_mac, is_v4 ? ether_type::ipv4 : ether_type::ipv6};
-  if (is_v4) {
-    auto* ip = reinterpret_cast<Ipv4Header*>(out + sizeof(EthernetHeader));
-    ip->version_and_words = 0x45;
-    ip->total_bytes = be16(static_cast<std::uint16_t>(sizeof(Ipv4Header) + l4_bytes));
-    ip->ttl = 64;
-    ip->protocol = key.protocol;
-    ip->source = key.source.as_v4();
-    ip->destination = key.destination.as_v4();
-    ip->checksum = checksum_of({out + sizeof(EthernetHeader), sizeof(Ipv4Header)});
-  } else {
-    auto* ip = reinterpret_cast<Ipv6Header*>(out + sizeof(EthernetHeader));
-    ip->version_class_flow = be32(6u << 28);
-    ip->payload_bytes = be16(static_cast<std::uint16_t>(l4_bytes));
-    ip->next_header = key.protocol;
-    ip->hop_limit = 64;
-    std::memcpy(ip->source, &key.source, 16);
-    std::memcpy(ip->destination, &key.destination, 16);
-  }
-  const std::uint64_t pseudo = pseudo_header_sum(key.source, key.destination, key.protocol,
-                                                 static_cast<std::uint32_t>(l4_bytes));
-  if (is_tcp) {
-    auto* tcp = reinterpret_cast<TcpHeader*>(out + l4_offset);
-    tcp->source_port = key.source_port;
-    tcp->destination_port = key.destination_port;
-    tcp->sequence = be32(1'000);
-    tcp->data_offset = 5 << 4;
-    tcp->flags = tcp_flags;
-    tcp->window = be16(65'535);
-    tcp->checksum = checksum_of({out + l4_offset, l4_bytes}, pseudo);
-  } else {
-    auto* udp = reinterpret_cast<UdpHeader*>(out + l4_offset);
-    udp->source_port = key.source_port;
-    udp->destination_port = key.destination_port;
-    udp->bytes = be16(static_cast<std::uint16_t>(l4_bytes));
-    udp->checksum = checksum_of({out + l4_offset, l4_bytes}, pseudo);
-  }
-  return static_cast<std::uint16_t>(std::max(l4_offset + l4_bytes, frame_bytes));
-}
-
-// Whether IP and transport checksums of the frame are right.
-inline bool has_right_checksums(std::span<const std::byte> frame, const FlowKey& key,
-                                std::size_t l3, std::size_t l4, std::size_t l4_bytes) {
-  if (key.source.is_v4() && checksum_of(frame.subspan(l3, sizeof(Ipv4Header))) != 0) return false;
-  return checksum_of(frame.subspan(l4, l4_bytes),
-                     pseudo_header_sum(key.source, key.destination, key.protocol,
-                                       static_cast<std::uint32_t>(l4_bytes))) == 0;
+  FrameFields fields;
+  fields.to = our_mac;
+  fields.from = client_mac;
+  fields.tcp_flags = tcp_flags;
+  fields.payload_bytes = key.protocol == protocol::tcp ? 0 : 12;
+  return write_headers(out, key, fields);
 }
 
 // The five-tuple that stands in a frame without options or extension headers.

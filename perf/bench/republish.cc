@@ -5,7 +5,7 @@
 #include <optional>
 #include <thread>
 
-#include "perf/bench/histogram.h"
+#include "perf/common/histogram.h"
 #include "perf/bench/rig.h"
 
 namespace sluice::perf {

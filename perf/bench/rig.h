@@ -8,7 +8,7 @@
 
 #include "dataplane/pipeline/process_burst.h"
 #include "dataplane/tables/snapshot_writer.h"
-#include "perf/bench/memory.h"
+#include "perf/common/memory.h"
 #include "perf/bench/packets.h"
 
 namespace sluice::perf {

@@ -1,4 +1,4 @@
-#include "perf/bench/memory.h"
+#include "perf/common/memory.h"
 
 #include <rte_malloc.h>
 #include <sys/mman.h>
