@@ -26,6 +26,7 @@ void add_packet(Burst& burst, rte_mbuf* mbuf, std::uint16_t port, std::uint8_t h
   packet.data = rte_pktmbuf_mtod(mbuf, std::byte*);
   packet.handle = mbuf;
   packet.bytes = mbuf->data_len;
+  packet.headroom = mbuf->data_off;
   packet.port = port;
   packet.hops = hops;
   if (mbuf->nb_segs > 1) packet.verdict = Verdict::drop_segmented;

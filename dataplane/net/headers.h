@@ -51,6 +51,7 @@ struct SLUICE_WIRE Ipv4Header {
   Be32 destination;
 
   unsigned header_bytes() const { return (version_and_words & 0xfu) * 4; }
+  bool is_kept_whole() const { return (flags_and_fragment.raw & be16(0x4000).raw) != 0; }  // DF
   bool is_fragment() const { return (flags_and_fragment.raw & be16(0x3fff).raw) != 0; }
 };
 static_assert(sizeof(Ipv4Header) == 20);
@@ -107,12 +108,14 @@ struct SLUICE_WIRE IcmpHeader {
 static_assert(sizeof(IcmpHeader) == 8);
 
 namespace icmp_type {
-inline constexpr std::uint8_t echo_reply = 0, unreachable = 3, echo_request = 8, time_exceeded = 11;
-inline constexpr std::uint8_t v6_unreachable = 1, v6_packet_too_big = 2, v6_time_exceeded = 3,
+inline constexpr std::uint8_t echo_reply = 0, unreachable = 3, echo_request = 8, time_exceeded = 11,
+                              parameter_problem = 12;
+inline constexpr std::uint8_t v6_unreachable = 1, v6_packet_too_big = 2, v6_time_exceeded = 3, v6_parameter_problem = 4,
                               v6_echo_request = 128, v6_echo_reply = 129, router_solicitation = 133,
                               router_advertisement = 134, neighbor_solicitation = 135,
                               neighbor_advertisement = 136;
 }  // namespace icmp_type
+inline constexpr std::uint8_t icmp_code_too_long = 4;  // of icmp_type::unreachable: fragmentation needed and DF set
 
 struct SLUICE_WIRE NeighborMessage {  // solicitation and advertisement, RFC 4861 4.3 and 4.4
   std::uint8_t type;

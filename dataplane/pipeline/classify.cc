@@ -6,6 +6,7 @@
 //             first did as long as RSS is stable; a segment that finds no flow visits the other lcores in
 //             turn before it is dropped.
 //   NAT       replies name only the client, so the owner is a hash of the client's address and port, both ways.
+//   ICMP errors belong where the flow does whose packet they quote, see icmp_error.cc.
 //   When RSS is not stable (a profile says so), FULL_NAT flows are owned by that hash as well.
 #include "dataplane/pipeline/owner.h"
 #include "dataplane/pipeline/pipelined.h"
@@ -17,8 +18,7 @@ namespace {
 // Hands the packet to its owner and says so; false when we are the owner, or it was handed to us already.
 bool is_handed_to(const World& world, Packet& packet, std::uint32_t owner) {
   if (owner == world.lcore || packet.hops > 0) return false;
-  packet.target_lcore = static_cast<std::uint8_t>(owner);
-  packet.verdict = Verdict::handoff;
+  hand_to(packet, owner);
   return true;
 }
 
@@ -44,16 +44,18 @@ bool is_neighbor_discovery(Packet& packet) {
   return type == icmp_type::neighbor_solicitation || type == icmp_type::neighbor_advertisement;
 }
 
-void classify_icmp(Packet& packet) {
+void classify_icmp(World& world, Packet& packet) {
   if (is_echo_request(packet)) {
-    answer_echo(packet);
+    answer_echo(world, packet);
+  } else if (is_icmp_error(packet)) {
+    handle_icmp_error(world, packet);
   } else {
     packet.verdict = Verdict::drop_icmp_unhandled;
   }
 }
 
 void classify_to_vip(World& world, Packet& packet) {
-  if (is_icmp(packet)) return classify_icmp(packet);
+  if (is_icmp(packet)) return classify_icmp(world, packet);
   if (packet.frame.kind != FrameKind::tcp && packet.frame.kind != FrameKind::udp) {
     packet.verdict = Verdict::drop_protocol_unsupported;
     return;
@@ -76,15 +78,13 @@ void classify_to_vip(World& world, Packet& packet) {
       (packet.frame.tcp_flags & (tcp_flag::syn | tcp_flag::ack)) == tcp_flag::syn;
   if (may_open) return;  // to open_flow
   if (!is_owned_by_client_hash && packet.hops + 1u < world.lcore_count) {
-    packet.target_lcore = static_cast<std::uint8_t>((world.lcore + 1) % world.lcore_count);
-    packet.verdict = Verdict::handoff;
-    return;
+    return hand_to(packet, (world.lcore + 1) % world.lcore_count);
   }
   packet.verdict = Verdict::drop_no_flow;
 }
 
 void classify_to_snat(World& world, Packet& packet, const SnatPoolRow& pool) {
-  if (is_icmp(packet)) return classify_icmp(packet);
+  if (is_icmp(packet)) return classify_icmp(world, packet);
   if (packet.frame.kind == FrameKind::tcp || packet.frame.kind == FrameKind::udp) {
     const auto owner = owner_of_port(pool, packet.frame.key.destination_port.host(), world.lcore_count);
     if (owner && is_handed_to(world, packet, *owner)) return;
@@ -95,7 +95,7 @@ void classify_to_snat(World& world, Packet& packet, const SnatPoolRow& pool) {
 }
 
 void classify_to_own(World& world, Packet& packet) {
-  if (is_icmp(packet) && is_echo_request(packet)) return answer_echo(packet);
+  if (is_icmp(packet) && is_echo_request(packet)) return answer_echo(world, packet);
   if (!world.has_exception_port) {
     packet.verdict = Verdict::drop_exception_full;
     return;
@@ -129,6 +129,7 @@ void classify_one(World& world, Packet& packet) {
     if (!is_handed_to(world, packet, owner)) packet.verdict = Verdict::drop_no_flow;
     return;
   }
+  if (is_icmp_error(packet)) return handle_icmp_error(world, packet);  // of NAT: about a client's packet, to the client
   packet.verdict = Verdict::drop_not_local;
 }
 

@@ -34,8 +34,7 @@ void send_or_hold(World& world, Packet& packet, std::uint16_t index) {
   Neighbor& neighbor = world.neighbors[index];
   const PortFacts& port = world.ports[neighbor.port];
   if (packet.bytes > port.mtu + sizeof(EthernetHeader)) [[unlikely]] {
-    packet.verdict = Verdict::drop_mtu_exceeded;
-    return;
+    return refuse_length(world, packet, port.mtu);
   }
   neighbor.used_stamp = world.now.stamp();
   packet.tx_port = neighbor.port;

@@ -40,8 +40,10 @@ bool take_source(World& world, const SnatChoice& choice, Opening& opening) {
 }
 
 // Whether the packet may open a flow, before any work is done for it: this is what a flood meets.
-bool admit(const World& world, Packet& packet) {
-  if (packet.vip->state == VipState::pending) {
+bool admit(World& world, Packet& packet) {
+  if (packet.frame.ttl <= 1) [[unlikely]] {
+    refuse_ttl(world, packet);  // traceroute opens no flows
+  } else if (packet.vip->state == VipState::pending) {
     packet.verdict = Verdict::drop_vip_pending;
   } else if (world.tables->clusters()[packet.vip->cluster].slot_count == 0) {
     refuse(packet);

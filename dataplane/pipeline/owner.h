@@ -7,6 +7,7 @@
 
 #include "dataplane/flow/flow_record.h"
 #include "dataplane/flow/snat_ports.h"
+#include "dataplane/pipeline/packet.h"
 #include "dataplane/tables/snapshot.h"
 
 namespace sluice {
@@ -27,6 +28,11 @@ inline std::optional<std::uint32_t> owner_of_record(const Snapshot& tables, cons
   const AddressIndexRow local = tables.find_address(reply.destination);
   if (local.kind != AddressKind::snat) return std::nullopt;
   return owner_of_port(tables.snat_pools()[local.index], reply.destination_port.host(), lcore_count);
+}
+
+inline void hand_to(Packet& packet, std::uint32_t lcore) {
+  packet.target_lcore = static_cast<std::uint8_t>(lcore);
+  packet.verdict = Verdict::handoff;
 }
 
 }  // namespace sluice

@@ -25,6 +25,7 @@ struct Packet {
   void* handle = nullptr;   // the owner's: an mbuf
   std::uint16_t bytes = 0;  // of the frame, without FCS
   std::uint16_t port = 0;   // index of the port it came in by
+  std::uint16_t headroom = 0;  // bytes before `data` that are the frame's to grow into
   std::uint8_t hops = 0;    // lcores that have handed it on already
 
   // Set by the stages.

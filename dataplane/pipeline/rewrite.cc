@@ -1,4 +1,5 @@
 #include "dataplane/flow/tcp_state.h"
+#include "dataplane/net/mss_clamp.h"
 #include "dataplane/pipeline/pipelined.h"
 #include "dataplane/pipeline/stages.h"
 
@@ -71,14 +72,18 @@ void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
   (is_to_endpoint ? endpoint.to_bytes : endpoint.from_bytes).add(packet.bytes);
 }
 
-Verdict admit(Packet& packet, FlowRecord& flow) {
-  if (packet.frame.ttl <= 1) return Verdict::drop_ttl_expired;
-  if (packet.frame.kind != FrameKind::tcp) return Verdict::undecided;
-  if (packet.direction == Direction::to_endpoint && flow.state < FlowState::established) {
-    const std::uint32_t sequence = packet.at<TcpHeader>(packet.frame.l4_offset).sequence.host();
+// A TCP segment before the connection is established.
+Verdict admit_to_handshake(const World& world, Packet& packet, FlowRecord& flow) {
+  auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
+  const bool is_syn = (packet.frame.tcp_flags & tcp_flag::syn) != 0;
+  if (packet.direction == Direction::to_endpoint) {
+    const std::uint32_t sequence = tcp.sequence.host();
     if (!is_plausible_from_client(flow, packet.frame.tcp_flags, sequence)) return Verdict::drop_tcp_out_of_window;
-    // A client that tries again may begin elsewhere.
-    if ((packet.frame.tcp_flags & tcp_flag::syn) != 0) flow.client_isn = sequence;
+    if (is_syn) flow.client_isn = sequence;  // a client that tries again may begin elsewhere
+  }
+  const VipRow* vip = is_syn ? world.tables->vip_by_id(flow.vip_id) : nullptr;
+  if (vip != nullptr && vip->mss_max != 0) {
+    clamp_mss(packet.span().subspan(packet.frame.l4_offset, tcp.header_bytes()), vip->mss_max);
   }
   return Verdict::undecided;
 }
@@ -100,8 +105,11 @@ void rewrite(World& world, Burst& burst) {
     if (flow.state == FlowState::ended) [[unlikely]] {
       return tell_the_end(packet);
     }
-    packet.verdict = admit(packet, flow);
-    if (!packet.is_live()) [[unlikely]] return;
+    if (packet.frame.ttl <= 1) [[unlikely]] return refuse_ttl(world, packet);
+    if (flow.state < FlowState::established && packet.frame.kind == FrameKind::tcp) [[unlikely]] {
+      packet.verdict = admit_to_handshake(world, packet, flow);
+      if (!packet.is_live()) return;
+    }
     flow.last_seen = world.now.stamp();
     if (packet.frame.kind == FrameKind::tcp) {
       track_tcp(flow, packet.frame.tcp_flags, packet.direction);

@@ -55,7 +55,12 @@ void reject(Packet& packet, Verdict verdict) {
   send_back(packet, packet.frame.l4_offset - packet.frame.l3_offset + sizeof tcp, verdict);
 }
 
-void answer_echo(Packet& packet) {
+void answer_echo(World& world, Packet& packet) {
+  const std::uint32_t rate = world.tables->node().icmp_echoes_per_second;
+  if (!world.icmp_echoes.take(world.now, share_of(rate, world.lcore_count))) {
+    packet.verdict = Verdict::drop_icmp_rate_limited;
+    return;
+  }
   auto& icmp = packet.at<IcmpHeader>(packet.frame.l4_offset);
   const std::uint8_t reply_type =
       packet.frame.kind == FrameKind::icmp ? icmp_type::echo_reply : icmp_type::v6_echo_reply;

@@ -24,7 +24,12 @@ void resolve_next_hop(World& world, Burst& burst);
 // Protocol handlers that classify() calls; each decides the packet.
 void handle_arp(World& world, Packet& packet);
 void handle_neighbor_discovery(World& world, Packet& packet);
-void answer_echo(Packet& packet);  // an ICMP or ICMPv6 echo request to one of our addresses
+void answer_echo(World& world, Packet& packet);  // an ICMP or ICMPv6 echo request to one of our addresses
+bool is_icmp_error(Packet& packet);
+void handle_icmp_error(World& world, Packet& packet);  // leaves: a packet to be routed by its new destination
+// A hop's answers, as far as the configured rate allows: reject_*, else drop_*. For packets of a flow or about to open one.
+void refuse_ttl(World& world, Packet& packet);
+void refuse_length(World& world, Packet& packet, std::uint16_t mtu);  // after rewrite()
 // Turns a packet of `l3_bytes` around: addresses, lengths, TTL, header checksum. The transport is the caller's.
 void send_back(Packet& packet, std::size_t l3_bytes, Verdict verdict);
 // Answers a TCP segment, which is no RST itself, with the RST that its sender will believe.

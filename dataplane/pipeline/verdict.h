@@ -17,6 +17,8 @@ namespace sluice {
   X(reply, "turned around by the balancer itself: ping")                        \
   X(reject_no_endpoint, "TCP to a VIP whose cluster has no endpoint that takes new flows; answered with a reset")  \
   X(reject_flow_ended, "its endpoint was drained and the deadline has passed; answered with a reset")                \
+  X(reject_ttl_expired, "time to live ran out here; answered with ICMP time exceeded, as traceroute wants it")          \
+  X(reject_mtu_exceeded, "longer than the MTU of the port it must leave by; answered with the MTU that fits")          \
   X(punt, "given to the kernel of this box through the exception port")                                     \
   X(handoff, "given to the lcore that owns the flow")                                                       \
   X(absorb, "taken in: ARP and neighbour discovery that we learned from or answered with a frame of our own")                             \
@@ -37,11 +39,18 @@ namespace sluice {
   X(drop_tcp_flags_invalid, "TCP flags that no stack sends (null, SYN+FIN, SYN+RST, ...)")                  \
   X(drop_udp_checksum_missing, "UDP over IPv6 without a checksum (RFC 8200 8.1)")                           \
   X(drop_source_invalid, "source (address, or hardware address) is loopback, multicast, unspecified or ours")  \
-  X(drop_ttl_expired, "time to live ran out here")                                                          \
+  X(drop_ttl_expired, "time to live ran out here, and node.icmp.errors_per_second allowed no answer")       \
   X(drop_not_local, "destination is none of our addresses")                                                 \
   X(drop_no_vip, "our address, but no virtual host is advertised on this protocol and port")                \
   X(drop_protocol_unsupported, "neither TCP, UDP nor ICMP to one of our VIPs")                              \
-  X(drop_icmp_unhandled, "ICMP to a VIP or SNAT address that is no echo request")                           \
+  X(drop_icmp_unhandled, "ICMP to a VIP or SNAT address that is neither an echo request nor an error about a packet") \
+  X(drop_icmp_rate_limited, "echo requests beyond node.icmp.echoes_per_second")                             \
+  X(drop_icmp_checksum_wrong, "an ICMP error whose checksum is wrong")                                      \
+  X(drop_icmp_inner_invalid, "an ICMP error that quotes less than an IP header and eight bytes, or an impossible header") \
+  X(drop_icmp_in_icmp, "an ICMP error about ICMP, which nothing of ours sends to be told about")             \
+  X(drop_icmp_no_flow, "an ICMP error about a packet of no flow, or sent to another than its sender: made up, or late") \
+  X(drop_icmp_out_of_window, "an ICMP error that quotes a sequence number which the handshake has not sent: made up") \
+  X(drop_icmp_mtu_refused, "an ICMP error that claims an MTU below 552 (IPv4) or 1280 (IPv6): made up to slow a flow down") \
   X(drop_vip_pending, "the VIP waits for its first health verdicts")                                        \
   X(drop_no_endpoint, "UDP to a VIP whose cluster has no endpoint that takes new flows")                    \
   X(drop_no_flow, "a segment of no known flow that is no SYN; the peer's connection ended or began elsewhere") \
@@ -51,7 +60,7 @@ namespace sluice {
   X(drop_snat_ports_exhausted, "no SNAT port is free toward the endpoint; add addresses to the snat_pool")  \
   X(drop_no_snat_address, "the snat_pool has no address of the endpoint's family")                          \
   X(drop_no_route, "no route to the destination; add one to node.routes")                                   \
-  X(drop_mtu_exceeded, "longer than the MTU of the port it must leave by")                                  \
+  X(drop_mtu_exceeded, "longer than the MTU of the port it must leave by; its sender asked for fragments (no DF), or could not be told") \
   X(drop_neighbor_unresolved, "the next hop did not answer ARP or neighbour solicitation")                  \
   X(drop_hold_full, "too many packets wait for the same next hop")                                          \
   X(drop_neighbors_full, "the neighbour table is full")                                                     \
@@ -74,7 +83,7 @@ inline constexpr std::size_t verdict_count = static_cast<std::size_t>(Verdict::c
 std::string_view name_of(Verdict verdict);  // "drop_no_flow"
 std::string_view help_of(Verdict verdict);
 bool is_drop(Verdict verdict);
-bool is_reject(Verdict verdict);  // answered with a reset
+bool is_reject(Verdict verdict);  // answered with a reset or an ICMP error
 // Whether the packet itself leaves by a port: forward, reply, reject_*.
 bool is_sent(Verdict verdict);
 // "drop.no_flow": the form in which counters are shown.

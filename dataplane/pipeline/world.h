@@ -13,6 +13,7 @@
 #include "dataplane/pipeline/counters.h"
 #include "dataplane/pipeline/neighbors.h"
 #include "dataplane/pipeline/packet.h"
+#include "dataplane/pipeline/token_bucket.h"
 #include "dataplane/tables/snapshot.h"
 
 namespace sluice {
@@ -49,6 +50,7 @@ struct World {
   SnatPorts snat_ports;              // this lcore's slice of each snat_pool
   NeighborTable neighbors;           // hardware addresses of next hops
   Counters counters;
+  TokenBucket icmp_errors, icmp_echoes;
   Outbox<GeneratedFrame, 32> generated;
   Outbox<ReleasedPacket, 512> released;
   std::array<PortFacts, ports_max> ports{};

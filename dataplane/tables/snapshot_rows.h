@@ -16,7 +16,7 @@
 namespace sluice {
 
 inline constexpr char snapshot_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 'S', 'N'};
-inline constexpr std::uint32_t snapshot_format = 1;
+inline constexpr std::uint32_t snapshot_format = 2;
 inline constexpr std::uint64_t snapshot_bytes_max = 4ull << 30;
 
 // Limits that the dataplane sizes its tables by.
@@ -71,10 +71,12 @@ struct NodeRow {
   std::uint32_t tcp_reset_ms;
   HashSecret choice_secret;          // for endpoint choice: the same on every box with this configuration
   NameRef exception_interface;       // name of the TAP; empty for none
+  std::uint32_t icmp_errors_per_second;  // made by us; 0: none. This and the next change at once
+  std::uint32_t icmp_echoes_per_second;  // answered
   std::uint8_t is_idle_backoff;      // changes at once
   std::uint8_t reserved[7];
 };
-static_assert(sizeof(NodeRow) == 104);
+static_assert(sizeof(NodeRow) == 112);
 
 enum class Steering : std::uint8_t { none, snat_port_hash, flow_rules, handoff };
 
@@ -135,8 +137,10 @@ struct VipRow {
   Be16 port;
   std::uint8_t protocol;
   VipState state;
+  std::uint16_t mss_max;  // of TCP, in both directions; 0: as the ends state it
+  std::uint8_t reserved[6];
 };
-static_assert(sizeof(VipRow) == 48);
+static_assert(sizeof(VipRow) == 56);
 
 enum class Forwarding : std::uint8_t { full_nat, nat };
 enum class Choice : std::uint8_t { hash, rotate, random, least };  // how a slot is picked

@@ -84,6 +84,8 @@ void write_node(SnapshotWriter& writer, const Object& node) {
   row.tcp_closing_ms = spec.timeouts().tcp_closing();
   row.tcp_closed_ms = spec.timeouts().tcp_closed();
   row.tcp_reset_ms = spec.timeouts().tcp_reset();
+  row.icmp_errors_per_second = spec.icmp().errors_per_second();
+  row.icmp_echoes_per_second = spec.icmp().echoes_per_second();
   row.choice_secret = choice_secret_of(spec.choice_seed());
   row.exception_interface = writer.name(spec.exception_port().interface());
   row.is_idle_backoff = spec.idle_backoff() ? 1 : 0;
@@ -403,6 +405,8 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
     row.idle_timeout_ms = idle_timeout_ms_of(virtual_host_spec(*vip.virtual_host));
     row.port = be16(vip.port);
     row.protocol = vip.protocol;
+    row.mss_max =
+        static_cast<std::uint16_t>(virtual_host_spec(*vip.virtual_host).sluice().mss_max());
     row.state = cluster.is_pending ? VipState::pending : VipState::ready;
     writer.add(row);
   }

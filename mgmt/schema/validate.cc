@@ -393,6 +393,12 @@ void check_virtual_host(const ObjectStore& objects, const Object& virtual_host,
                                protocol_text(endpoint.protocol), virtual_host.key().text(), proxy),
                    protocol == protocol_udp ? "UDP" : "TCP");
   }
+  if (protocol == protocol_udp && spec.sluice().has_mss_max()) {
+    findings.error(
+        virtual_host.key(), "spec.sluice.mss_max",
+        fmt::format("mss_max belongs to TCP, and {} is a {}", virtual_host.key().text(), proxy),
+        "no mss_max");
+  }
   if (spec.routes_size() > 1) {
     findings.warnings.push_back(
         fmt::format("{}: only the first of {} routes is reached: {} ignores match",

@@ -127,7 +127,7 @@ std::vector<Fate> Bed::receive(std::uint32_t lcore, std::span<const Input> input
   std::vector<std::unique_ptr<Buffer>> buffers;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     // Copies of a vector have no spare room.
-    buffers.push_back(std::make_unique<Buffer>(Buffer{Bytes(inputs[i].frame), Bytes(inputs[i].frame), inputs[i].port, 0, i, true}));
+    buffers.push_back(std::make_unique<Buffer>(Buffer{with_headroom(inputs[i].frame), Bytes(inputs[i].frame), inputs[i].port, headroom_bytes, 0, i, true}));
   }
   worlds_[lcore]->counters.received.add(inputs.size());
   run(lcore, std::move(buffers));
@@ -143,14 +143,21 @@ std::vector<Fate> Bed::receive(std::uint32_t lcore, std::span<const Input> input
   return fates;
 }
 
+Bytes Bed::with_headroom(const Bytes& frame) {
+  Bytes bytes(headroom_bytes + frame.size());
+  std::copy(frame.begin(), frame.end(), bytes.begin() + headroom_bytes);
+  return bytes;
+}
+
 void Bed::run(std::uint32_t lcore, std::vector<std::unique_ptr<Buffer>> buffers) {
   World& world = *worlds_[lcore];
   world.now = now_;
   Burst burst;
   for (auto& buffer : buffers) {
     Packet& packet = burst.add();
-    packet.data = buffer->bytes.data();
-    packet.bytes = static_cast<std::uint16_t>(buffer->bytes.size());
+    packet.data = buffer->bytes.data() + buffer->begin;
+    packet.bytes = static_cast<std::uint16_t>(buffer->bytes.size() - buffer->begin);
+    packet.headroom = static_cast<std::uint16_t>(buffer->begin);
     packet.port = buffer->port;
     packet.hops = buffer->hops;
     packet.handle = buffer.release();
@@ -169,7 +176,8 @@ void Bed::settle(World& world, Burst& burst) {
     for (std::uint32_t other = 0; other < worlds_.size(); ++other) {
       if (other == world.lcore) continue;
       auto copy = std::make_unique<Buffer>();
-      copy->bytes = copy->original = buffer->bytes;
+      copy->original = Bytes(packet.data, packet.data + packet.bytes);
+      copy->bytes = with_headroom(copy->original);
       copy->port = packet.port;
       copy->hops = static_cast<std::uint8_t>(packet.hops + 1);
       rings_[other].push_back(std::move(copy));
@@ -180,7 +188,9 @@ void Bed::settle(World& world, Burst& burst) {
   std::vector<std::unique_ptr<Buffer>> owned(burst.count);
   for (std::uint32_t i = 0; i < burst.count; ++i) {
     owned[i].reset(static_cast<Buffer*>(burst.packets[i].handle));
-    if (burst.packets[i].verdict == Verdict::hold) held_.push_back(std::move(owned[i]));
+    if (burst.packets[i].verdict != Verdict::hold) continue;
+    owned[i]->begin = static_cast<std::size_t>(burst.packets[i].data - owned[i]->bytes.data());
+    held_.push_back(std::move(owned[i]));
   }
   for (ReleasedPacket& released : world.released.items()) {
     const auto found = std::find_if(held_.begin(), held_.end(), [&](const auto& held) { return held.get() == released.handle; });
@@ -190,8 +200,8 @@ void Bed::settle(World& world, Burst& burst) {
     }
     world.counters.of(released.verdict).add(1);
     if (is_sent(released.verdict)) {
-      Bytes frame = (*found)->bytes;
-      frame.resize(released.bytes);
+      const std::byte* first = (*found)->bytes.data() + (*found)->begin;
+      Bytes frame(first, first + released.bytes);
       emit({std::move(frame), released.tx_port, released.verdict}, found->get());
     }
     held_.erase(found);
@@ -306,6 +316,14 @@ void Bed::check_output(const Output& output, const Buffer* from) {
       std::copy_n(output.frame.begin() + static_cast<long>(at), count, expected.begin() + static_cast<long>(at));
     };
     take(0, 12);
+    const std::size_t mss = mss_offset(expected);
+    if (mss != 0 && text.number("mss", 0) < read_frame(expected).number("mss", 0)) take(mss, 2);  // lowered, never raised
+    const Bytes quoted = quoted_frame(output.frame);
+    if (!quoted.empty()) {
+      // An ICMP error: the quoted packet changes too, and stays as true or as false as it was.
+      if (faults_of(quoted_frame(from->original)).empty() && !faults_of(quoted).empty()) complain("the quoted packet: " + faults_of(quoted));
+      take(l4, expected.size() - l4);
+    }
     if (from->port != exception_port) {
       take(addresses, l3_bytes_of_addresses(is_v4));
       if (!text.source_port.empty() && text.option("ext").empty()) {
@@ -341,6 +359,13 @@ void Bed::check_output(const Output& output, const Buffer* from) {
     return;
   }
   if (text.option("dmac") != read_frame(from->original).option("smac")) complain("it does not go back to who sent it");
+  if (const Bytes quoted = quoted_frame(output.frame); !quoted.empty() && text.about) {
+    // An error of our own: it quotes the beginning of the very packet.
+    const std::size_t count = text.about->number("quote", 0);
+    const bool is_same = 14 + count <= from->original.size() &&
+                         std::equal(quoted.begin() + 14, quoted.begin() + 14 + static_cast<long>(count), from->original.begin() + 14);
+    if (!is_same) complain("it quotes another packet than the one that came in");
+  }
   if (output.port != from->port) complain("it does not go back by the port it came by");
 }
 
@@ -436,7 +461,10 @@ void Bed::check_ledger() {
   if (received + copied != verdicts_of_the_end + held) {
     fault(fmt::format("ledger: received {} + copied {}, ended {} + held {}", received, copied, verdicts_of_the_end, held));
   }
-  const std::uint64_t rejected = total(Verdict::reject_no_endpoint) + total(Verdict::reject_flow_ended);
+  std::uint64_t rejected = 0;
+  for (std::size_t i = 0; i < verdict_count; ++i) {
+    if (is_reject(static_cast<Verdict>(i))) rejected += total(static_cast<Verdict>(i));
+  }
   const std::uint64_t to_send = total(Verdict::forward) + total(Verdict::reply) + rejected + total(Verdict::punt) + generated;
   if (to_send != sent_) fault(fmt::format("ledger: {} to be sent, {} sent", to_send, sent_));
   if (held_.size() != held) fault(fmt::format("{} buffers are kept for {} held packets", held_.size(), held));

@@ -1,7 +1,7 @@
 // Bed: the pipeline on a test bench. The lcores' Worlds around one Model, in one thread, in virtual time, without EAL.
 //
 // It stands where ../../dataplane/lcore stands in the product: it receives, settles, carries packets between lcores
-// and keeps their buffers, each of exactly the frame's size so that AddressSanitizer sees one byte too far.
+// and keeps their buffers, each ending with its frame so that AddressSanitizer sees one byte too far.
 // Every frame that leaves is checked against the one that came in (check_output), and the ledger of
 // dataplane/pipeline/counters.h after every step (faults()).
 #pragma once
@@ -80,9 +80,14 @@ class Bed {
   bool teaches_sources = true;  // the next hops of what comes in are known; false: they are asked for
 
  private:
+  static constexpr std::size_t headroom_bytes = 128;  // as an mbuf has
+  static Bytes with_headroom(const Bytes& frame);
+
   struct Buffer {
-    Bytes bytes, original;
+    Bytes bytes;     // headroom and frame
+    Bytes original;  // the frame as it came
     std::uint16_t port = 0;
+    std::size_t begin = headroom_bytes;  // of the frame, in `bytes`
     std::uint8_t hops = 0;
     std::size_t fate = 0;  // index into fates_; none for copies
     bool has_fate = false;

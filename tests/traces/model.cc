@@ -225,6 +225,8 @@ Result<void> Model::change_vip(const Words& words, std::size_t& at) {
         const auto ms = parse_duration_ms(statement[++i]);
         if (!ms) return fail("vip: idle wants a duration");
         found->idle_ms = static_cast<std::uint32_t>(*ms);
+      } else if (statement[i] == "mss" && i + 1 < statement.size()) {
+        found->mss_max = static_cast<std::uint16_t>(number_of(statement[++i]).value_or(0));
       } else {
         return fail(fmt::format("vip: '{}'?", statement[i]));
       }
@@ -303,6 +305,10 @@ Result<void> Model::change(const Words& words) {
           else if (line[i] == "reset") reset_ms_ = value;
           else return fail(fmt::format("timeouts: '{}'?", line[i]));
         }
+      } else if (line[0] == "icmp") {
+        for (std::size_t i = 1; i + 1 < line.size(); i += 2) {
+          (line[i] == "errors" ? icmp_errors_ : icmp_echoes_) = static_cast<std::uint32_t>(number_of(line[i + 1]).value_or(0));
+        }
       } else if (line[0] == "lcores") {
         lcore_count = static_cast<std::uint32_t>(number_of(arg(1)).value_or(1));
       } else if (line[0] == "flows") {
@@ -331,6 +337,8 @@ Result<SnapshotBuffer> Model::compile() const {
   writer.node.tcp_closing_ms = closing_ms_;
   writer.node.tcp_closed_ms = closed_ms_;
   writer.node.tcp_reset_ms = reset_ms_;
+  writer.node.icmp_errors_per_second = icmp_errors_;
+  writer.node.icmp_echoes_per_second = icmp_echoes_;
   writer.node.choice_secret = {0x0123456789abcdefull, 0xfedcba9876543210ull};
 
   for (std::size_t i = 0; i < ports().size(); ++i) {
@@ -410,6 +418,7 @@ Result<SnapshotBuffer> Model::compile() const {
     row.port = be16(vip.port);
     row.protocol = vip.protocol;
     row.state = vip.state;
+    row.mss_max = vip.mss_max;
     row.cluster = no_row;
     for (std::size_t c = 0; c < clusters_.size(); ++c) {
       if (clusters_[c].name == vip.cluster) row.cluster = static_cast<std::uint32_t>(c);

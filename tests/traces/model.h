@@ -10,9 +10,10 @@
 //   snat NAME ADDRESS... [ports FIRST-LAST]
 //   cluster NAME { endpoint ADDRESS:PORT [weight N]; forwarding nat|full_nat; choice hash|rotate|random|least; snat NAME; }
 //   cluster NAME endpoint ADDRESS:PORT up|down|drain|unknown|remove|add
-//   vip ADDRESS:PORT/PROTOCOL { cluster NAME; idle 60s; pending; }
+//   vip ADDRESS:PORT/PROTOCOL { cluster NAME; idle 60s; pending; mss N; }
 //   vip ADDRESS:PORT/PROTOCOL remove|pending|ready
 //   timeouts opening 10s closing 60s closed 10s reset 5s
+//   icmp errors N echoes N  (a second)
 //   lcores N    flows N    neighbors auto|manual    exception on|off
 #pragma once
 
@@ -69,6 +70,7 @@ struct VipModel {
   std::string cluster;
   std::uint32_t idle_ms = 0;
   VipState state = VipState::ready;
+  std::uint16_t mss_max = 0;
   std::uint32_t id = 0;
 };
 
@@ -110,6 +112,7 @@ class Model {
   std::vector<ClusterModel> clusters_;
   std::vector<VipModel> vips_;
   std::uint32_t opening_ms_ = 10'000, closing_ms_ = 60'000, closed_ms_ = 10'000, reset_ms_ = 5'000;
+  std::uint32_t icmp_errors_ = 1'000, icmp_echoes_ = 10'000;
   mutable std::uint64_t generation_ = 0;
   // As mgmt does: an id is given to a name once and not used again.
   std::map<std::string, std::uint32_t> vip_ids_, endpoint_ids_;

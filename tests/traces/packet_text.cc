@@ -52,6 +52,10 @@ struct Layout {  // where things are in an IP frame that is long enough
   std::uint8_t protocol = 0;
 };
 
+bool is_icmp_error(std::uint8_t protocol, std::uint8_t type) {
+  return protocol == 1 ? type == 3 || type == 11 || type == 12 : protocol == 58 && type >= 1 && type <= 4;
+}
+
 std::optional<Layout> layout_of(std::span<const std::byte> frame) {
   if (frame.size() < ethernet_bytes) return std::nullopt;
   const std::uint32_t type = read(frame, 12, 2);
@@ -97,6 +101,15 @@ std::uint16_t l4_checksum(std::span<const std::byte> frame, const Layout& at) {
   write(covered, pseudo_bytes + checksum_offset(at.protocol), 2, 0);
   const std::uint16_t checksum = plain_checksum(covered);
   return at.protocol == 17 && checksum == 0 ? 0xffff : checksum;
+}
+
+// Where the value of the MSS option is in a frame.
+std::optional<std::size_t> mss_place(std::span<const std::byte> frame, std::size_t tcp, std::size_t header_bytes) {
+  for (std::size_t at = tcp + 20; at + 4 <= tcp + header_bytes && byte_at(frame, at) != 0;) {
+    if (byte_at(frame, at) == 2 && byte_at(frame, at + 1) == 4) return at + 2;
+    at += byte_at(frame, at) == 1 ? 1 : std::max<std::size_t>(1, byte_at(frame, at + 1));
+  }
+  return std::nullopt;
 }
 
 std::uint16_t ip_checksum(std::span<const std::byte> frame, const Layout& at) {
@@ -165,6 +178,11 @@ Result<PacketText> PacketText::parse(const Words& words) {
       split_address(word, text.source, text.source_port);
       ++i;
       split_address(next(), text.destination, text.destination_port);
+    } else if (word == "about") {
+      auto quoted = PacketText::parse({words.begin() + static_cast<long>(i) + 1, words.end()});
+      if (!quoted) return quoted;
+      text.about = std::make_shared<PacketText>(std::move(*quoted));
+      break;
     } else if (is_word(word, {"tcp", "udp", "icmp"})) {
       text.kind = word;
     } else if (is_word(word, {"arp", "nd"})) {
@@ -198,6 +216,7 @@ std::string PacketText::text() const {
   out += kind;
   for (const std::string& flag : flags) out += " " + flag;
   for (const auto& [key, value] : options) out += " " + key + "=" + value;
+  if (about) out += " about " + about->text();
   return out;
 }
 
@@ -275,12 +294,19 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
     source = *from;
     destination = *to;
     const auto port_of = [](const std::string& port) { return port.empty() ? 0ul : std::stoul(port); };
-    const std::uint64_t length = text.number("len", text.kind == "udp" || text.kind == "icmp" ? 8 : 0);
+    const std::uint64_t length = text.number("len", text.kind == "udp" || (text.kind == "icmp" && !text.about) ? 8 : 0);
     if (text.kind == "tcp") {
       protocol = 6;
       std::uint64_t flags = 0;
       for (std::size_t i = 0; i < tcp_flag_names.size(); ++i) flags |= text.flags.contains(tcp_flag_names[i]) << i;
-      const std::uint64_t option_bytes = text.number("tcpopts", 0);
+      Bytes mss;  // mss=1460, or mss=1460 mssat=1 to begin at an odd place
+      if (text.options.contains("mss")) {
+        mss.assign(text.number("mssat", 0), std::byte{1});
+        append(mss, 2, 0x0204);
+        append(mss, 2, text.number("mss", 0));
+        mss.resize((mss.size() + 3) / 4 * 4, std::byte{1});
+      }
+      const std::uint64_t option_bytes = text.number("tcpopts", 0) + mss.size();
       append(l4, 2, port_of(text.source_port));
       append(l4, 2, port_of(text.destination_port));
       append(l4, 4, text.number("seq", 1000));
@@ -289,7 +315,8 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
       append(l4, 1, flags);
       append(l4, 2, text.number("win", 64240));
       append(l4, 4, 0);
-      for (std::uint64_t i = 0; i < option_bytes; ++i) append(l4, 1, 1);
+      l4.insert(l4.end(), mss.begin(), mss.end());
+      for (std::uint64_t i = mss.size(); i < option_bytes; ++i) append(l4, 1, 1);
     } else if (text.kind == "udp") {
       protocol = 17;
       append(l4, 2, port_of(text.source_port));
@@ -303,8 +330,23 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
       append(l4, 1, text.number("type", echo));
       append(l4, 1, text.number("code", 0));
       append(l4, 2, 0);
-      append(l4, 2, text.number("id", 1));
-      append(l4, 2, text.number("n", 1));
+      if (text.about && !source.is_v4()) {
+        append(l4, 4, text.number("mtu", 0));
+      } else {
+        append(l4, 2, text.number("id", text.about ? 0 : 1));
+        append(l4, 2, text.number("mtu", text.number("n", text.about ? 0 : 1)));
+      }
+      if (text.about) {
+        PacketText quoted = *text.about;
+        for (std::string* part : {&quoted.source_port, &quoted.destination_port}) {
+          if (part->starts_with('$')) return fail(fmt::format("'{}' is not bound", *part));
+        }
+        const auto inner = build_frame(quoted, {}, {}, number);
+        if (!inner) return inner;
+        Bytes bytes(inner->begin() + ethernet_bytes, inner->end());
+        bytes.resize(std::min<std::size_t>(bytes.size(), quoted.number("quote", bytes.size())));
+        l4.insert(l4.end(), bytes.begin(), bytes.end());
+      }
     } else {
       protocol = static_cast<std::uint8_t>(text.number("proto", 255));
     }
@@ -412,7 +454,11 @@ PacketText read_frame(std::span<const std::byte> frame) {
     text.options["seq"] = std::to_string(read(frame, at->l4 + 4, 4));
     text.options["ack"] = std::to_string(read(frame, at->l4 + 8, 4));
     text.options["win"] = std::to_string(read(frame, at->l4 + 14, 2));
-    text.options["len"] = std::to_string(l4_bytes - (byte_at(frame, at->l4 + 12) >> 4) * 4u);
+    const std::size_t header_bytes = (byte_at(frame, at->l4 + 12) >> 4) * 4u;
+    text.options["len"] = std::to_string(l4_bytes - header_bytes);
+    if (const auto place = mss_place(frame, at->l4, std::min(l4_bytes, header_bytes))) {
+      text.options["mss"] = std::to_string(read(frame, *place, 2));
+    }
   } else if (at->protocol == 17) {
     text.kind = "udp";
     text.source_port = std::to_string(read(frame, at->l4, 2));
@@ -441,6 +487,12 @@ PacketText read_frame(std::span<const std::byte> frame) {
     text.options["id"] = std::to_string(read(frame, at->l4 + 4, 2));
     text.options["n"] = std::to_string(read(frame, at->l4 + 6, 2));
     text.options["len"] = std::to_string(l4_bytes - 8);
+    if (const Bytes quoted = quoted_frame(frame); !quoted.empty()) {
+      text.options["mtu"] = std::to_string(read(frame, at->l4 + (at->is_v4 ? 6 : 4), at->is_v4 ? 2 : 4));
+      text.about = std::make_shared<PacketText>(read_frame(quoted));
+      for (const char* noise : {"smac", "dmac"}) text.about->options.erase(noise);
+      text.about->options["quote"] = std::to_string(l4_bytes - 8);
+    }
   } else {
     text.kind = "proto";
     text.options["proto"] = std::to_string(at->protocol);
@@ -472,6 +524,19 @@ std::string faults_of(std::span<const std::byte> frame) {
   return fmt::format("transport checksum is {:04x}, should be {:04x}", checksum, right);
 }
 
+Bytes quoted_frame(std::span<const std::byte> frame) {
+  const auto at = layout_of(frame);
+  if (!at || at->end < at->l4 + 8 + (at->is_v4 ? 20u : 40u)) return {};
+  if (!is_icmp_error(at->protocol, byte_at(frame, at->l4))) return {};
+  Bytes quoted(ethernet_bytes, std::byte{0});
+  write(quoted, 12, 2, at->is_v4 ? 0x0800 : 0x86dd);
+  quoted.insert(quoted.end(), frame.begin() + static_cast<long>(at->l4 + 8), frame.begin() + static_cast<long>(at->end));
+  // Read as far as it goes: what was cut off is zero here.
+  const std::size_t bytes = at->is_v4 ? read(quoted, 16, 2) : 40 + read(quoted, 18, 2);
+  quoted.resize(std::max(quoted.size(), ethernet_bytes + bytes), std::byte{0});
+  return quoted;
+}
+
 void fix_checksums(std::span<std::byte> frame) {
   const auto at = layout_of(frame);
   if (!at) return;
@@ -481,6 +546,13 @@ void fix_checksums(std::span<std::byte> frame) {
   const std::size_t place = at->l4 + checksum_offset(at->protocol);
   if (at->protocol == 17 && read(frame, place, 2) == 0) return;
   write(frame, place, 2, l4_checksum(frame, *at));
+}
+
+std::size_t mss_offset(std::span<const std::byte> frame) {
+  const auto at = layout_of(frame);
+  if (!at || at->protocol != 6 || at->end - at->l4 < 20) return 0;
+  const std::size_t header_bytes = (byte_at(frame, at->l4 + 12) >> 4) * 4u;
+  return mss_place(frame, at->l4, std::min(at->end - at->l4, header_bytes)).value_or(0);
 }
 
 std::string hex_dump(std::span<const std::byte> bytes) {

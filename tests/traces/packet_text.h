@@ -2,6 +2,7 @@
 //
 //   198.51.100.7:4000 > 10.9.0.1:80 tcp syn seq=100 len=5
 //   10.1.0.9 > 10.9.0.1 icmp echo id=7          [fd00:1::9]:53 > [fd00:9::1]:53 udp len=20
+//   10.1.0.9 > 10.9.0.1 icmp type=3 code=4 mtu=1300 about 10.9.0.1:80 > 198.51.100.7:4000 tcp ack len=1400 quote=548
 //   10.1.0.9 > 10.9.0.1 proto 132               raw ffffffffffff0200...
 //   arp request 10.9.0.1 tell 10.1.0.254        arp reply 10.2.0.11 is 02:00:00:00:00:0b tell 10.2.0.1
 //   nd solicit fd00:9::1 tell fd00:1::fe        nd advertise fd00:2::11 is 02:00:00:00:00:0b tell fd00:2::1
@@ -12,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <set>
 #include <span>
 #include <string>
@@ -31,6 +33,7 @@ struct PacketText {
   std::string destination, destination_port;
   std::set<std::string> flags;                 // tcp: syn ack ...; icmp: echo reply; arp: request reply; nd: ...
   std::map<std::string, std::string> options;  // key=value
+  std::shared_ptr<PacketText> about;           // icmp errors: the packet quoted, of which `quote` bytes (all unless said)
 
   static Result<PacketText> parse(const Words& words);
   std::string text() const;
@@ -48,8 +51,14 @@ PacketText read_frame(std::span<const std::byte> frame);
 // What is wrong with the lengths and checksums of an emitted frame; empty when nothing is.
 std::string faults_of(std::span<const std::byte> frame);
 
+// The packet that an ICMP error quotes, as a frame of its own with an empty Ethernet header; nothing when it quotes none.
+Bytes quoted_frame(std::span<const std::byte> frame);
+
 // Sets all checksums of an IP frame right. UDP over IPv4 that came without one stays so.
 void fix_checksums(std::span<std::byte> frame);
+
+// Where the value of the MSS option lies in a TCP frame; 0 when it has none.
+std::size_t mss_offset(std::span<const std::byte> frame);
 
 std::string hex_dump(std::span<const std::byte> bytes);
 

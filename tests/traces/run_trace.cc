@@ -152,8 +152,10 @@ class Run {
     }
     auto text = PacketText::parse(words);
     if (!text) return tl::unexpected(text.error());
-    for (std::string* part : {&text->source, &text->source_port, &text->destination, &text->destination_port}) {
-      *part = resolved(*part);
+    for (PacketText* each = &*text; each != nullptr; each = each->about.get()) {
+      for (std::string* part : {&each->source, &each->source_port, &each->destination, &each->destination_port}) {
+        *part = resolved(*part);
+      }
     }
     lcore = static_cast<std::uint32_t>(text->number("lcore", 0));
     if (lcore >= bed_->lcore_count()) return fail(fmt::format("there is no lcore {}", lcore));
@@ -237,6 +239,15 @@ class Run {
     return expected == actual;
   }
 
+  bool is_as_expected(const PacketText& expected, const PacketText& actual) {
+    bool is_same = expected.kind == actual.kind && matches(expected.source, actual.source) &&
+                   matches(expected.destination, actual.destination) && matches(expected.source_port, actual.source_port) &&
+                   matches(expected.destination_port, actual.destination_port) && expected.flags == actual.flags;
+    for (const auto& [key, value] : expected.options) is_same = is_same && matches(value, actual.option(key));
+    if (!is_same || !expected.about) return is_same;
+    return actual.about && is_as_expected(*expected.about, *actual.about);
+  }
+
   Result<void> out(const Words& words) {
     auto expected = PacketText::parse(words);
     if (!expected) return tl::unexpected(expected.error());
@@ -248,12 +259,7 @@ class Run {
     bed_->outputs.pop_front();
     PacketText actual = read_frame(output.frame);
     actual.options["port"] = port_name(output.port);
-    bool is_same = expected->kind == actual.kind && matches(expected->source, actual.source) &&
-                   matches(expected->destination, actual.destination) &&
-                   matches(expected->source_port, actual.source_port) &&
-                   matches(expected->destination_port, actual.destination_port) && expected->flags == actual.flags;
-    for (const auto& [key, value] : expected->options) is_same = is_same && matches(value, actual.option(key));
-    if (is_same) return {};
+    if (is_as_expected(*expected, actual)) return {};
     for (const char* noise : {"smac", "win"}) {
       if (!expected->options.contains(noise)) actual.options.erase(noise);
     }

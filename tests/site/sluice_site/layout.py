@@ -60,6 +60,12 @@ OWN_NUMBER = 1
 KERNEL_NUMBER = 2
 SNAT_NUMBER = 100
 
+# A host behind a router on one of the subnets, for tests that want a path with a narrow link:
+# Network.add_far().
+BEYOND = Subnet("beyond", "10.7.0", "fd00:7")
+FAR = Host("far", BEYOND, 11)
+ROUTER_NUMBER = 77
+
 # More addresses of each client, for tests that want many sources.
 EXTRA_SOURCES = range(200, 210)
 

@@ -11,13 +11,15 @@ def faults(entry):
     """What does not add up in one reading; empty when all of it does."""
     verdicts = entry["verdicts"]
     drops = sum(count for name, count in verdicts.items() if name.startswith("drop"))
-    kept = sum(verdicts.get(name, 0) for name in ("forward", "reply", "punt", "absorb"))
+    rejected = sum(count for name, count in verdicts.items() if name.startswith("reject"))
+    kept = rejected + sum(verdicts.get(name, 0) for name in ("forward", "reply", "punt", "absorb"))
     found = []
     came = entry["received"] + entry.get("copied", 0)
     ended = kept + drops + entry["held"] + entry.get("in_handoff", 0)
     if came != ended:
         found.append(f"received {came}, but {kept} kept + {drops} dropped + {entry['held']} held")
-    out = sum(verdicts.get(name, 0) for name in ("forward", "reply", "punt")) + entry["generated"]
+    out = (rejected + sum(verdicts.get(name, 0) for name in ("forward", "reply", "punt"))
+           + entry["generated"])
     if entry["sent"] != out:
         found.append(f"sent {entry['sent']}, but {out} were to be sent")
     if verdicts.get("undecided", 0):

@@ -9,6 +9,7 @@ class Network:
     def __init__(self, prefix):
         self.prefix = prefix
         self.names = ([f"{c.name}" for c in layout.CLIENTS + layout.ORIGINS] + ["mid", "lb"])
+        self.all_names = self.names + ["router", layout.FAR.name]
 
     def namespace(self, name):
         return f"{self.prefix}-{name}"
@@ -25,7 +26,7 @@ class Network:
 
     def down(self):
         existing = set(host.namespaces())
-        for name in self.names:
+        for name in self.all_names:
             if self.namespace(name) in existing:
                 host.run("ip", "netns", "del", self.namespace(name), check=False)
 
@@ -82,6 +83,35 @@ class Network:
                   f"route add default via {subnet.v4}.{layout.OWN_NUMBER}",
                   f"route add ::/0 via {subnet.v6}::{layout.OWN_NUMBER}"]
         host.ip_batch(self.namespace(machine.name), lines)
+
+    def add_far(self, subnet, mtu):
+        """A router on `subnet` and the host FAR behind it. The router's link to FAR takes `mtu` bytes;
+        FAR knows nothing of it."""
+        far, beyond = layout.FAR, layout.BEYOND
+        for name in ("router", far.name):
+            host.run("ip", "netns", "add", self.namespace(name))
+            self._quiet(name)
+        self._veth("router", "eth0", "router", subnet.bridge)
+        host.run("ip", "link", "add", "eth1", "netns", self.namespace("router"), "mtu", mtu,
+                 "type", "veth", "peer", "name", "eth0", "netns", self.namespace(far.name),
+                 "mtu", MTU)
+        for name, interface in (("router", "eth1"), (far.name, "eth0")):
+            host.run_in(self.namespace(name), "ethtool", "-K", interface, "tx", "off", "tso",
+                        "off", "gso", "off", "gro", "off")
+        own = layout.OWN_NUMBER
+        self._addresses("router", "eth0", subnet, layout.ROUTER_NUMBER, subnet)
+        self._addresses("router", "eth1", beyond, own)
+        self._addresses(far.name, "eth0", beyond, far.number, beyond)
+        self.sysctl("router", net__ipv4__ip_forward=1, net__ipv6__conf__all__forwarding=1)
+
+    def _addresses(self, name, device, subnet, number, default_via=None):
+        lines = [f"addr add {subnet.v4}.{number}/24 dev {device}",
+                 f"addr add {subnet.v6}::{number}/64 dev {device} nodad",
+                 f"link set {device} up"]
+        if default_via:
+            lines += [f"route add default via {default_via.v4}.{layout.OWN_NUMBER}",
+                      f"route add ::/0 via {default_via.v6}::{layout.OWN_NUMBER}"]
+        host.ip_batch(self.namespace(name), lines)
 
     def _connect_appliance(self, subnet):
         self._veth("lb", subnet.name, f"lb-{subnet.name}", subnet.bridge)

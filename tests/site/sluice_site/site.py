@@ -243,7 +243,7 @@ def remove(directory):
             kill_recorded(pid_file)
     existing = set(host.namespaces())
     network = Network(name)
-    for namespace in (network.namespace(machine) for machine in network.names):
+    for namespace in (network.namespace(machine) for machine in network.all_names):
         if namespace in existing:
             for pid in host.run("ip", "netns", "pids", namespace, check=False).stdout.split():
                 host.run("kill", "-KILL", pid, check=False)

@@ -70,6 +70,21 @@ TEST(Compile, UdpHasAShorterIdleTimeout) {
   EXPECT_EQ(view.snapshot.vips()[0].protocol, 17);
 }
 
+TEST(Compile, WritesTheMssAndTheRatesOfIcmp) {
+  const View usual(compiled(objects_from(base_yaml())));
+  EXPECT_EQ(usual.snapshot.vips()[0].mss_max, 0);
+  EXPECT_EQ(usual.snapshot.node().icmp_errors_per_second, 1'000u);
+  EXPECT_EQ(usual.snapshot.node().icmp_echoes_per_second, 10'000u);
+  std::string yaml =
+      replaced(base_yaml(), "  proxy: TCP_PROXY", "  proxy: TCP_PROXY\n  sluice: {mss_max: 1300}");
+  yaml = replaced(
+      yaml, "snat_pools:", "icmp: {errors_per_second: 0, echoes_per_second: 5}\n  snat_pools:");
+  const View view(compiled(objects_from(yaml)));
+  EXPECT_EQ(view.snapshot.vips()[0].mss_max, 1'300);
+  EXPECT_EQ(view.snapshot.node().icmp_errors_per_second, 0u);
+  EXPECT_EQ(view.snapshot.node().icmp_echoes_per_second, 5u);
+}
+
 TEST(Compile, AVipIsPendingUntilSomethingIsKnown) {
   const ObjectStore objects = objects_from(checked_yaml);
   HealthRecords health;

@@ -65,6 +65,22 @@ INSTANTIATE_TEST_SUITE_P(
              "endpoint web-1: spec.port: 70000 is too large; expected 1 to 65535\n"},
         Case{"timeout_range", "  proxy: TCP_PROXY", "  proxy: TCP_PROXY\n  idle_timeout: 10ms", "",
              "virtual_host web: spec.idle_timeout: 10ms is too small; expected 1s to 7d\n"},
+        Case{"mss_range", "  proxy: TCP_PROXY", "  proxy: TCP_PROXY\n  sluice: {mss_max: 100}", "",
+             "virtual_host web: spec.sluice.mss_max: 100 is too small; expected 216 to 9158\n"},
+        Case{"mss_of_udp", "", "",
+             "kind: virtual_host\nmetadata: {name: u}\nspec: {proxy: UDP_PROXY, sluice: {mss_max: "
+             "1300}, advertise_policies: [{name: u}], routes: [{name: u}]}\n---\nkind: "
+             "advertise_policy\nmetadata: {name: u}\nspec: {address: 10.9.0.1, protocol: UDP, "
+             "port: 53}\n---\nkind: route\nmetadata: {name: u}\nspec: {routes: "
+             "[{route_destination: {destinations: [{cluster: [{name: u}]}]}}]}\n---\nkind: "
+             "cluster\nmetadata: {name: u}\nspec: {endpoints: [{name: u}], sluice: {snat_pool: "
+             "inside}}\n---\nkind: endpoint\nmetadata: {name: u}\nspec: {ip: 10.2.0.19, port: "
+             "53, protocol: UDP}\n",
+             "virtual_host u: spec.sluice.mss_max: mss_max belongs to TCP, and virtual_host u is "
+             "a UDP_PROXY; expected no mss_max\n"},
+        Case{"icmp_range", "snat_pools:", "icmp: {errors_per_second: 1000001}\n  snat_pools:", "",
+             "node lb: spec.icmp.errors_per_second: 1000001 is too large; expected 0 to "
+             "1000000\n"},
         Case{"jitter", "", "",
              "kind: healthcheck\nmetadata: {name: h}\nspec: {tcp_health_check: {}, jitter_percent: "
              "5}\n",

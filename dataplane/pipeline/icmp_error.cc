@@ -1,0 +1,270 @@
+// ICMP errors (RFC 792, RFC 4443): those about packets that we sent, handed on to who sent them to
+// us (RFC 5508 4.2), and those that we make ourselves as a hop on the way (RFC 1812 4.3.2, RFC
+// 4443 2.4).
+//
+// An error that comes from one side of a flow is about a packet that we sent to that side, so the
+// quoted addresses, turned around, are the five-tuple with which packets of that side arrive: it
+// leads to the flow as any packet does. The error leaves from the address that we show to the other
+// side, whoever made it: the networks stay strangers.
+#include "dataplane/net/icmp_inner.h"
+#include "dataplane/pipeline/owner.h"
+#include "dataplane/pipeline/stages.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint8_t initial_ttl = 64;
+constexpr std::uint16_t mtu_min_v4 = 552,
+                        mtu_min_v6 = 1'280;        // whoever claims less wants to slow a flow down
+constexpr std::size_t error_bytes_max_v4 = 576;    // RFC 1812 4.3.2.3
+constexpr std::size_t error_bytes_max_v6 = 1'280;  // RFC 4443 2.4 c
+constexpr std::uint32_t handshake_window_bytes = 1u << 20;
+
+bool is_v4(const Packet& packet) {
+  return packet.frame.kind == FrameKind::icmp;
+}
+
+std::span<std::byte> quoted_by(Packet& packet) {
+  return packet.span().subspan(packet.frame.l4_offset + sizeof(IcmpHeader),
+                               packet.frame.l4_bytes - sizeof(IcmpHeader));
+}
+
+bool is_checksum_right(Packet& packet) {
+  const auto icmp = packet.span().subspan(packet.frame.l4_offset, packet.frame.l4_bytes);
+  const FlowKey& key = packet.frame.key;
+  const std::uint64_t pseudo =
+      is_v4(packet)
+          ? 0
+          : pseudo_header_sum(key.source, key.destination, protocol::icmpv6, packet.frame.l4_bytes);
+  return checksum_of(icmp, pseudo) == 0;
+}
+
+void set_checksum(std::span<std::byte> icmp, IpAddress source, IpAddress destination) {
+  auto& header = *reinterpret_cast<IcmpHeader*>(icmp.data());
+  header.checksum = 0;
+  const std::uint64_t pseudo = source.is_v4()
+                                   ? 0
+                                   : pseudo_header_sum(source, destination, protocol::icmpv6,
+                                                       static_cast<std::uint32_t>(icmp.size()));
+  header.checksum = checksum_of(icmp, pseudo);
+}
+
+Verdict verdict_of(InnerFault fault) {
+  switch (fault) {
+    case InnerFault::none:
+      return Verdict::undecided;
+    case InnerFault::icmp:
+      return Verdict::drop_icmp_in_icmp;
+    case InnerFault::no_ports:
+      return Verdict::drop_icmp_no_flow;
+    case InnerFault::truncated:
+    case InnerFault::header_invalid:
+      break;
+  }
+  return Verdict::drop_icmp_inner_invalid;
+}
+
+// A packet too long for the next link, and an MTU that no link has.
+bool is_mtu_refused(Packet& packet) {
+  const auto& icmp = packet.at<IcmpHeader>(packet.frame.l4_offset);
+  if (is_v4(packet)) {
+    const bool is_too_long = icmp.type == icmp_type::unreachable && icmp.code == icmp_code_too_long;
+    return is_too_long && icmp.sequence.host() < mtu_min_v4;
+  }
+  const std::uint32_t mtu = std::uint32_t{icmp.identifier.host()} << 16 | icmp.sequence.host();
+  return icmp.type == icmp_type::v6_packet_too_big && mtu < mtu_min_v6;
+}
+
+// Of a client's handshake we know the sequence numbers; later only the ends do, and they judge (RFC
+// 5927 4.1).
+bool is_in_window(const FlowRecord& flow, Direction direction, std::span<const std::byte> quoted,
+                  const InnerPacket& inner) {
+  if (flow.protocol != protocol::tcp || direction != Direction::to_client ||
+      flow.state > FlowState::answered)
+    return true;
+  Be32 sequence;
+  std::memcpy(&sequence, quoted.data() + inner.l4_offset + offsetof(TcpHeader, sequence),
+              sizeof sequence);
+  return sequence.host() - flow.client_isn <= handshake_window_bytes;
+}
+
+// The flow is not ours: who may have it? By the rules of classify.cc, told from the quoted packet.
+void seek_owner(const World& world, Packet& packet, const FlowKey& sent) {
+  const Snapshot& tables = *world.tables;
+  std::optional<std::uint32_t> owner;
+  const AddressIndexRow local = tables.find_address(sent.source);
+  if (local.kind == AddressKind::snat) {
+    owner =
+        owner_of_port(tables.snat_pools()[local.index], sent.source_port.host(), world.lcore_count);
+  } else if (local.kind == AddressKind::vip) {
+    const VipRow* vip = tables.find_vip(sent.source, sent.source_port, sent.protocol);
+    if (vip != nullptr && world.is_rss_stable &&
+        tables.clusters()[vip->cluster].forwarding == Forwarding::full_nat) {
+      if (packet.hops + 1u < world.lcore_count)
+        return hand_to(packet, (world.lcore + 1) % world.lcore_count);
+    } else if (vip != nullptr) {
+      owner = owner_by_client(tables, sent.destination, sent.destination_port, world.lcore_count);
+    }
+  } else if (tables.is_return_source(sent.destination, sent.destination_port, sent.protocol)) {
+    owner = owner_by_client(tables, sent.source, sent.source_port, world.lcore_count);
+  }
+  if (owner && *owner != world.lcore && packet.hops == 0) return hand_to(packet, *owner);
+  packet.verdict = Verdict::drop_icmp_no_flow;
+}
+
+void translate(Packet& packet, const FlowRecord& flow, Direction direction,
+               const InnerPacket& inner) {
+  const FlowKey leaving = leaving_key(flow, direction);
+  readdress(quoted_by(packet), inner, leaving.reversed());
+  if (is_v4(packet)) {
+    auto& ip = packet.at<Ipv4Header>(packet.frame.l3_offset);
+    ip.source = leaving.source.as_v4();
+    ip.destination = leaving.destination.as_v4();
+    --ip.ttl;
+    ip.checksum = 0;
+    ip.checksum = checksum_of(packet.span().subspan(packet.frame.l3_offset, ip.header_bytes()));
+  } else {
+    auto& ip = packet.at<Ipv6Header>(packet.frame.l3_offset);
+    std::memcpy(ip.source, &leaving.source, sizeof ip.source);
+    std::memcpy(ip.destination, &leaving.destination, sizeof ip.destination);
+    --ip.hop_limit;
+  }
+  set_checksum(packet.span().subspan(packet.frame.l4_offset, packet.frame.l4_bytes), leaving.source,
+               leaving.destination);
+  packet.frame.key.destination = leaving.destination;  // by which it is routed
+}
+
+// Where the sender's own router would answer from: our address on his side.
+IpAddress own_address_toward(const World& world, const Packet& packet) {
+  const AddressRow* own = world.tables->source_for(packet.frame.key.source, packet.port);
+  return own != nullptr ? own->address : packet.frame.key.destination;
+}
+
+// Puts an error about the packet before the packet, which ends where an error may end. False when
+// there is no room.
+bool turn_into_error(World& world, Packet& packet, IcmpHeader icmp) {
+  const bool is_ipv4 = packet.frame.key.source.is_v4();
+  const std::size_t new_bytes =
+      (is_ipv4 ? sizeof(Ipv4Header) : sizeof(Ipv6Header)) + sizeof(IcmpHeader);
+  if (packet.headroom < new_bytes) return false;
+  const std::size_t quoted_bytes = std::min<std::size_t>(
+      packet.frame.l4_offset - packet.frame.l3_offset + std::size_t{packet.frame.l4_bytes},
+      (is_ipv4 ? error_bytes_max_v4 : error_bytes_max_v6) - new_bytes);
+  const IpAddress source = own_address_toward(world, packet);
+  const IpAddress destination = packet.frame.key.source;
+  EthernetHeader ethernet = packet.at<EthernetHeader>(0);
+  std::swap(ethernet.source, ethernet.destination);
+  packet.data -= new_bytes;
+  packet.headroom = static_cast<std::uint16_t>(packet.headroom - new_bytes);
+  packet.bytes = static_cast<std::uint16_t>(packet.frame.l3_offset + new_bytes + quoted_bytes);
+  packet.at<EthernetHeader>(0) = ethernet;
+  const std::size_t l3 = packet.frame.l3_offset;
+  const auto payload_bytes = static_cast<std::uint16_t>(sizeof icmp + quoted_bytes);
+  if (is_ipv4) {
+    auto& ip = packet.at<Ipv4Header>(l3);
+    ip = {0x45,
+          0,
+          be16(static_cast<std::uint16_t>(sizeof ip + payload_bytes)),
+          be16(0),
+          be16(0),
+          initial_ttl,
+          protocol::icmp,
+          0,
+          source.as_v4(),
+          destination.as_v4()};
+    ip.checksum = checksum_of(packet.span().subspan(l3, sizeof ip));
+  } else {
+    auto& ip = packet.at<Ipv6Header>(l3);
+    ip = {be32(6u << 28), be16(payload_bytes), protocol::icmpv6, initial_ttl, {}, {}};
+    std::memcpy(ip.source, &source, sizeof ip.source);
+    std::memcpy(ip.destination, &destination, sizeof ip.destination);
+  }
+  packet.at<IcmpHeader>(l3 + new_bytes - sizeof icmp) = icmp;
+  set_checksum(packet.span().subspan(l3 + new_bytes - sizeof icmp), source, destination);
+  packet.tx_port = packet.port;
+  return true;
+}
+
+bool may_make_error(World& world, const Packet& packet) {
+  return packet.port != exception_port &&
+         world.icmp_errors.take(
+             world.now, share_of(world.tables->node().icmp_errors_per_second, world.lcore_count));
+}
+
+// Makes the packet what its sender had sent.
+void undo_rewrite(Packet& packet, const FlowRecord& flow) {
+  const auto l3 = packet.span().subspan(packet.frame.l3_offset);
+  const InnerPacket rewritten = parse_inner(l3, packet.frame.key.source.is_v4());
+  readdress(l3, rewritten, arriving_key(flow, packet.direction));
+  if (packet.frame.key.source.is_v4()) {
+    auto& ip = packet.at<Ipv4Header>(packet.frame.l3_offset);
+    ip.ttl = packet.frame.ttl;
+    ip.checksum = 0;
+    ip.checksum = checksum_of(packet.span().subspan(packet.frame.l3_offset, ip.header_bytes()));
+  } else {
+    packet.at<Ipv6Header>(packet.frame.l3_offset).hop_limit = packet.frame.ttl;
+  }
+}
+
+}  // namespace
+
+bool is_icmp_error(Packet& packet) {
+  const auto type = packet.at<IcmpHeader>(packet.frame.l4_offset).type;
+  if (packet.frame.kind == FrameKind::icmp) {
+    return type == icmp_type::unreachable || type == icmp_type::time_exceeded ||
+           type == icmp_type::parameter_problem;
+  }
+  return packet.frame.kind == FrameKind::icmpv6 && type >= icmp_type::v6_unreachable &&
+         type <= icmp_type::v6_parameter_problem;
+}
+
+void handle_icmp_error(World& world, Packet& packet) {
+  const InnerPacket inner = parse_inner(quoted_by(packet), is_v4(packet));
+  packet.verdict =
+      !is_checksum_right(packet) ? Verdict::drop_icmp_checksum_wrong : verdict_of(inner.fault);
+  if (!packet.is_live()) return;
+  // Told to the one who sent the packet, or it was made up.
+  if (inner.key.source != packet.frame.key.destination) {
+    packet.verdict = Verdict::drop_icmp_no_flow;
+    return;
+  }
+  const FlowKey arriving = inner.key.reversed();
+  const FlowMatch match = world.flows.find(arriving, world.flows.hash(arriving));
+  if (match.record == nullptr) return seek_owner(world, packet, inner.key);
+  const bool is_over = match.record->state == FlowState::ended;
+  packet.verdict = is_over                  ? Verdict::drop_icmp_no_flow
+                   : is_mtu_refused(packet) ? Verdict::drop_icmp_mtu_refused
+                   : !is_in_window(*match.record, match.direction, quoted_by(packet), inner)
+                       ? Verdict::drop_icmp_out_of_window
+                   : packet.frame.ttl <= 1 ? Verdict::drop_ttl_expired
+                                           : Verdict::undecided;
+  if (!packet.is_live()) {
+    packet.flow = match.record;  // whose VIP counts the loss
+    return;
+  }
+  translate(packet, *match.record, match.direction, inner);
+}
+
+void refuse_ttl(World& world, Packet& packet) {
+  packet.verdict = Verdict::drop_ttl_expired;
+  if (!may_make_error(world, packet)) return;
+  const std::uint8_t type =
+      packet.frame.key.source.is_v4() ? icmp_type::time_exceeded : icmp_type::v6_time_exceeded;
+  if (turn_into_error(world, packet, {type, 0, 0, be16(0), be16(0)}))
+    packet.verdict = Verdict::reject_ttl_expired;
+}
+
+void refuse_length(World& world, Packet& packet, std::uint16_t mtu) {
+  packet.verdict = Verdict::drop_mtu_exceeded;
+  const bool is_ipv4 = packet.frame.key.source.is_v4();
+  const bool is_kept_whole =
+      !is_ipv4 || packet.at<Ipv4Header>(packet.frame.l3_offset).is_kept_whole();
+  if (packet.flow == nullptr || !is_kept_whole || !may_make_error(world, packet)) return;
+  undo_rewrite(packet, *packet.flow);
+  const IcmpHeader icmp =
+      is_ipv4 ? IcmpHeader{icmp_type::unreachable, icmp_code_too_long, 0, be16(0), be16(mtu)}
+              : IcmpHeader{icmp_type::v6_packet_too_big, 0, 0, be16(0), be16(mtu)};
+  if (turn_into_error(world, packet, icmp)) packet.verdict = Verdict::reject_mtu_exceeded;
+}
+
+}  // namespace sluice
