@@ -48,6 +48,23 @@ std::string_view name_of(EndpointState state) {
   return "unknown";
 }
 
+std::string rate_text(const RateLimitRow& rate) {
+  const double per_second = 1e9 / static_cast<double>(rate.interval_ns);
+  return per_second >= 1 ? fmt::format("{:.0f}/s", per_second) : fmt::format("{:.0f}/h", per_second * 3'600);
+}
+
+void add_limits(JsonWriter& json, const VipLimitsRow& limits) {
+  if (limits.sources != no_row) json.value("sources");
+  if (limits.flows_max != 0) json.value(fmt::format("{} flows", limits.flows_max));
+  const std::pair<const RateLimitRow&, std::string_view> rates[] = {{limits.new_flows, "new"},
+                                                                    {limits.source_new_flows, "new a source"},
+                                                                    {limits.packets, "packets"},
+                                                                    {limits.source_packets, "packets a source"}};
+  for (const auto& [rate, what] : rates) {
+    if (rate.interval_ns != 0) json.value(fmt::format("{} {}", rate_text(rate), what));
+  }
+}
+
 Instant now() { return {monotonic_ns() / 1'000'000}; }
 
 }  // namespace
@@ -153,6 +170,9 @@ std::string vips_reply(const Engine& engine) {
     json.field("protocol", protocol_name(vip.protocol));
     json.field("cluster", tables.name(tables.clusters()[vip.cluster].name));
     json.field("state", vip.state == VipState::ready ? "ready" : "pending");
+    json.key("limits").open_array();
+    if (const VipLimitsRow* limits = tables.limits_of(vip)) add_limits(json, *limits);
+    json.close_array();
     json.field("flows_opened", total(&VipCounters::flows_opened));
     json.field("flows_active", total(&VipCounters::flows_active));
     json.field("rx_packets", total(&VipCounters::rx_packets)).field("rx_bytes", total(&VipCounters::rx_bytes));

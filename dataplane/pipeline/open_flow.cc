@@ -12,6 +12,8 @@
 namespace sluice {
 namespace {
 
+constexpr std::size_t slots_searched_max = 256;  // for an endpoint below its limit
+
 struct Opening {
   Packet* packet = nullptr;
   const ClusterRow* cluster = nullptr;
@@ -39,11 +41,47 @@ bool take_source(World& world, const SnatChoice& choice, Opening& opening) {
   return false;
 }
 
+void refuse_for_limit(Packet& packet) {
+  if (packet.frame.kind == FrameKind::tcp) return reject(packet, Verdict::reject_connection_limit);
+  packet.verdict = Verdict::drop_connection_limit;
+}
+
+bool has_flows_left(const World& world, const VipLimitsRow& limits, std::uint32_t vip_id) {
+  return limits.flows_max == 0 ||
+         world.counters.vips[vip_id].flows_active.read() < share_of(limits.flows_max, world.lcore_count);
+}
+
+// What the virtual host's operator admits.
+void admit_by_limits(World& world, Packet& packet, const VipLimitsRow& limits) {
+  const IpAddress source = packet.frame.key.source;
+  const std::uint32_t vip_id = packet.vip->id;
+  const auto within = [&](const RateLimitRow& rate, auto... who) {
+    return rate.interval_ns == 0 ||
+           world.rate_limits.take(who..., vip_id, RateLimits::Of::new_flows, rate, world.now, world.lcore_count);
+  };
+  if (limits.sources != no_row &&
+      world.tables->prefix_table(world.tables->prefix_tables()[limits.sources]).value_of(source) == source_action::deny) {
+    packet.verdict = Verdict::drop_source_denied;
+  } else if (!has_flows_left(world, limits, vip_id)) {
+    refuse_for_limit(packet);
+  } else if (!within(limits.source_new_flows, source)) {
+    packet.verdict = Verdict::drop_rate_source_connections;
+  } else if (!within(limits.new_flows)) {
+    packet.verdict = Verdict::drop_rate_connections;
+  }
+}
+
 // Whether the packet may open a flow, before any work is done for it: this is what a flood meets.
 bool admit(World& world, Packet& packet) {
   if (packet.frame.ttl <= 1) [[unlikely]] {
     refuse_ttl(world, packet);  // traceroute opens no flows
-  } else if (packet.vip->state == VipState::pending) {
+    return false;
+  }
+  if (const VipLimitsRow* limits = world.tables->limits_of(*packet.vip)) {
+    admit_by_limits(world, packet, *limits);
+    if (!packet.is_live()) return false;
+  }
+  if (packet.vip->state == VipState::pending) {
     packet.verdict = Verdict::drop_vip_pending;
   } else if (world.tables->clusters()[packet.vip->cluster].slot_count == 0) {
     refuse(packet);
@@ -53,13 +91,38 @@ bool admit(World& world, Packet& packet) {
   return packet.is_live();
 }
 
+// The endpoint that was chosen, or one behind it in the slots that has room for one flow more; nullptr: none has.
+const EndpointRow* endpoint_with_room(const World& world, const ClusterRow& cluster, const EndpointRow& chosen,
+                                      FlowHash hash) {
+  const std::uint32_t share = share_of(cluster.endpoint_flows_max, world.lcore_count);
+  const auto has_room = [&](const EndpointRow& endpoint) {
+    return world.counters.endpoints[endpoint.id].flows_active.read() < share;
+  };
+  if (has_room(chosen)) return &chosen;
+  const auto slots = world.tables->slots_of(cluster);
+  const auto endpoints = world.tables->endpoints_of(cluster);
+  for (std::size_t i = 0; i < std::min(slots.size(), slots_searched_max); ++i) {
+    const EndpointRow& next = endpoints[slots[(hash + i) % slots.size()]];
+    if (has_room(next)) return &next;
+  }
+  return nullptr;
+}
+
 // Fills `opening`; false: the packet has its verdict. The endpoint carries the flow from here on.
 bool decide(World& world, Packet& packet, Opening& opening) {
   const VipRow& vip = *packet.vip;
   const ClusterRow& cluster = world.tables->clusters()[vip.cluster];
   const bool is_tcp = packet.frame.kind == FrameKind::tcp;
   const FlowKey& key = packet.frame.key;
-  const EndpointRow& endpoint = world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)];
+  const EndpointRow* chosen = &world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)];
+  if (cluster.endpoint_flows_max != 0) [[unlikely]] {
+    chosen = endpoint_with_room(world, cluster, *chosen, packet.hash);
+    if (chosen == nullptr) {
+      refuse_for_limit(packet);
+      return false;
+    }
+  }
+  const EndpointRow& endpoint = *chosen;
   if (endpoint.address.is_v4() != key.destination.is_v4()) [[unlikely]] {
     refuse(packet);  // families are not translated
     return false;
@@ -111,7 +174,11 @@ bool make_unique(World& world, Opening& opening) {
 
 void open(World& world, Opening& opening) {
   Packet& packet = *opening.packet;
-  if (make_unique(world, opening)) {
+  // Those before it in the burst may have taken the last ones.
+  const VipLimitsRow* limits = world.tables->limits_of(*packet.vip);
+  if (limits != nullptr && !has_flows_left(world, *limits, packet.vip->id)) {
+    refuse_for_limit(packet);
+  } else if (make_unique(world, opening)) {
     packet.flow = world.flows.open(opening.flow, packet.hash, opening.reply_hash, world.now);
     packet.direction = Direction::to_endpoint;
     if (packet.flow == nullptr) packet.verdict = Verdict::drop_flows_full;

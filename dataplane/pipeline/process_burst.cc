@@ -124,6 +124,12 @@ void run_stages(World& world, Burst& burst, Passed passed) {
   if (missing_count > 0) {  // packets of no known flow: few, once a burst is warm
     classify(world, burst);
     passed(Stage::classify);
+  }
+  if (world.has_packet_limits) [[unlikely]] {
+    limit_packets(world, burst);
+    passed(Stage::limit_packets);
+  }
+  if (missing_count > 0) {
     open_flow(world, burst);
     passed(Stage::open_flow);
   }
@@ -155,6 +161,10 @@ void maintain(World& world) {
 void adopt_snapshot(World& world) {
   world.neighbors.raise_epoch();  // routes may lead elsewhere
   world.unchecked_count = world.flows.capacity();
+  const auto limits = world.tables->vip_limits();
+  world.has_packet_limits = std::any_of(limits.begin(), limits.end(), [](const VipLimitsRow& row) {
+    return row.packets.interval_ns != 0 || row.source_packets.interval_ns != 0;
+  });
   world.is_rss_stable = std::all_of(world.tables->ports().begin(), world.tables->ports().end(),
                                     [](const PortRow& port) { return port.is_rss_stable != 0; });
 }

@@ -14,6 +14,8 @@ std::uint32_t find_flow(World& world, Burst& burst);
 // For the others: what is the destination to us? Answers ARP, ND and ping; punts; hands off; drops.
 //                                                                 Leaves: vip, on packets that may open a flow.
 void classify(World& world, Burst& burst);
+// Packets a second of VIPs that limit them; called only while some VIP does.
+void limit_packets(World& world, Burst& burst);
 // Admission, endpoint choice, SNAT port, record.                  Leaves: flow, direction.
 void open_flow(World& world, Burst& burst);
 // TCP state, addresses, ports, TTL, checksums; per-VIP and per-endpoint counters.

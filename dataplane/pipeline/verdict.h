@@ -17,6 +17,7 @@ namespace sluice {
   X(reply, "turned around by the balancer itself: ping")                        \
   X(reject_no_endpoint, "TCP to a VIP whose cluster has no endpoint that takes new flows; answered with a reset")  \
   X(reject_flow_ended, "its endpoint was drained and the deadline has passed; answered with a reset")                \
+  X(reject_connection_limit, "TCP to a VIP that has all the connections that it or its endpoints may have; answered with a reset")     \
   X(reject_ttl_expired, "time to live ran out here; answered with ICMP time exceeded, as traceroute wants it")          \
   X(reject_mtu_exceeded, "longer than the MTU of the port it must leave by; answered with the MTU that fits")          \
   X(punt, "given to the kernel of this box through the exception port")                                     \
@@ -52,6 +53,12 @@ namespace sluice {
   X(drop_icmp_out_of_window, "an ICMP error that quotes a sequence number which the handshake has not sent: made up") \
   X(drop_icmp_mtu_refused, "an ICMP error that claims an MTU below 552 (IPv4) or 1280 (IPv6): made up to slow a flow down") \
   X(drop_vip_pending, "the VIP waits for its first health verdicts")                                        \
+  X(drop_source_denied, "a service policy of the virtual host denies the source")                           \
+  X(drop_connection_limit, "UDP to a VIP that has all the flows that it or its endpoints may have")         \
+  X(drop_rate_connections, "more new connections a second than the virtual host's new_connections allows")  \
+  X(drop_rate_source_connections, "more new connections a second from one source than new_connections_per_source allows") \
+  X(drop_rate_packets, "more packets a second than the virtual host's packets allows")                      \
+  X(drop_rate_source_packets, "more packets a second from one source than packets_per_source allows")       \
   X(drop_no_endpoint, "UDP to a VIP whose cluster has no endpoint that takes new flows")                    \
   X(drop_no_flow, "a segment of no known flow that is no SYN; the peer's connection ended or began elsewhere") \
   X(drop_tcp_out_of_window, "a stray of an earlier connection: its sequence number cannot belong to the handshake") \

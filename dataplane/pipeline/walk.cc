@@ -51,6 +51,8 @@ std::string text_of(Stage stage, const WatchEntry& entry) {
                          entry.direction == Direction::to_endpoint ? "endpoint" : "client");
     case Stage::classify:
       return has_old_flow ? std::string() : vip_text(entry);
+    case Stage::limit_packets:
+      return {};
     case Stage::open_flow:
       return entry.is_flow_new ? flow_text(entry) : std::string();
     case Stage::rewrite:

@@ -32,6 +32,7 @@ enum class Stage : std::uint8_t {
   parse,
   find_flow,
   classify,
+  limit_packets,
   open_flow,
   rewrite,
   next_hop,

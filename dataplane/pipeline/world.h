@@ -13,6 +13,7 @@
 #include "dataplane/pipeline/counters.h"
 #include "dataplane/pipeline/neighbors.h"
 #include "dataplane/pipeline/packet.h"
+#include "dataplane/pipeline/rate_limits.h"
 #include "dataplane/pipeline/token_bucket.h"
 #include "dataplane/tables/snapshot.h"
 
@@ -49,6 +50,7 @@ struct World {
   Conntrack flows;                   // this lcore's flows
   SnatPorts snat_ports;              // this lcore's slice of each snat_pool
   NeighborTable neighbors;           // hardware addresses of next hops
+  RateLimits rate_limits;            // of VIPs and of sources
   Counters counters;
   TokenBucket icmp_errors, icmp_echoes;
   Outbox<GeneratedFrame, 32> generated;
@@ -56,6 +58,7 @@ struct World {
   std::array<PortFacts, ports_max> ports{};
   MacAddress exception_mac{};        // the kernel's end of the exception port
   bool has_exception_port = false;
+  bool has_packet_limits = false;    // some VIP limits packets a second
   bool is_rss_stable = true;         // false: any lcore may see any packet of a flow, see classify.cc
   Watch* watch = nullptr;            // set between bursts while an operator traces or captures
   Instant now;                       // read once per burst

@@ -20,6 +20,7 @@ struct SectionShape {
 };
 
 constexpr std::uint64_t any_count = snapshot_bytes_max;
+constexpr std::uint64_t rate_interval_ns_max = 3'600'000'000'000, rate_burst_ns_max = 1'000 * rate_interval_ns_max;
 
 constexpr SectionShape shapes[section_count] = {
     {"node", sizeof(NodeRow), 1, 1},
@@ -37,6 +38,11 @@ constexpr SectionShape shapes[section_count] = {
     {"return_index", sizeof(ReturnIndexRow), 2, any_count},
     {"vip_rows_by_id", sizeof(std::uint32_t), 0, vips_max},
     {"endpoint_rows_by_id", sizeof(std::uint32_t), 0, endpoints_max},
+    {"vip_limits", sizeof(VipLimitsRow), 0, vips_max},
+    {"prefix_tables", sizeof(PrefixTableRow), 0, 65'536},
+    {"prefix_roots", sizeof(std::uint32_t), 0, any_count},
+    {"prefix_nodes", sizeof(PrefixNode), 0, any_count},
+    {"prefix_values", sizeof(std::uint8_t), 0, any_count},
     {"names", 1, 0, any_count},
 };
 
@@ -212,6 +218,55 @@ Result<void> Snapshot::verify_rows() const {
   if (!is_probeable(section<ReturnIndexRow>(Section::return_index),
                     [](const ReturnIndexRow& row) { return row.is_used == 0; })) {
     return bad("return_index", 0, "size is no power of two, or full");
+  }
+  if (!vip_limits().empty() && vip_limits().size() != vips().size()) return bad("vip_limits", 0, "not one for each VIP");
+  for (std::size_t i = 0; i < vip_limits().size(); ++i) {
+    const VipLimitsRow& row = vip_limits()[i];
+    if (row.sources != no_row && row.sources >= prefix_tables().size()) return bad("vip_limits", i, "no such prefix table");
+    for (const RateLimitRow& rate : {row.new_flows, row.source_new_flows, row.packets, row.source_packets}) {
+      if (rate.interval_ns > rate_interval_ns_max || rate.burst_ns > rate_burst_ns_max) return bad("vip_limits", i, "rate");
+    }
+  }
+  return verify_prefix_tables();
+}
+
+// A walk down ends: children lie behind their parents.
+Result<void> Snapshot::verify_prefix_tables() const {
+  for (std::size_t i = 0; i < prefix_tables().size(); ++i) {
+    const PrefixTableRow& row = prefix_tables()[i];
+    const auto bad = [&](const char* what) {
+      return fail(fmt::format("snapshot: section prefix_tables, row {}: {}", i, what));
+    };
+    const auto is_inside = [](std::uint64_t first, std::uint64_t count, std::size_t size) { return first + count <= size; };
+    const auto is_root = [](std::uint32_t count) { return count == 0 || count == 1u << 16; };
+    if (!is_root(row.root_count_v4) || !is_root(row.root_count_v6)) return bad("root size");
+    if (!is_inside(row.first_root, std::uint64_t{row.root_count_v4} + row.root_count_v6,
+                   section<std::uint32_t>(Section::prefix_roots).size()) ||
+        !is_inside(row.first_node, row.node_count, section<PrefixNode>(Section::prefix_nodes).size()) ||
+        !is_inside(row.first_value, row.value_count, section<std::uint8_t>(Section::prefix_values).size())) {
+      return bad("parts out of bounds");
+    }
+    const PrefixTable table = prefix_table(row);
+    const auto is_entry = [&](std::uint32_t entry) {
+      return (entry & prefix_value_bit) != 0 || entry < row.node_count;
+    };
+    if (!is_entry(row.top_v4) || !is_entry(row.top_v6) ||
+        !std::all_of(table.roots.begin(), table.roots.end(), is_entry)) {
+      return bad("an entry names no node");
+    }
+    for (std::size_t n = 0; n < table.nodes.size(); ++n) {
+      const PrefixNode& node = table.nodes[n];
+      const auto children = static_cast<unsigned>(std::popcount(node.inner));
+      if (children > 0 && (node.first_node <= n || !is_inside(node.first_node, children, row.node_count))) {
+        return bad("a node's children are not behind it");
+      }
+      // The first child that is a value begins a run, or its value would lie before the first.
+      const std::uint64_t first_value_child = ~node.inner & (node.inner + 1);
+      if ((node.runs & node.inner) != 0 || (node.runs & first_value_child) != first_value_child) return bad("a node's runs");
+      if (!is_inside(node.first_value, static_cast<unsigned>(std::popcount(node.runs)), row.value_count)) {
+        return bad("a node's values are out of bounds");
+      }
+    }
   }
   return {};
 }

@@ -39,6 +39,20 @@ class Snapshot {
   std::span<const ClusterRow> clusters() const { return section<ClusterRow>(Section::clusters); }
   std::span<const EndpointRow> endpoints() const { return section<EndpointRow>(Section::endpoints); }
   std::string_view name(NameRef ref) const;
+  // Nothing when no VIP has limits.
+  std::span<const VipLimitsRow> vip_limits() const { return section<VipLimitsRow>(Section::vip_limits); }
+  // nullptr when there are none at all.
+  const VipLimitsRow* limits_of(const VipRow& vip) const {
+    const auto limits = vip_limits();
+    return limits.empty() ? nullptr : &limits[static_cast<std::size_t>(&vip - vips().data())];
+  }
+  std::span<const PrefixTableRow> prefix_tables() const { return section<PrefixTableRow>(Section::prefix_tables); }
+  PrefixTable prefix_table(const PrefixTableRow& row) const {
+    return {&row,
+            section<std::uint32_t>(Section::prefix_roots).subspan(row.first_root, row.root_count_v4 + row.root_count_v6),
+            section<PrefixNode>(Section::prefix_nodes).subspan(row.first_node, row.node_count),
+            section<std::uint8_t>(Section::prefix_values).subspan(row.first_value, row.value_count)};
+  }
 
   std::span<const EndpointRow> endpoints_of(const ClusterRow& cluster) const {
     return endpoints().subspan(cluster.first_endpoint, cluster.endpoint_count);
@@ -66,6 +80,7 @@ class Snapshot {
     return {reinterpret_cast<const Row*>(bytes_.data() + entry.offset), entry.row_count};
   }
   Result<void> verify_rows() const;
+  Result<void> verify_prefix_tables() const;
 
   std::span<const std::byte> bytes_;
   const SnapshotHeader* header_ = nullptr;

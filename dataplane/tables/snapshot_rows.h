@@ -12,11 +12,12 @@
 #include "dataplane/base/byte_order.h"
 #include "dataplane/base/hash.h"
 #include "dataplane/net/address.h"
+#include "dataplane/tables/prefix_table.h"
 
 namespace sluice {
 
 inline constexpr char snapshot_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 'S', 'N'};
-inline constexpr std::uint32_t snapshot_format = 2;
+inline constexpr std::uint32_t snapshot_format = 3;
 inline constexpr std::uint64_t snapshot_bytes_max = 4ull << 30;
 
 // Limits that the dataplane sizes its tables by.
@@ -41,7 +42,8 @@ static_assert(sizeof(SnapshotHeader) == 40);
 
 enum class Section : std::uint32_t {
   node, ports, addresses, routes, snat_pools, snat_addresses, vips, clusters, endpoints, slots, vip_index,
-  address_index, return_index, vip_rows_by_id, endpoint_rows_by_id, names, count
+  address_index, return_index, vip_rows_by_id, endpoint_rows_by_id, vip_limits, prefix_tables, prefix_roots,
+  prefix_nodes, prefix_values, names, count
 };
 
 struct SectionEntry {
@@ -155,7 +157,8 @@ struct ClusterRow {
   std::uint32_t id;
   Forwarding forwarding;
   Choice choice;
-  std::uint8_t reserved[6];
+  std::uint8_t reserved[2];
+  std::uint32_t endpoint_flows_max;  // of one endpoint, over all lcores; 0: no limit
 };
 static_assert(sizeof(ClusterRow) == 40);
 
@@ -174,6 +177,26 @@ struct EndpointRow {  // an endpoint as a member of one cluster
   std::uint8_t reserved[2];
 };
 static_assert(sizeof(EndpointRow) == 40);
+
+// At most one packet (or flow) every `interval_ns` on average; `burst_ns` is how far it may run ahead. Of the box: an lcore
+// admits its share. 0: no limit.
+struct RateLimitRow {
+  std::uint64_t interval_ns;
+  std::uint64_t burst_ns;
+};
+
+// What a virtual host admits. The section is empty when no VIP has any limit, else its row i belongs to VIP row i.
+struct VipLimitsRow {
+  std::uint32_t sources;     // prefix table of who may come; no_row: everybody
+  std::uint32_t flows_max;   // at a time, over all lcores; 0: no limit
+  RateLimitRow new_flows, source_new_flows;  // of all sources together; of one
+  RateLimitRow packets, source_packets;      // from clients
+};
+static_assert(sizeof(VipLimitsRow) == 72);
+
+namespace source_action {
+inline constexpr std::uint8_t allow = 1, deny = 2;  // values of a prefix table of sources
+}
 
 // What a destination address is to us.
 enum class AddressKind : std::uint8_t { none, vip, snat, own };

@@ -78,6 +78,22 @@ std::uint32_t SnapshotWriter::add_cluster(ClusterRow row, std::span<const Endpoi
   return append(clusters_, row);
 }
 
+void SnapshotWriter::add_limits(VipLimitsRow row) {
+  vip_limits_.resize(vips_.size(), VipLimitsRow{no_row, 0, {}, {}, {}, {}});
+  vip_limits_.back() = row;
+}
+
+std::uint32_t SnapshotWriter::add(const PrefixTableParts& table) {
+  PrefixTableRow row = table.row;
+  row.first_root = static_cast<std::uint32_t>(prefix_roots_.size());
+  row.first_node = static_cast<std::uint32_t>(prefix_nodes_.size());
+  row.first_value = static_cast<std::uint32_t>(prefix_values_.size());
+  prefix_roots_.insert(prefix_roots_.end(), table.roots.begin(), table.roots.end());
+  prefix_nodes_.insert(prefix_nodes_.end(), table.nodes.begin(), table.nodes.end());
+  prefix_values_.insert(prefix_values_.end(), table.values.begin(), table.values.end());
+  return append(prefix_tables_, row);
+}
+
 std::vector<std::uint32_t> SnapshotWriter::build_vip_index() const {
   std::vector<std::uint32_t> index(index_size(vips_.size()), no_row);
   for (std::uint32_t i = 0; i < vips_.size(); ++i) {
@@ -122,6 +138,7 @@ std::vector<ReturnIndexRow> SnapshotWriter::build_return_index() const {
 Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
   std::stable_sort(routes_.begin(), routes_.end(),
                    [](const RouteRow& a, const RouteRow& b) { return a.prefix_length > b.prefix_length; });
+  if (!vip_limits_.empty()) vip_limits_.resize(vips_.size(), VipLimitsRow{no_row, 0, {}, {}, {}, {}});
   const auto vip_index = build_vip_index();
   const auto address_index = build_address_index();
   const auto return_index = build_return_index();
@@ -138,7 +155,8 @@ Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
       {&node, sizeof node, 1}, part(ports_),     part(addresses_),    part(routes_),
       part(snat_pools_),       part(snat_addresses_), part(vips_),    part(clusters_),
       part(endpoints_),        part(slots_),     part(vip_index),     part(address_index),
-      part(return_index),      part(vip_rows),   part(endpoint_rows), part(names_)};
+      part(return_index),      part(vip_rows),   part(endpoint_rows), part(vip_limits_),
+      part(prefix_tables_),    part(prefix_roots_), part(prefix_nodes_), part(prefix_values_), part(names_)};
   static_assert(std::size(parts) == static_cast<std::size_t>(Section::count));
 
   std::size_t total = align_up(sizeof(SnapshotHeader) + std::size(parts) * sizeof(SectionEntry));

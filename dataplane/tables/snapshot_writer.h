@@ -46,6 +46,9 @@ class SnapshotWriter {
   std::uint32_t add_snat_pool(std::string_view pool_name, std::span<const IpAddress> pool_addresses,
                               std::uint16_t port_first, std::uint16_t port_last);
   std::uint32_t add(const VipRow& row) { return append(vips_, row); }
+  // Of the VIP added last.
+  void add_limits(VipLimitsRow row);
+  std::uint32_t add(const PrefixTableParts& table);
   // `endpoints`: cluster is filled in. `slots`: indexes into `endpoints`.
   std::uint32_t add_cluster(ClusterRow row, std::span<const EndpointRow> endpoints,
                             std::span<const std::uint16_t> slots);
@@ -71,6 +74,11 @@ class SnapshotWriter {
   std::vector<ClusterRow> clusters_;
   std::vector<EndpointRow> endpoints_;
   std::vector<std::uint16_t> slots_;
+  std::vector<VipLimitsRow> vip_limits_;
+  std::vector<PrefixTableRow> prefix_tables_;
+  std::vector<std::uint32_t> prefix_roots_;
+  std::vector<PrefixNode> prefix_nodes_;
+  std::vector<std::uint8_t> prefix_values_;
   std::string names_;
   std::unordered_map<std::string, NameRef> known_names_;
 };

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "dataplane/base/assert.h"
+#include "mgmt/api/service_policy.pb.h"
 #include "mgmt/compile/slots.h"
 #include "mgmt/model/table_limits.h"
 
@@ -176,6 +177,96 @@ std::map<std::string, std::uint32_t> write_snat_pools(SnapshotWriter& writer,
   return rows;
 }
 
+std::uint64_t unit_ns(api::RateLimit::Unit unit) {
+  constexpr std::uint64_t second = 1'000'000'000;
+  return unit == api::RateLimit::HOUR     ? 3'600 * second
+         : unit == api::RateLimit::MINUTE ? 60 * second
+                                          : second;
+}
+
+RateLimitRow rate_row(const api::RateLimit& limit) {
+  const std::uint64_t unit = unit_ns(limit.unit());
+  return {unit / limit.total_number(), unit * limit.burst_multiplier()};
+}
+
+// The prefixes of the policies in order, and what becomes of sources that none of them lists.
+std::vector<PrefixRule> source_rules(const std::vector<ObjectPtr>& policies) {
+  std::vector<PrefixRule> rules;
+  const auto add_default = [&](std::uint8_t action) {
+    rules.push_back({*IpPrefix::parse("0.0.0.0/0"), action});
+    rules.push_back({*IpPrefix::parse("::/0"), action});
+  };
+  for (const ObjectPtr& policy : policies) {
+    const auto& spec = static_cast<const api::ServicePolicy&>(policy->effective()).spec();
+    const bool is_allow = spec.has_allow_list();
+    const api::SourceList& list = is_allow ? spec.allow_list() : spec.deny_list();
+    for (const std::string& prefix : list.prefix_list().prefixes()) {
+      rules.push_back(
+          {*IpPrefix::parse(prefix), is_allow ? source_action::allow : source_action::deny});
+    }
+    const bool is_given =
+        list.default_action_choice_case() != api::SourceList::DEFAULT_ACTION_CHOICE_NOT_SET;
+    if (list.has_default_action_allow()) {
+      add_default(source_action::allow);
+    } else if (list.has_default_action_deny() || (is_allow && !is_given)) {
+      add_default(source_action::deny);
+    }
+  }
+  return rules;
+}
+
+// What VIPs admit; VIPs with the same policies share a table.
+class LimitsCompiler {
+ public:
+  LimitsCompiler(const ObjectStore& objects, SnapshotWriter& writer, SlotCache* cache)
+      : objects_(objects), writer_(writer), cache_(cache) {}
+
+  // For the VIP that was written last.
+  void write(const ResolvedVip& vip) {
+    const api::VirtualHostExtension& spec = virtual_host_spec(*vip.virtual_host).sluice();
+    VipLimitsRow row{no_row, spec.connection_limit(), {}, {}, {}, {}};
+    if (spec.has_new_connections()) row.new_flows = rate_row(spec.new_connections());
+    if (spec.has_new_connections_per_source()) {
+      row.source_new_flows = rate_row(spec.new_connections_per_source());
+    }
+    if (spec.has_packets()) row.packets = rate_row(spec.packets());
+    if (spec.has_packets_per_source()) row.source_packets = rate_row(spec.packets_per_source());
+    if (spec.service_policies_size() > 0) row.sources = table_of(*vip.virtual_host);
+    const VipLimitsRow none{no_row, 0, {}, {}, {}, {}};
+    if (std::memcmp(&row, &none, sizeof row) != 0) writer_.add_limits(row);
+  }
+
+  // Tables that no virtual host uses any more are forgotten.
+  void finish() {
+    if (cache_ != nullptr) {
+      std::erase_if(cache_->sources,
+                    [&](const auto& known) { return !rows_.contains(known.first); });
+    }
+  }
+
+ private:
+  std::uint32_t table_of(const Object& virtual_host) {
+    std::vector<ObjectPtr> policies;
+    for (const api::ObjectRef& reference :
+         virtual_host_spec(virtual_host).sluice().service_policies()) {
+      policies.push_back(
+          objects_.find(target_of(reference, "service_policy", virtual_host.key().space)));
+    }
+    const auto [row, is_new] = rows_.try_emplace(policies, 0);
+    if (!is_new) return row->second;
+    if (cache_ == nullptr)
+      return row->second = writer_.add(build_prefix_table(source_rules(policies)));
+    const auto [table, is_fresh] = cache_->sources.try_emplace(policies);
+    if (is_fresh) table->second = build_prefix_table(source_rules(policies));
+    return row->second = writer_.add(table->second);
+  }
+
+  const ObjectStore& objects_;
+  SnapshotWriter& writer_;
+  SlotCache* cache_;
+  std::map<std::vector<ObjectPtr>, std::uint32_t> rows_;
+};
+
 using Algorithm = api::ClusterExtension::Algorithm;
 
 Algorithm algorithm_of(const api::ClusterSpec& spec) {
@@ -261,6 +352,7 @@ class ClusterCompiler {
     std::vector<SlotEndpoint> members;
     bool has_unknown = false;
     bool has_up = false;
+    std::uint8_t first_priority = UINT8_MAX;
     for (const ResolvedEndpoint& endpoint : endpoints) {
       const EndpointState state = state_of(cluster, endpoint.object->key());
       EndpointRow row{};
@@ -276,14 +368,21 @@ class ClusterCompiler {
       member.index = static_cast<std::uint16_t>(rows.size());
       member.weight = endpoint.weight;
       member.takes_flows = state == EndpointState::up ? 1 : 0;
+      if (member.takes_flows != 0) first_priority = std::min(first_priority, endpoint.priority);
       members.push_back(member);
       has_unknown = has_unknown || state == EndpointState::unknown;
       has_up = has_up || state == EndpointState::up;
       rows.push_back(row);
     }
 
+    // Backups wait while an endpoint of a lower number is up.
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      if (endpoints[i].priority != first_priority) members[i].takes_flows = 0;
+    }
+
     const Algorithm algorithm = algorithm_of(spec);
     ClusterRow row{};
+    row.endpoint_flows_max = spec.sluice().endpoint_connection_limit();
     row.name = writer_.name(cluster.key().name);
     row.id = *input_.ids.clusters.find(cluster_id_key(cluster));
     row.forwarding = spec.sluice().forwarding() == api::ClusterExtension::NAT
@@ -390,6 +489,7 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
   const auto snat_pools = write_snat_pools(writer, spec);
 
   const auto vips = vips_of(input.objects);
+  LimitsCompiler limits(input.objects, writer, cache);
   ClusterCompiler clusters(input, writer, snat_pools, cache);
   std::map<ObjectKey, ClusterResult> cluster_rows;
   for (const ObjectPtr& cluster : compiled_clusters(vips))
@@ -409,7 +509,9 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
         static_cast<std::uint16_t>(virtual_host_spec(*vip.virtual_host).sluice().mss_max());
     row.state = cluster.is_pending ? VipState::pending : VipState::ready;
     writer.add(row);
+    limits.write(vip);
   }
+  limits.finish();
   return writer.finish(input.generation);
 }
 

@@ -26,6 +26,9 @@ class SlotCache {
   const std::vector<std::uint16_t>& keep(const ObjectKey& cluster, std::string made_from,
                                          std::vector<std::uint16_t> slots);
 
+  // The tables of sources, by the policies that they were made of.
+  std::map<std::vector<ObjectPtr>, PrefixTableParts> sources;
+
  private:
   struct Entry {
     std::string made_from;

@@ -9,6 +9,7 @@
 #include "mgmt/api/healthcheck.pb.h"
 #include "mgmt/api/node.pb.h"
 #include "mgmt/api/route.pb.h"
+#include "mgmt/api/service_policy.pb.h"
 #include "mgmt/api/virtual_host.pb.h"
 #include "mgmt/model/fields.h"
 
@@ -26,7 +27,8 @@ std::vector<const Message*> prototypes() {
           &api::Route::default_instance(),
           &api::Cluster::default_instance(),
           &api::Endpoint::default_instance(),
-          &api::Healthcheck::default_instance()};
+          &api::Healthcheck::default_instance(),
+          &api::ServicePolicy::default_instance()};
 }
 
 const api::Metadata& metadata_in(const Message& message) {

@@ -58,6 +58,7 @@ std::vector<ResolvedEndpoint> endpoints_of(const ObjectStore& objects, const Obj
     endpoint.port = static_cast<std::uint16_t>(endpoint.spec().port());
     endpoint.protocol = protocol_number(endpoint.spec().protocol());
     endpoint.weight = static_cast<std::uint16_t>(endpoint.spec().sluice().weight());
+    endpoint.priority = static_cast<std::uint8_t>(endpoint.spec().sluice().priority());
     endpoints.push_back(std::move(endpoint));
   }
   std::sort(endpoints.begin(), endpoints.end(),

@@ -36,6 +36,7 @@ struct ResolvedEndpoint {
   std::uint16_t port = 0;
   std::uint8_t protocol = 0;
   std::uint16_t weight = 1;
+  std::uint8_t priority = 0;
 
   const api::EndpointSpec& spec() const {
     return static_cast<const api::Endpoint&>(object->effective()).spec();

@@ -289,6 +289,7 @@ json reply_endpoints(const Call& call) {
                     {"protocol", api::Protocol_Name(spec.protocol())},
                     {"clusters", std::move(clusters)},
                     {"weight", spec.sluice().weight()},
+                    {"priority", spec.sluice().priority()},
                     {"health", health_text(worst)},
                     {"health_reason", worst.reason},
                     {"since_ms", worst.since_unix_ms},

@@ -16,13 +16,14 @@ namespace {
 constexpr Milliseconds completion_timeout = {500};
 
 // For completion and `?` only: mgmt decides which kinds there are.
-constexpr std::array<std::pair<const char*, const char*>, 7> object_kinds = {{
+constexpr std::array<std::pair<const char*, const char*>, 8> object_kinds = {{
     {"virtual_host", "what clients reach: proxy type, routes, where it is advertised"},
     {"route", "which cluster a virtual host sends to"},
     {"cluster", "endpoints with one policy"},
     {"endpoint", "one address and port of a cluster"},
     {"advertise_policy", "address, protocol and port of a VIP"},
     {"healthcheck", "how endpoints are probed"},
+    {"service_policy", "which sources a virtual host takes"},
     {"node", "this box: ports, addresses, routes, SNAT pools, lcores"},
 }};
 

@@ -235,9 +235,10 @@ std::string dataplane_notes(const Json& status) {
   }
   if (const Json* alarms = find(status, "alarms")) {
     for (const Json& alarm : *alarms) {
-      text += fmt::format("ALARM {} for {}: {} packets lost; {}\n", printable(text_of(alarm, "name")),
-                          format_duration(number_of(alarm, "since_ms").value_or(0)),
-                          format_count(number_of(alarm, "packets").value_or(0)), printable(text_of(alarm, "help")));
+      text += fmt::format(
+          "ALARM {} for {}: {} packets lost; {}\n", printable(text_of(alarm, "name")),
+          format_duration(number_of(alarm, "since_ms").value_or(0)),
+          format_count(number_of(alarm, "packets").value_or(0)), printable(text_of(alarm, "help")));
     }
   }
   for (const std::string& reason : texts_of(status, "restart_required")) {
@@ -298,6 +299,7 @@ int show_vips(Context& context, const Invocation& invocation) {
       {{"PROTO"}, [](const Json& r) { return text_of(r, "protocol"); }},
       {{"CLUSTER", Align::left, 1}, [](const Json& r) { return text_of(r, "cluster"); }},
       {{"STATE"}, [](const Json& r) { return text_of(r, "state"); }},
+      {{"LIMITS", Align::left, 1, true}, [](const Json& r) { return joined_cell(r, "limits"); }},
       {{"FLOWS", Align::right}, [](const Json& r) { return count_cell(r, "flows_active"); }},
       {{"OPENED", Align::right, 2}, [](const Json& r) { return count_cell(r, "flows_opened"); }},
       {{"RX PACKETS", Align::right, 3}, [](const Json& r) { return count_cell(r, "rx_packets"); }},
@@ -339,6 +341,11 @@ int show_endpoints(Context& context, const Invocation& invocation) {
       {{"PROTO", Align::left, 3}, [](const Json& r) { return text_of(r, "protocol"); }},
       {{"CLUSTERS", Align::left, 2}, [](const Json& r) { return joined_cell(r, "clusters"); }},
       {{"WEIGHT", Align::right, 2}, [](const Json& r) { return exact_cell(r, "weight"); }},
+      {{"PRIORITY", Align::right, 2, true},
+       [](const Json& r) {
+         return number_of(r, "priority").value_or(0) > 0 ? exact_cell(r, "priority")
+                                                         : std::string();
+       }},
       {{"HEALTH"}, health_cell},
       {{"SINCE", Align::right, 1}, [](const Json& r) { return age_cell(r, "since_ms"); }},
       {{"FLOWS", Align::right}, [](const Json& r) { return count_cell(r, "flows_active"); }},

@@ -179,6 +179,8 @@ Result<void> Model::change_cluster(const Words& words, std::size_t& at) {
                                                    : Choice::rotate;
     } else if (statement[0] == "snat") {
       cluster->snat = statement[1];
+    } else if (statement[0] == "endpoint_flows_max") {
+      cluster->endpoint_flows_max = static_cast<std::uint32_t>(number_of(statement[1]).value_or(0));
     } else {
       return fail(fmt::format("cluster {}: '{}'?", cluster->name, statement[0]));
     }
@@ -227,6 +229,24 @@ Result<void> Model::change_vip(const Words& words, std::size_t& at) {
         found->idle_ms = static_cast<std::uint32_t>(*ms);
       } else if (statement[i] == "mss" && i + 1 < statement.size()) {
         found->mss_max = static_cast<std::uint16_t>(number_of(statement[++i]).value_or(0));
+      } else if ((statement[i] == "allow" || statement[i] == "deny") && i + 1 < statement.size()) {
+        const auto prefix = IpPrefix::parse(statement[i + 1]);
+        if (!prefix) return fail(fmt::format("vip: '{}' is no prefix", statement[i + 1]));
+        found->sources.push_back({*prefix, statement[i] == "allow" ? source_action::allow : source_action::deny});
+        found->has_limits = true;
+        ++i;
+      } else if (statement[i] == "flows_max" && i + 1 < statement.size()) {
+        found->limits.flows_max = static_cast<std::uint32_t>(number_of(statement[++i]).value_or(0));
+        found->has_limits = true;
+      } else if (statement[i] == "rate" && i + 2 < statement.size()) {
+        const std::string& what = statement[++i];
+        const std::uint64_t rate = number_of(statement[++i]).value_or(0);
+        RateLimitRow& row = what == "new"          ? found->limits.new_flows
+                            : what == "source_new" ? found->limits.source_new_flows
+                            : what == "packets"    ? found->limits.packets
+                                                   : found->limits.source_packets;
+        row = rate == 0 ? RateLimitRow{} : RateLimitRow{1'000'000'000 / rate, 1'000'000'000};
+        found->has_limits = true;
       } else {
         return fail(fmt::format("vip: '{}'?", statement[i]));
       }
@@ -384,6 +404,7 @@ Result<SnapshotBuffer> Model::compile() const {
     row.id = static_cast<std::uint32_t>(c);
     row.forwarding = cluster.forwarding;
     row.choice = cluster.choice;
+    row.endpoint_flows_max = cluster.endpoint_flows_max;
     row.snat_pool = cluster.forwarding == Forwarding::nat ? no_row : 0;
     for (std::size_t i = 0; i < snats.size(); ++i) {
       if (cluster.forwarding == Forwarding::full_nat && snats[i].name == cluster.snat) {
@@ -425,6 +446,10 @@ Result<SnapshotBuffer> Model::compile() const {
     }
     if (row.cluster == no_row) return fail(fmt::format("vip {}: no cluster '{}'", vip.text, vip.cluster));
     writer.add(row);
+    if (!vip.has_limits) continue;
+    VipLimitsRow limits = vip.limits;
+    if (!vip.sources.empty()) limits.sources = writer.add(build_prefix_table(vip.sources));
+    writer.add_limits(limits);
   }
   return writer.finish(++generation_);
 }

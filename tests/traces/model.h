@@ -60,6 +60,7 @@ struct ClusterModel {
   Forwarding forwarding = Forwarding::full_nat;
   Choice choice = Choice::rotate;
   std::string snat;  // empty: the first
+  std::uint32_t endpoint_flows_max = 0;
 };
 
 struct VipModel {
@@ -72,6 +73,9 @@ struct VipModel {
   VipState state = VipState::ready;
   std::uint16_t mss_max = 0;
   std::uint32_t id = 0;
+  std::vector<PrefixRule> sources;  // `allow PREFIX`, `deny PREFIX`: the first that holds a source decides
+  VipLimitsRow limits{no_row, 0, {}, {}, {}, {}};  // `flows_max N`, `rate new|source_new|packets|source_packets N` a second
+  bool has_limits = false;
 };
 
 std::optional<std::uint64_t> parse_duration_ms(const std::string& word);  // "31s", "250ms", "1h", "5m"

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <random>
+#include <set>
 
 #include "mgmt/compile/consequences.h"
 #include "mgmt/text/config_reader.h"
@@ -274,6 +275,70 @@ TEST(Ids, AThousandRandomEditsKeepEveryLivingId) {
       known[key] = *id;
     }
   }
+}
+
+const std::string policies_yaml =
+    "---\nkind: service_policy\nmetadata: {name: bad}\nspec: {deny_list: {prefix_list: {prefixes: "
+    "[\"10.66.0.0/16\"]}}}\n"
+    "---\nkind: service_policy\nmetadata: {name: ours}\nspec: {allow_list: {prefix_list: "
+    "{prefixes: "
+    "[\"10.0.0.0/8\", \"fd00::/16\"]}}}\n";
+
+TEST(Compile, PoliciesAndLimitsOfAVirtualHost) {
+  const View view(compiled(objects_from(
+      replaced(
+          base_yaml(), "routes: [{name: web}]",
+          "routes: [{name: web}]\n  sluice:\n    service_policies: [{name: bad}, {name: ours}]\n"
+          "    connection_limit: 500\n    new_connections: {total_number: 100}\n"
+          "    packets_per_source: {total_number: 6, unit: MINUTE, burst_multiplier: 2}") +
+      policies_yaml)));
+  ASSERT_EQ(view.snapshot.vip_limits().size(), 1u);
+  const VipLimitsRow& row = view.snapshot.vip_limits()[0];
+  EXPECT_EQ(row.flows_max, 500u);
+  EXPECT_EQ(row.new_flows.interval_ns, 10'000'000u);
+  EXPECT_EQ(row.new_flows.burst_ns, 1'000'000'000u);
+  EXPECT_EQ(row.source_packets.interval_ns, 10'000'000'000u);
+  EXPECT_EQ(row.source_packets.burst_ns, 120'000'000'000u);
+  EXPECT_EQ(row.packets.interval_ns, 0u);
+  const PrefixTable table = view.snapshot.prefix_table(view.snapshot.prefix_tables()[row.sources]);
+  EXPECT_EQ(table.value_of(*IpAddress::parse("10.66.1.1")), source_action::deny);
+  EXPECT_EQ(table.value_of(*IpAddress::parse("10.1.1.1")), source_action::allow);
+  EXPECT_EQ(table.value_of(*IpAddress::parse("192.0.2.1")), source_action::deny);
+  EXPECT_EQ(table.value_of(*IpAddress::parse("fd00::1")), source_action::allow);
+  EXPECT_EQ(table.value_of(*IpAddress::parse("2001:db8::1")), source_action::deny);
+}
+
+TEST(Compile, ADenyListLeavesTheOthersAndNoLimitsCostNothing) {
+  const View denied(compiled(
+      objects_from(replaced(base_yaml(), "routes: [{name: web}]",
+                            "routes: [{name: web}]\n  sluice: {service_policies: [{name: bad}]}") +
+                   policies_yaml)));
+  const PrefixTable table = denied.snapshot.prefix_table(denied.snapshot.prefix_tables()[0]);
+  EXPECT_EQ(table.value_of(*IpAddress::parse("10.66.1.1")), source_action::deny);
+  EXPECT_EQ(table.value_of(*IpAddress::parse("192.0.2.1")), 0);
+  EXPECT_TRUE(
+      View(compiled(objects_from(base_yaml() + policies_yaml))).snapshot.vip_limits().empty());
+}
+
+TEST(Compile, BackupsTakeFlowsOnlyWhileNobodyOfALowerNumberIsUp) {
+  const std::string yaml =
+      replaced(checked_yaml, "{ip: 10.2.0.12, port: 8080, protocol: TCP}",
+               "{ip: 10.2.0.12, port: 8080, protocol: TCP, sluice: {priority: 1}}");
+  const ObjectStore objects = objects_from(yaml);
+  const auto owners = [&](HealthVerdict first, HealthVerdict second) {
+    HealthRecords health;
+    health[target("web-1")].verdict = first;
+    health[target("web-2")].verdict = second;
+    const View view(compiled(objects, health));
+    std::set<unsigned> found;
+    for (const std::uint16_t slot : view.snapshot.slots_of(view.cluster())) found.insert(slot);
+    return found;
+  };
+  using Set = std::set<unsigned>;
+  EXPECT_EQ(owners(HealthVerdict::up, HealthVerdict::up), Set{0});
+  EXPECT_EQ(owners(HealthVerdict::down, HealthVerdict::up), Set{1});
+  EXPECT_EQ(owners(HealthVerdict::up, HealthVerdict::down), Set{0});
+  EXPECT_EQ(owners(HealthVerdict::down, HealthVerdict::down), Set{});
 }
 
 TEST(Consequences, AreReadOffTheTables) {

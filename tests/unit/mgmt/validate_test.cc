@@ -90,6 +90,24 @@ INSTANTIATE_TEST_SUITE_P(
              "abc}}\n",
              "healthcheck h: spec.tcp_health_check.send_payload: 'abc' is not accepted; expected "
              "an even number of hexadecimal digits\n"},
+        Case{"no_list", "", "", "kind: service_policy\nmetadata: {name: p}\nspec: {}\n",
+             "service_policy p: spec: no rule_choice is given; expected one of allow_list, "
+             "deny_list\n"},
+        Case{"policy_with_host_bits", "", "",
+             "kind: service_policy\nmetadata: {name: p}\nspec: {deny_list: {prefix_list: "
+             "{prefixes: [\"10.0.0.1/8\"]}}}\n",
+             "service_policy p: spec.deny_list.prefix_list.prefixes[0]: '10.0.0.1/8' is not "
+             "accepted; expected the "
+             "network's own address: 10.0.0.0/8\n"},
+        Case{"unknown_policy", "routes: [{name: web}]",
+             "routes: [{name: web}]\n  sluice: {service_policies: [{name: nosuch}]}", "",
+             "virtual_host web: spec.sluice.service_policies[0].name: virtual_host web refers to "
+             "service_policy "
+             "nosuch, which does not exist; expected a service_policy object of that name\n"},
+        Case{"rate_of_nothing", "routes: [{name: web}]",
+             "routes: [{name: web}]\n  sluice: {new_connections: {total_number: 0}}", "",
+             "virtual_host web: spec.sluice.new_connections.total_number: 0 is too small; expected "
+             "1 to 100000000\n"},
         Case{"no_check", "", "", "kind: healthcheck\nmetadata: {name: h}\nspec: {}\n",
              "healthcheck h: spec: no health_check is given; expected one of tcp_health_check\n"},
         Case{"address", "ip: 10.2.0.11", "ip: 10.2.0.311", "",

@@ -34,7 +34,8 @@ TEST_P(YamlErrors, SayWhereWhatAndWhatWasMeant) {
 }
 
 const std::string kinds =
-    "one of node, virtual_host, advertise_policy, route, cluster, endpoint, healthcheck";
+    "one of node, virtual_host, advertise_policy, route, cluster, endpoint, healthcheck, "
+    "service_policy";
 const std::string endpoint_fields = "one of ip, port, protocol, health_check_port, sluice";
 const std::string no_object =
     "f.yaml: there is no object in this file; expected at least one object: kind, metadata, spec";
