@@ -42,12 +42,14 @@ bool is_over_since_snapshot(const World& world, FlowRecord& record) {
 }
 
 void expire_flows(World& world) {
-  const std::uint64_t elapsed_ms = world.now.ms - world.swept.ms;
-  const std::uint64_t owed = elapsed_ms * world.flows.capacity() / sweep_round_ms;
-  if (owed == 0) return;
-  // What is not paid now is owed on: a busy lcore catches up over many bursts.
-  const std::uint64_t paid = std::min(owed, sweep_count_max);
-  world.swept = paid == owed ? world.now : world.swept + Milliseconds{paid * sweep_round_ms / world.flows.capacity()};
+  // Owed are records times milliseconds, so that no remainder is lost or paid twice. A busy lcore catches up over many
+  // bursts; more than one round is never owed.
+  const std::uint64_t capacity = world.flows.capacity();
+  world.sweep_debt = std::min(world.sweep_debt + (world.now.ms - world.swept.ms) * capacity, capacity * sweep_round_ms);
+  world.swept = world.now;
+  const std::uint64_t paid = std::min(world.sweep_debt / sweep_round_ms, sweep_count_max);
+  if (paid == 0) return;
+  world.sweep_debt -= paid * sweep_round_ms;
   const NodeRow& node = world.tables->node();
   const bool is_snapshot_new = world.unchecked_count > 0;  // for the records of this round
   world.unchecked_count -= std::min(world.unchecked_count, paid);

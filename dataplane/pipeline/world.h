@@ -62,7 +62,8 @@ struct World {
   bool is_rss_stable = true;         // false: any lcore may see any packet of a flow, see classify.cc
   Watch* watch = nullptr;            // set between bursts while an operator traces or captures
   Instant now;                       // read once per burst
-  Instant swept;                     // until when maintain() has paid for expiry
+  Instant swept;                     // until when expiry knows what it owes
+  std::uint64_t sweep_debt = 0;      // what it owes: records to look at, times milliseconds of a round
   std::uint64_t unchecked_count = 0; // records that expiry has not yet seen under the present snapshot
   Instant neighbors_checked;
   std::uint16_t neighbor_next = 0;   // where the next check begins: the last one had no room for more questions

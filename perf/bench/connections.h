@@ -20,9 +20,10 @@ class Connections {
 
   Connections(std::uint32_t capacity, double share);
 
-  // clk per connection, over one batch in which every tenth packet begins one.
-  double run();
-  // Of this, what expiry took; of the last run().
+  // clk per connection, over as many as it takes until expiry has gone once round the table: closed
+  // flows lie in heaps, so that fewer would show expiry finding none, or nothing else.
+  double round();
+  // Of this, what expiry took; of the last round().
   double expiry_clk() const { return expiry_clk_; }
   double fill_seen() const;
 
@@ -33,6 +34,7 @@ class Connections {
   static constexpr std::size_t per_cohort = batch_count / packets_per_connection;
 
   void write();
+  void run();  // one batch, in which every tenth packet begins a connection
 
   Rig rig_;
   std::uint32_t capacity_;
@@ -41,6 +43,7 @@ class Connections {
   std::array<std::vector<Connection>, packets_per_connection> cohorts_;
   Batch batch_;
   std::vector<FlowKey> leaving_;
+  std::uint64_t spent_ = 0, expiry_ = 0;  // clk in run(), so far
   double expiry_clk_ = 0;
 };
 
