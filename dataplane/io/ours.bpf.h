@@ -20,7 +20,7 @@ struct address_key {
 
 struct source_key {
   __u8 address[16];
-  __u16 port;  // as on the wire
+  __u16 port;  // as on the wire; 0: of a fragment that is not the first
   __u8 protocol;
   __u8 zero;
 };
@@ -62,11 +62,14 @@ static __always_inline int is_ours(const struct address_key *key) {
 }
 
 // An endpoint of a NAT-mode cluster also answers the health checks of the host: those are the kernel's.
-static __always_inline int is_reply(struct source_key *key, const struct address_key *to, void *l4, void *end) {
+static __always_inline int is_reply(struct source_key *key, const struct address_key *to, void *l4, void *end,
+                                    int has_ports) {
   if (key->protocol != IPPROTO_TCP && key->protocol != IPPROTO_UDP) return 0;
-  __be16 *port = l4;
-  if ((void *)(port + 1) > end) return 0;
-  key->port = *port;
+  if (has_ports) {
+    __be16 *port = l4;
+    if ((void *)(port + 1) > end) return 0;
+    key->port = *port;
+  }
   return bpf_map_lookup_elem(&sluice_sources, key) != 0 && bpf_map_lookup_elem(&sluice_host, to) == 0;
 }
 
@@ -103,6 +106,13 @@ struct neighbor_message {
   __u8 target[16];
 } __attribute__((packed));
 
+struct fragment_header {
+  __u8 next_header;
+  __u8 reserved;
+  __be16 offset_and_flags;
+  __be32 id;
+};
+
 static __always_inline int ours_in_arp(void *l3, void *end) {
   struct arp_packet *arp = l3;
   struct address_key key;
@@ -126,7 +136,7 @@ static __always_inline int ours_in_ipv4(void *l3, void *end) {
   if (header_bytes < sizeof *ip) return 0;
   map_v4(source.address, ip->source);
   source.protocol = ip->protocol;
-  return is_reply(&source, &key, l3 + header_bytes, end);
+  return is_reply(&source, &key, l3 + header_bytes, end, (ip->flags_and_fragment & bpf_htons(0x1fff)) == 0);
 }
 
 static __always_inline int ours_in_ipv6(void *l3, void *end) {
@@ -145,7 +155,13 @@ static __always_inline int ours_in_ipv6(void *l3, void *end) {
   }
   __builtin_memcpy(source.address, &ip->saddr, 16);
   source.protocol = ip->nexthdr;
-  return is_reply(&source, &key, ip + 1, end);
+  if (ip->nexthdr == IPPROTO_FRAGMENT) {
+    struct fragment_header *fragment = (void *)(ip + 1);
+    if ((void *)(fragment + 1) > end) return 0;
+    source.protocol = fragment->next_header;
+    return is_reply(&source, &key, fragment + 1, end, (fragment->offset_and_flags & bpf_htons(0xfff8)) == 0);
+  }
+  return is_reply(&source, &key, ip + 1, end, 1);
 }
 
 // `data` to `end` is the frame.

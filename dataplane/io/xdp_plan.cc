@@ -36,6 +36,7 @@ XdpContent xdp_content_of(const Snapshot& tables) {
     if (cluster.forwarding != Forwarding::nat) continue;
     for (const EndpointRow& endpoint : tables.endpoints_of(cluster)) {
       content.sources.push_back({endpoint.address, endpoint.port.raw, endpoint.protocol, 0, 0});
+      content.sources.push_back({endpoint.address, 0, endpoint.protocol, 0, 0});  // its fragments
     }
   }
   sort_unique(content.addresses);

@@ -83,6 +83,16 @@ void Worker::receive_from_ring(Burst& burst, rte_ring* ring) {
   world_->counters.handed_in.add(count);
 }
 
+// Fragments whose datagram's first has come.
+void Worker::receive_resumed(Burst& burst) {
+  HeldFragment fragment;
+  while (burst.count < handed_in_max && world_->fragments.take_ready(fragment)) {
+    add_packet(burst, static_cast<rte_mbuf*>(fragment.handle), fragment.port, fragment.hops);
+    burst.packets[burst.count - 1].is_resumed = true;
+    world_->counters.released.add(1);
+  }
+}
+
 void Worker::receive_from_port(Burst& burst, const RxQueue& queue, std::uint16_t row) {
   const std::uint32_t room = burst_count_max - burst.count;
   if (room < rx_room_min) return;
@@ -97,6 +107,7 @@ void Worker::receive_from_port(Burst& burst, const RxQueue& queue, std::uint16_t
 }
 
 void Worker::receive(Burst& burst) {
+  receive_resumed(burst);
   // Another ring and another queue come first each time: a flood on one leaves room for the others.
   const std::size_t rings = plan_.rings.size();
   for (std::size_t i = 0; i < rings; ++i) {

@@ -55,6 +55,7 @@ class Worker {
  private:
   void adopt_newest();
   void receive(Burst& burst);
+  void receive_resumed(Burst& burst);
   void receive_from_ring(Burst& burst, rte_ring* ring);
   void receive_from_port(Burst& burst, const RxQueue& queue, std::uint16_t row);
   void answer_copy_request();

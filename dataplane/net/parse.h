@@ -88,9 +88,12 @@ inline ParseFault parse_ipv4(std::span<const std::byte> frame, ParsedFrame& pars
   parsed.key.destination = IpAddress::v4(ip->destination);
   parsed.key.protocol = ip->protocol;
   parsed.ttl = ip->ttl;
-  if (ip->is_fragment()) return ParseFault::ip_fragment;
   parsed.l4_offset = static_cast<std::uint16_t>(parsed.l3_offset + header_bytes);
   parsed.l4_bytes = static_cast<std::uint16_t>(total_bytes - header_bytes);
+  if (ip->is_fragment()) [[unlikely]] {
+    parsed.kind = FrameKind::fragment;
+    return ParseFault::none;
+  }
   return parse_transport(frame, ip->protocol, parsed);
 }
 
@@ -109,19 +112,30 @@ inline ParseFault parse_ipv6(std::span<const std::byte> frame, ParsedFrame& pars
 
   std::size_t offset = parsed.l3_offset + sizeof(Ipv6Header);
   std::uint8_t next = ip->next_header;
-  for (unsigned count = 0;; ++count) {
-    if (next == protocol::fragment) return ParseFault::ip_fragment;
-    if (next != protocol::hop_by_hop && next != protocol::routing && next != protocol::destination_options) break;
+  bool is_fragment = false;
+  for (unsigned count = 0; !is_fragment; ++count) {
+    const bool is_fragment_header = next == protocol::fragment;
+    if (next != protocol::hop_by_hop && next != protocol::routing && next != protocol::destination_options && !is_fragment_header) break;
     if (count == ipv6_extensions_max || offset + 8 > end) return ParseFault::ipv6_extension_invalid;
     // Who still has hops to visit wants us to route for him (RFC 5095, RFC 8200 4.4).
     if (next == protocol::routing && frame[offset + 3] != std::byte{0}) return ParseFault::ipv6_extension_invalid;
     next = static_cast<std::uint8_t>(frame[offset]);
+    if (is_fragment_header) {
+      // One that is first and last is whole (RFC 6946): its header is carried like any other extension.
+      is_fragment = (header_at<Be16>(frame, offset + 2)->raw & be16(0xfff9).raw) != 0;
+      offset += 8;
+      continue;
+    }
     offset += (static_cast<std::size_t>(frame[offset + 1]) + 1) * 8;
     if (offset > end) return ParseFault::ipv6_extension_invalid;
   }
   parsed.key.protocol = next;
   parsed.l4_offset = static_cast<std::uint16_t>(offset);
   parsed.l4_bytes = static_cast<std::uint16_t>(end - offset);
+  if (is_fragment) [[unlikely]] {
+    parsed.kind = FrameKind::fragment;
+    return ParseFault::none;
+  }
   return parse_transport(frame, next, parsed);
 }
 

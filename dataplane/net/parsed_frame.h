@@ -20,14 +20,22 @@ enum class ParseFault : std::uint8_t {
   arp_malformed,
   ip_header_invalid,  // version, header length or total length cannot be
   ip_checksum_wrong,
-  ip_fragment,
   ipv6_extension_invalid,  // too many, cut off, or a routing header that is not at its end
   l4_header_invalid,       // TCP data offset or UDP length cannot be
   tcp_flags_invalid,       // null, SYN+FIN, SYN+RST, FIN+RST, or FIN without ACK (RFC 9293 3.10.7)
   udp_checksum_missing,    // zero over IPv6 (RFC 8200 8.1)
 };
 
-enum class FrameKind : std::uint8_t { other, arp, tcp, udp, icmp, icmpv6, ip_other };
+enum class FrameKind : std::uint8_t {
+  other,
+  arp,
+  tcp,
+  udp,
+  icmp,
+  icmpv6,
+  ip_other,
+  fragment  // l4_offset and l4_bytes: its payload; key.protocol: of the whole
+};
 
 struct ParsedFrame {
   ParseFault fault = ParseFault::none;

@@ -118,6 +118,9 @@ void classify_one(World& world, Packet& packet) {
     return;
   }
   const AddressIndexRow destination = world.tables->find_address(key.destination);
+  if (packet.frame.kind == FrameKind::fragment && destination.kind != AddressKind::own) {
+    if (!handle_fragment(world, packet) || packet.flow != nullptr) return;
+  }
   switch (destination.kind) {
     case AddressKind::vip: return classify_to_vip(world, packet);
     case AddressKind::snat: return classify_to_snat(world, packet, world.tables->snat_pools()[destination.index]);

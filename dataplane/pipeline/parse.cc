@@ -17,7 +17,6 @@ Verdict verdict_of(ParseFault fault) {
     case ParseFault::arp_malformed: return Verdict::drop_arp_malformed;
     case ParseFault::ip_header_invalid: return Verdict::drop_ip_header_invalid;
     case ParseFault::ip_checksum_wrong: return Verdict::drop_ip_checksum_wrong;
-    case ParseFault::ip_fragment: return Verdict::drop_ip_fragment;
     case ParseFault::ipv6_extension_invalid: return Verdict::drop_ipv6_extension_invalid;
     case ParseFault::l4_header_invalid: return Verdict::drop_l4_header_invalid;
     case ParseFault::tcp_flags_invalid: return Verdict::drop_tcp_flags_invalid;

@@ -148,6 +148,15 @@ void run_stages(World& world, Burst& burst, Passed passed) {
   watch.processed(burst);
 }
 
+// Fragments whose first did not come.
+void give_up_fragments(World& world) {
+  world.fragments.expire(world.now, world.tables->node().fragment_timeout_ms);
+  HeldFragment lost;
+  while (world.released.room() > 0 && world.fragments.take_lost(lost)) {
+    *world.released.add() = {lost.handle, lost.bytes, 0, Verdict::drop_fragment_unclaimed};
+  }
+}
+
 }  // namespace
 
 void process_burst(World& world, Burst& burst) {
@@ -157,6 +166,7 @@ void process_burst(World& world, Burst& burst) {
 
 void maintain(World& world) {
   expire_flows(world);
+  give_up_fragments(world);
   check_neighbors(world);
 }
 

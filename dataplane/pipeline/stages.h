@@ -27,6 +27,9 @@ void resolve_next_hop(World& world, Burst& burst);
 void handle_arp(World& world, Packet& packet);
 void handle_neighbor_discovery(World& world, Packet& packet);
 void answer_echo(World& world, Packet& packet);  // an ICMP or ICMPv6 echo request to one of our addresses
+// A fragment, to be forwarded as its datagram's first says. True: it is the first, now of kind tcp or udp with its ports,
+// and goes the way of any packet; its flow is found already if there is one. False: decided, held, or to be routed.
+bool handle_fragment(World& world, Packet& packet);
 bool is_icmp_error(Packet& packet);
 void handle_icmp_error(World& world, Packet& packet);  // leaves: a packet to be routed by its new destination
 // A hop's answers, as far as the configured rate allows: reject_*, else drop_*. For packets of a flow or about to open one.

@@ -34,7 +34,16 @@ namespace sluice {
   X(drop_nd_not_ours, "neighbour discovery for an address that is not ours")                                \
   X(drop_ip_header_invalid, "IP version, header length or total length cannot be")                          \
   X(drop_ip_checksum_wrong, "IPv4 header checksum is wrong; is checksum offload on at the sender's veth?")  \
-  X(drop_ip_fragment, "fragments are not forwarded by this version; lower the sender's MTU")                \
+  X(drop_fragment_malformed, "a fragment without payload, or not the last and no multiple of eight bytes")  \
+  X(drop_fragment_tiny, "a fragment that cuts the transport header in two (RFC 1858)")                      \
+  X(drop_fragment_beyond, "a fragment that ends beyond the 65,535 bytes of a datagram")                     \
+  X(drop_fragment_overlap, "fragments of one datagram overlap or end twice: all of it is refused (RFC 5722)") \
+  X(drop_fragment_duplicate, "a fragment whose bytes were forwarded already")                               \
+  X(drop_fragment_scattered, "fragments of one datagram come in too wild an order")                         \
+  X(drop_fragment_protocol, "a fragment to a VIP or SNAT address that is neither TCP nor UDP")              \
+  X(drop_fragment_no_flow, "a fragment of a datagram whose first fragment belongs to no flow")              \
+  X(drop_fragment_hold_full, "too many fragments of one datagram wait for its first, or node.fragments allows none to") \
+  X(drop_fragment_unclaimed, "its first fragment did not come in node.fragments.timeout, or newer datagrams took the place") \
   X(drop_ipv6_extension_invalid, "IPv6 extension headers are too many, cut off, or ask to be routed on")      \
   X(drop_l4_header_invalid, "TCP data offset, UDP length or ICMP length cannot be")                         \
   X(drop_tcp_flags_invalid, "TCP flags that no stack sends (null, SYN+FIN, SYN+RST, ...)")                  \

@@ -9,6 +9,7 @@
 
 #include "dataplane/base/units.h"
 #include "dataplane/flow/conntrack.h"
+#include "dataplane/flow/fragment_table.h"
 #include "dataplane/flow/snat_ports.h"
 #include "dataplane/pipeline/counters.h"
 #include "dataplane/pipeline/neighbors.h"
@@ -49,6 +50,8 @@ struct World {
   const Snapshot* tables = nullptr;  // replaced between bursts, never inside one
   Conntrack flows;                   // this lcore's flows
   SnatPorts snat_ports;              // this lcore's slice of each snat_pool
+  FragmentTable fragments;           // datagrams of which fragments have come
+  std::uint32_t fragment_id = 0;     // the last one given out, see fragments.cc
   NeighborTable neighbors;           // hardware addresses of next hops
   RateLimits rate_limits;            // of VIPs and of sources
   Counters counters;

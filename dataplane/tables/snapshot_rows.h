@@ -17,7 +17,7 @@
 namespace sluice {
 
 inline constexpr char snapshot_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 'S', 'N'};
-inline constexpr std::uint32_t snapshot_format = 3;
+inline constexpr std::uint32_t snapshot_format = 4;
 inline constexpr std::uint64_t snapshot_bytes_max = 4ull << 30;
 
 // Limits that the dataplane sizes its tables by.
@@ -75,10 +75,13 @@ struct NodeRow {
   NameRef exception_interface;       // name of the TAP; empty for none
   std::uint32_t icmp_errors_per_second;  // made by us; 0: none. This and the next change at once
   std::uint32_t icmp_echoes_per_second;  // answered
+  std::uint32_t fragment_datagrams_max;  // of each lcore, as the next. These three change at once
+  std::uint32_t fragment_held_bytes_max;
+  std::uint32_t fragment_timeout_ms;
   std::uint8_t is_idle_backoff;      // changes at once
-  std::uint8_t reserved[7];
+  std::uint8_t reserved[3];
 };
-static_assert(sizeof(NodeRow) == 112);
+static_assert(sizeof(NodeRow) == 120);
 
 enum class Steering : std::uint8_t { none, snat_port_hash, flow_rules, handoff };
 
@@ -209,7 +212,8 @@ struct AddressIndexRow {
 };
 static_assert(sizeof(AddressIndexRow) == 24);
 
-struct ReturnIndexRow {  // a source whose packets are replies of a NAT-mode cluster
+// A source whose packets are replies of a NAT-mode cluster. Each stands here with port 0 as well, for fragments.
+struct ReturnIndexRow {
   IpAddress address;
   Be16 port;
   std::uint8_t protocol;

@@ -122,15 +122,17 @@ std::vector<AddressIndexRow> SnapshotWriter::build_address_index() const {
 }
 
 std::vector<ReturnIndexRow> SnapshotWriter::build_return_index() const {
-  std::vector<ReturnIndexRow> index(index_size(endpoints_.size()));
+  std::vector<ReturnIndexRow> index(index_size(2 * endpoints_.size()));
   for (const EndpointRow& endpoint : endpoints_) {
     if (clusters_[endpoint.cluster].forwarding != Forwarding::nat) continue;
-    insert(index, index_hash(endpoint.address, endpoint.port, endpoint.protocol),
-           ReturnIndexRow{endpoint.address, endpoint.port, endpoint.protocol, 1, 0},
-           [](const ReturnIndexRow& at) { return at.is_used == 0; },
-           [&](const ReturnIndexRow& at) {
-             return at.address == endpoint.address && at.port == endpoint.port && at.protocol == endpoint.protocol;
-           });
+    for (const Be16 port : {endpoint.port, Be16{0}}) {
+      insert(index, index_hash(endpoint.address, port, endpoint.protocol),
+             ReturnIndexRow{endpoint.address, port, endpoint.protocol, 1, 0},
+             [](const ReturnIndexRow& at) { return at.is_used == 0; },
+             [&](const ReturnIndexRow& at) {
+               return at.address == endpoint.address && at.port == port && at.protocol == endpoint.protocol;
+             });
+    }
   }
   return index;
 }

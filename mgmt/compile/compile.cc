@@ -85,6 +85,9 @@ void write_node(SnapshotWriter& writer, const Object& node) {
   row.tcp_closing_ms = spec.timeouts().tcp_closing();
   row.tcp_closed_ms = spec.timeouts().tcp_closed();
   row.tcp_reset_ms = spec.timeouts().tcp_reset();
+  row.fragment_datagrams_max = spec.fragments().datagrams();
+  row.fragment_held_bytes_max = spec.fragments().held_bytes();
+  row.fragment_timeout_ms = spec.fragments().timeout();
   row.icmp_errors_per_second = spec.icmp().errors_per_second();
   row.icmp_echoes_per_second = spec.icmp().echoes_per_second();
   row.choice_secret = choice_secret_of(spec.choice_seed());

@@ -127,7 +127,7 @@ std::vector<Fate> Bed::receive(std::uint32_t lcore, std::span<const Input> input
   std::vector<std::unique_ptr<Buffer>> buffers;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     // Copies of a vector have no spare room.
-    buffers.push_back(std::make_unique<Buffer>(Buffer{with_headroom(inputs[i].frame), Bytes(inputs[i].frame), inputs[i].port, headroom_bytes, 0, i, true}));
+    buffers.push_back(std::make_unique<Buffer>(Buffer{with_headroom(inputs[i].frame), Bytes(inputs[i].frame), inputs[i].port, headroom_bytes, 0, false, i, true}));
   }
   worlds_[lcore]->counters.received.add(inputs.size());
   run(lcore, std::move(buffers));
@@ -160,6 +160,7 @@ void Bed::run(std::uint32_t lcore, std::vector<std::unique_ptr<Buffer>> buffers)
     packet.headroom = static_cast<std::uint16_t>(buffer->begin);
     packet.port = buffer->port;
     packet.hops = buffer->hops;
+    packet.is_resumed = std::exchange(buffer->is_resumed, false);
     packet.handle = buffer.release();
   }
   process_burst(world, burst);
@@ -232,10 +233,29 @@ void Bed::settle(World& world, Burst& burst) {
   count_verdicts(world, burst);
 }
 
+// Fragments whose first has come, as the worker takes them before its next burst.
+bool Bed::resume_fragments(std::uint32_t lcore) {
+  World& world = *worlds_[lcore];
+  std::vector<std::unique_ptr<Buffer>> buffers;
+  HeldFragment held;
+  while (buffers.size() < burst_count_max && world.fragments.take_ready(held)) {
+    const auto found = std::find_if(held_.begin(), held_.end(), [&](const auto& one) { return one.get() == held.handle; });
+    buffers.push_back(std::move(*found));
+    held_.erase(found);
+    buffers.back()->is_resumed = true;
+    buffers.back()->has_fate = false;  // `hold` was the verdict of the step in which it came
+    world.counters.released.add(1);
+  }
+  if (buffers.empty()) return false;
+  run(lcore, std::move(buffers));
+  return true;
+}
+
 void Bed::drain_rings() {
   for (int round = 0;; ++round) {
     bool was_empty = true;
     for (std::uint32_t lcore = 0; lcore < worlds_.size(); ++lcore) {
+      if (resume_fragments(lcore)) was_empty = false;
       std::vector<std::unique_ptr<Buffer>> buffers;
       while (!rings_[lcore].empty() && buffers.size() < burst_count_max) {
         buffers.push_back(std::move(rings_[lcore].front()));
@@ -316,6 +336,7 @@ void Bed::check_output(const Output& output, const Buffer* from) {
       std::copy_n(output.frame.begin() + static_cast<long>(at), count, expected.begin() + static_cast<long>(at));
     };
     take(0, 12);
+    if (read_frame(expected).options.contains("piece")) return check_fragment(output, *from);
     const std::size_t mss = mss_offset(expected);
     if (mss != 0 && text.number("mss", 0) < read_frame(expected).number("mss", 0)) take(mss, 2);  // lowered, never raised
     const Bytes quoted = quoted_frame(output.frame);
@@ -330,7 +351,7 @@ void Bed::check_output(const Output& output, const Buffer* from) {
         // IPv6 extension headers move the ports; find them from the end of what both share.
         std::size_t ports = l4;
         std::uint8_t next = static_cast<std::uint8_t>(expected[is_v4 ? 23 : 20]);
-        while (!is_v4 && (next == 0 || next == 43 || next == 60)) {
+        while (!is_v4 && (next == 0 || next == 43 || next == 60 || next == 44)) {
           next = static_cast<std::uint8_t>(expected[ports]);
           ports += (static_cast<std::size_t>(expected[ports + 1]) + 1) * 8;
         }
@@ -396,6 +417,22 @@ std::vector<Bed::Seen> Bed::take_seen() {
   return seen;
 }
 
+// A fragment: all but addresses, identification, time to live and, in the first, ports and checksum is as it came; and
+// what the fragments make together is right.
+void Bed::check_fragment(const Output& output, const Buffer& from) {
+  const PacketText before = read_frame(from.original), after = read_frame(output.frame);
+  const bool is_v4 = output.frame[12] == std::byte{0x08};
+  const bool is_same_place = before.option("piece") == after.option("piece") && before.option("more") == after.option("more");
+  const std::size_t begin = 14 + (is_v4 ? 20 : 48) + (after.source_port.empty() ? 0 : after.kind == "udp" ? 8 : 20);
+  if (!is_same_place || from.original.size() != output.frame.size() ||
+      !std::equal(output.frame.begin() + static_cast<long>(begin), output.frame.end(), from.original.begin() + static_cast<long>(begin))) {
+    fault(fmt::format("a fragment was changed: {} became {}", before.text(), after.text()));
+  }
+  if (before.number("ttl", 0) != after.number("ttl", 0) + 1) fault("a fragment's time to live");
+  const Bytes whole = reassembly_.add(output.frame);
+  if (!whole.empty() && !faults_of(whole).empty()) fault("fragments make a packet that is wrong: " + faults_of(whole));
+}
+
 void Bed::advance(std::uint64_t ms) {
   while (ms > 0) {
     const std::uint64_t step = std::min(ms, step_ms);
@@ -448,14 +485,14 @@ void Bed::check_ledger() {
     const std::uint64_t came = counters.received.read() + counters.handed_in.read() + counters.released.read();
     if (came != verdicts) fault(fmt::format("ledger of lcore {}: {} came in, {} have a verdict", world->lcore, came, verdicts));
     const std::uint64_t waiting = counters.of(Verdict::hold).read() - counters.released.read();
-    if (waiting != world->neighbors.held_count()) {
+    if (waiting != world->neighbors.held_count() + world->fragments.held_count()) {
       fault(fmt::format("ledger of lcore {}: {} held by count, {} in the queue", world->lcore, waiting,
-                        world->neighbors.held_count()));
+                        world->neighbors.held_count() + world->fragments.held_count()));
     }
     received += counters.received.read();
     copied += counters.copied.read();
     generated += counters.generated.read();
-    held += world->neighbors.held_count();
+    held += world->neighbors.held_count() + world->fragments.held_count();
   }
   if (total(Verdict::undecided) != 0) fault("ledger: packets were counted as undecided");
   if (received + copied != verdicts_of_the_end + held) {

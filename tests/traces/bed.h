@@ -89,6 +89,7 @@ class Bed {
     std::uint16_t port = 0;
     std::size_t begin = headroom_bytes;  // of the frame, in `bytes`
     std::uint8_t hops = 0;
+    bool is_resumed = false;
     std::size_t fate = 0;  // index into fates_; none for copies
     bool has_fate = false;
   };
@@ -98,8 +99,10 @@ class Bed {
   void run(std::uint32_t lcore, std::vector<std::unique_ptr<Buffer>> buffers);
   void settle(World& world, Burst& burst);
   void drain_rings();
+  bool resume_fragments(std::uint32_t lcore);
   void emit(Output output, const Buffer* from);
   void check_output(const Output& output, const Buffer* from);
+  void check_fragment(const Output& output, const Buffer& from);
   void check_ledger();
   void teach(IpAddress address);
   std::optional<Model::Hop> hop_to(IpAddress destination);  // the model's, remembered
@@ -116,6 +119,7 @@ class Bed {
   std::vector<std::deque<std::unique_ptr<Buffer>>> rings_;
   std::list<std::unique_ptr<Buffer>> held_;
   std::vector<Fate> fates_;
+  Reassembly reassembly_;  // of what left in fragments
   std::map<std::string, MacAddress> macs_;
   std::map<IpAddress, std::optional<Model::Hop>> hops_;
   std::deque<Output> questions_;

@@ -329,6 +329,10 @@ Result<void> Model::change(const Words& words) {
         for (std::size_t i = 1; i + 1 < line.size(); i += 2) {
           (line[i] == "errors" ? icmp_errors_ : icmp_echoes_) = static_cast<std::uint32_t>(number_of(line[i + 1]).value_or(0));
         }
+      } else if (line[0] == "fragments") {
+        for (std::size_t i = 1; i + 1 < line.size(); i += 2) {
+          (line[i] == "datagrams" ? fragment_datagrams_ : fragment_held_bytes_) = static_cast<std::uint32_t>(number_of(line[i + 1]).value_or(0));
+        }
       } else if (line[0] == "lcores") {
         lcore_count = static_cast<std::uint32_t>(number_of(arg(1)).value_or(1));
       } else if (line[0] == "flows") {
@@ -357,6 +361,9 @@ Result<SnapshotBuffer> Model::compile() const {
   writer.node.tcp_closing_ms = closing_ms_;
   writer.node.tcp_closed_ms = closed_ms_;
   writer.node.tcp_reset_ms = reset_ms_;
+  writer.node.fragment_datagrams_max = fragment_datagrams_;
+  writer.node.fragment_held_bytes_max = fragment_held_bytes_;
+  writer.node.fragment_timeout_ms = 5'000;
   writer.node.icmp_errors_per_second = icmp_errors_;
   writer.node.icmp_echoes_per_second = icmp_echoes_;
   writer.node.choice_secret = {0x0123456789abcdefull, 0xfedcba9876543210ull};

@@ -14,6 +14,7 @@
 //   vip ADDRESS:PORT/PROTOCOL remove|pending|ready
 //   timeouts opening 10s closing 60s closed 10s reset 5s
 //   icmp errors N echoes N  (a second)
+//   fragments datagrams N held N  (bytes)
 //   lcores N    flows N    neighbors auto|manual    exception on|off
 #pragma once
 
@@ -116,6 +117,7 @@ class Model {
   std::vector<ClusterModel> clusters_;
   std::vector<VipModel> vips_;
   std::uint32_t opening_ms_ = 10'000, closing_ms_ = 60'000, closed_ms_ = 10'000, reset_ms_ = 5'000;
+  std::uint32_t fragment_datagrams_ = 4'096, fragment_held_bytes_ = 1'048'576;
   std::uint32_t icmp_errors_ = 1'000, icmp_echoes_ = 10'000;
   mutable std::uint64_t generation_ = 0;
   // As mgmt does: an id is given to a name once and not used again.

@@ -50,6 +50,9 @@ struct Layout {  // where things are in an IP frame that is long enough
   bool is_v4 = false;
   std::size_t l3 = ethernet_bytes, l4 = 0, end = 0;
   std::uint8_t protocol = 0;
+  bool is_fragment = false, has_more = false;
+  std::size_t fragment_offset = 0;
+  std::uint32_t fragment_id = 0;
 };
 
 bool is_icmp_error(std::uint8_t protocol, std::uint8_t type) {
@@ -65,12 +68,28 @@ std::optional<Layout> layout_of(std::span<const std::byte> frame) {
     at.l4 = at.l3 + (byte_at(frame, at.l3) & 0xfu) * 4u;
     at.end = at.l3 + read(frame, at.l3 + 2, 2);
     at.protocol = byte_at(frame, at.l3 + 9);
+    const std::uint32_t word = read(frame, at.l3 + 6, 2);
+    at.fragment_offset = (word & 0x1fff) * 8;
+    at.has_more = (word & 0x2000) != 0;
+    at.is_fragment = at.has_more || at.fragment_offset != 0;
+    at.fragment_id = read(frame, at.l3 + 4, 2);
   } else if (type == 0x86dd && frame.size() >= at.l3 + 40) {
     at.l4 = at.l3 + 40;
     at.end = at.l4 + read(frame, at.l3 + 4, 2);
     at.protocol = byte_at(frame, at.l3 + 6);
-    while (at.protocol == 0 || at.protocol == 43 || at.protocol == 60) {
+    while (at.protocol == 0 || at.protocol == 43 || at.protocol == 60 || at.protocol == 44) {
       if (at.l4 + 8 > frame.size()) return std::nullopt;
+      if (at.protocol == 44) {
+        const std::uint32_t word = read(frame, at.l4 + 2, 2);
+        at.fragment_offset = word & 0xfff8;
+        at.has_more = (word & 1) != 0;
+        at.is_fragment = at.has_more || at.fragment_offset != 0;
+        at.fragment_id = read(frame, at.l4 + 4, 4);
+        at.protocol = byte_at(frame, at.l4);
+        at.l4 += 8;
+        if (at.is_fragment) break;
+        continue;
+      }
       at.protocol = byte_at(frame, at.l4);
       at.l4 += (byte_at(frame, at.l4 + 1) + 1u) * 8u;
     }
@@ -353,6 +372,40 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
     for (std::uint64_t i = 0; i < length; ++i) append(l4, 1, (number * 37 + i * 11 + 5) & 0xff);
   }
 
+  if (const std::string piece = text.option("piece"); !piece.empty()) {
+    // The whole packet first, its checksums right; then the bytes of the piece with a header that says where they belong.
+    PacketText whole = text;
+    whole.options.erase("piece");
+    auto built = build_frame(whole, source_mac, destination_mac, static_cast<std::uint32_t>(text.number("fid", 1)));
+    if (!built) return built;
+    const auto at = layout_of(*built);
+    if (!at) return fail("piece: of no packet");
+    const std::size_t dash = piece.find('-');
+    const std::size_t first = std::stoul(piece), total = at->end - at->l4;
+    const std::size_t last = text.number("end", std::min<std::size_t>(total, std::stoul(piece.substr(dash + 1))));
+    const bool has_more = text.number("more", last < total) != 0;
+    Bytes payload(built->begin() + static_cast<long>(at->l4 + std::min(first, total)), built->begin() + static_cast<long>(at->l4 + std::min(last, total)));
+    payload.resize(last - first);
+    Bytes cut(built->begin(), built->begin() + static_cast<long>(at->l4));
+    if (at->is_v4) {
+      write(cut, at->l3 + 2, 2, at->l4 - at->l3 + payload.size());
+      write(cut, at->l3 + 4, 2, text.number("fid", 1));
+      write(cut, at->l3 + 6, 2, (has_more ? 0x2000u : 0u) | text.number("at", first) / 8);
+      Layout header = *at;
+      write(cut, at->l3 + 10, 2, ip_checksum(cut, header));
+    } else {
+      write(cut, at->l3 + 4, 2, 8 + payload.size());
+      cut[at->l3 + 6] = std::byte{44};
+      append(cut, 1, at->protocol);
+      append(cut, 1, 0);
+      append(cut, 2, text.number("at", first) | (has_more ? 1u : 0u));
+      append(cut, 4, text.number("fid", 1));
+    }
+    cut.insert(cut.end(), payload.begin(), payload.end());
+    cut.resize(std::max<std::size_t>(cut.size() + text.number("pad", 0), 0), std::byte{0});
+    return cut;
+  }
+
   Bytes extensions;
   std::uint8_t first_header = protocol;
   if (const std::string list = text.option("ext"); !list.empty()) {  // "0/60/43": headers of 8 bytes
@@ -442,6 +495,17 @@ PacketText read_frame(std::span<const std::byte> frame) {
   text.destination = address_at(frame, at->l3 + (at->is_v4 ? 16 : 24), at->is_v4).text();
   text.options["ttl"] = std::to_string(byte_at(frame, at->l3 + (at->is_v4 ? 8 : 7)));
   const std::size_t l4_bytes = at->end - at->l4;
+  if (at->is_fragment) {
+    text.options["piece"] = fmt::format("{}-{}", at->fragment_offset, at->fragment_offset + l4_bytes);
+    text.options["more"] = at->has_more ? "1" : "0";
+    text.options["fid"] = std::to_string(at->fragment_id);
+    text.kind = at->protocol == 6 ? "tcp" : at->protocol == 17 ? "udp" : "proto";
+    if (at->fragment_offset == 0 && text.kind != "proto" && l4_bytes >= 4) {
+      text.source_port = std::to_string(read(frame, at->l4, 2));
+      text.destination_port = std::to_string(read(frame, at->l4 + 2, 2));
+    }
+    return text;
+  }
   if (l4_bytes < l4_header_bytes_min(at->protocol)) return text;
   if (at->protocol == 6) {
     text.kind = "tcp";
@@ -514,7 +578,7 @@ std::string faults_of(std::span<const std::byte> frame) {
   }
   if (byte_at(frame, at->l3 + (at->is_v4 ? 8 : 7)) == 0) return "TTL 0";
   const std::size_t header_bytes = l4_header_bytes_min(at->protocol);
-  if (header_bytes == 0) return "";
+  if (header_bytes == 0 || at->is_fragment) return "";  // of a fragment the sum says nothing: see Reassembly
   if (at->end - at->l4 < header_bytes) return "transport header is cut off";
   const std::uint32_t checksum = read(frame, at->l4 + checksum_offset(at->protocol), 2);
   if (at->protocol == 17 && checksum == 0) return at->is_v4 ? "" : "UDP over IPv6 without a checksum";
@@ -522,6 +586,36 @@ std::string faults_of(std::span<const std::byte> frame) {
   // In one's complement 0000 and ffff are the same sum.
   if (checksum == right || (at->protocol != 17 && (checksum ^ right) == 0xffff && (checksum == 0 || right == 0))) return "";
   return fmt::format("transport checksum is {:04x}, should be {:04x}", checksum, right);
+}
+
+Bytes Reassembly::add(std::span<const std::byte> frame) {
+  const auto at = layout_of(frame);
+  if (!at || !at->is_fragment) return {};
+  const std::string name = fmt::format("{} {} {} {}", address_at(frame, at->l3 + (at->is_v4 ? 12 : 8), at->is_v4).text(),
+                                       address_at(frame, at->l3 + (at->is_v4 ? 16 : 24), at->is_v4).text(), at->fragment_id,
+                                       at->protocol);
+  Pieces& pieces = pieces_[name];
+  pieces.payload[at->fragment_offset] = Bytes(frame.begin() + static_cast<long>(at->l4), frame.begin() + static_cast<long>(at->end));
+  if (!at->has_more) pieces.total = at->fragment_offset + at->end - at->l4;
+  if (at->fragment_offset == 0) pieces.head.assign(frame.begin(), frame.begin() + static_cast<long>(at->l4 - (at->is_v4 ? 0 : 8)));
+  Bytes whole = pieces.head;
+  if (whole.empty() || pieces.total == 0) return {};
+  for (const auto& [offset, payload] : pieces.payload) {
+    if (whole.size() != pieces.head.size() + offset) return {};
+    whole.insert(whole.end(), payload.begin(), payload.end());
+  }
+  if (whole.size() != pieces.head.size() + pieces.total) return {};
+  if (at->is_v4) {
+    write(whole, 16, 2, whole.size() - ethernet_bytes);
+    write(whole, 20, 2, 0);
+    Layout header = *at;
+    write(whole, 24, 2, ip_checksum(whole, header));
+  } else {
+    write(whole, 18, 2, pieces.total);
+    whole[20] = std::byte{at->protocol};
+  }
+  pieces_.erase(name);
+  return whole;
 }
 
 Bytes quoted_frame(std::span<const std::byte> frame) {
@@ -542,7 +636,7 @@ void fix_checksums(std::span<std::byte> frame) {
   if (!at) return;
   if (at->is_v4) write(frame, at->l3 + 10, 2, ip_checksum(frame, *at));
   const std::size_t header_bytes = l4_header_bytes_min(at->protocol);
-  if (header_bytes == 0 || at->end - at->l4 < header_bytes) return;
+  if (header_bytes == 0 || at->is_fragment || at->end - at->l4 < header_bytes) return;
   const std::size_t place = at->l4 + checksum_offset(at->protocol);
   if (at->protocol == 17 && read(frame, place, 2) == 0) return;
   write(frame, place, 2, l4_checksum(frame, *at));

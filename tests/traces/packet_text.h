@@ -3,6 +3,7 @@
 //   198.51.100.7:4000 > 10.9.0.1:80 tcp syn seq=100 len=5
 //   10.1.0.9 > 10.9.0.1 icmp echo id=7          [fd00:1::9]:53 > [fd00:9::1]:53 udp len=20
 //   10.1.0.9 > 10.9.0.1 icmp type=3 code=4 mtu=1300 about 10.9.0.1:80 > 198.51.100.7:4000 tcp ack len=1400 quote=548
+//   198.51.100.7:4000 > 10.9.0.1:53 udp len=3000 fid=7 piece=0-1480      (a fragment: these bytes of the IP payload)
 //   10.1.0.9 > 10.9.0.1 proto 132               raw ffffffffffff0200...
 //   arp request 10.9.0.1 tell 10.1.0.254        arp reply 10.2.0.11 is 02:00:00:00:00:0b tell 10.2.0.1
 //   nd solicit fd00:9::1 tell fd00:1::fe        nd advertise fd00:2::11 is 02:00:00:00:00:0b tell fd00:2::1
@@ -53,6 +54,20 @@ std::string faults_of(std::span<const std::byte> frame);
 
 // The packet that an ICMP error quotes, as a frame of its own with an empty Ethernet header; nothing when it quotes none.
 Bytes quoted_frame(std::span<const std::byte> frame);
+
+// Puts fragments together. Nothing until the one that makes the datagram whole; then the frame it would have been.
+class Reassembly {
+ public:
+  Bytes add(std::span<const std::byte> frame);
+
+ private:
+  struct Pieces {
+    std::map<std::size_t, Bytes> payload;  // by offset
+    Bytes head;                            // the first fragment up to the payload
+    std::size_t total = 0;
+  };
+  std::map<std::string, Pieces> pieces_;
+};
 
 // Sets all checksums of an IP frame right. UDP over IPv4 that came without one stays so.
 void fix_checksums(std::span<std::byte> frame);

@@ -46,10 +46,12 @@ TEST(XdpPlan, endpoints_of_nat_clusters_are_return_sources) {
     writer.add_cluster(cluster, {&endpoint, 1}, {});
   });
   const XdpContent content = xdp_content_of(*Snapshot::verify(buffer.bytes()));
-  ASSERT_EQ(content.sources.size(), 1u);
+  ASSERT_EQ(content.sources.size(), 2u);  // the first, of port 0, is that of fragments without ports
   EXPECT_EQ(content.sources[0].address, at("fd00::11"));
-  EXPECT_EQ(content.sources[0].port, be16(53).raw);
-  EXPECT_EQ(content.sources[0].protocol, 17);
+  EXPECT_EQ(content.sources[0].port, 0);
+  EXPECT_EQ(content.sources[1].address, at("fd00::11"));
+  EXPECT_EQ(content.sources[1].port, be16(53).raw);
+  EXPECT_EQ(content.sources[1].protocol, 17);
 }
 
 TEST(XdpPlan, a_change_names_only_what_differs) {

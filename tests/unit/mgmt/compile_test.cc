@@ -76,6 +76,9 @@ TEST(Compile, WritesTheMssAndTheRatesOfIcmp) {
   EXPECT_EQ(usual.snapshot.vips()[0].mss_max, 0);
   EXPECT_EQ(usual.snapshot.node().icmp_errors_per_second, 1'000u);
   EXPECT_EQ(usual.snapshot.node().icmp_echoes_per_second, 10'000u);
+  EXPECT_EQ(usual.snapshot.node().fragment_datagrams_max, 4'096u);
+  EXPECT_EQ(usual.snapshot.node().fragment_held_bytes_max, 1u << 20);
+  EXPECT_EQ(usual.snapshot.node().fragment_timeout_ms, 5'000u);
   std::string yaml =
       replaced(base_yaml(), "  proxy: TCP_PROXY", "  proxy: TCP_PROXY\n  sluice: {mss_max: 1300}");
   yaml = replaced(
