@@ -120,6 +120,8 @@ class Conntrack {
   bool is_full() const { return free_.empty(); }
   std::size_t capacity() const { return records_.size(); }
   std::span<const FlowRecord> records() const { return records_; }
+  FlowRecord& at(std::uint32_t index) { return records_[index]; }
+  std::uint32_t index_of(const FlowRecord& record) const { return static_cast<std::uint32_t>(&record - records_.data()); }
 
  private:
   void prefetch_close(const FlowRecord& record) const {

@@ -28,17 +28,24 @@ struct FlowFileHeader {
   std::uint32_t layout;  // flow_layout
   std::uint32_t record_bytes;
   std::uint64_t records_per_lcore;
+  std::uint64_t splices_per_lcore;
   std::uint32_t lcore_count;
   std::uint32_t crc;  // CRC-32C of the header, this field taken as zero
 };
-static_assert(sizeof(FlowFileHeader) == 32);
+static_assert(sizeof(FlowFileHeader) == 40);
 
-FlowFileHeader header_for(std::uint64_t records_per_lcore, std::uint32_t lcore_count) {
+// What the spans take, without the header.
+std::uint64_t bytes_of_records(std::uint64_t records_per_lcore, std::uint64_t splices_per_lcore, std::uint64_t lcore_count) {
+  return lcore_count * (records_per_lcore * sizeof(FlowRecord) + splices_per_lcore * sizeof(SpliceRecord));
+}
+
+FlowFileHeader header_for(std::uint64_t records_per_lcore, std::uint64_t splices_per_lcore, std::uint32_t lcore_count) {
   FlowFileHeader header{};
   std::copy(std::begin(flow_file_magic), std::end(flow_file_magic), header.magic);
   header.layout = flow_layout;
   header.record_bytes = sizeof(FlowRecord);
   header.records_per_lcore = records_per_lcore;
+  header.splices_per_lcore = splices_per_lcore;
   header.lcore_count = lcore_count;
   header.crc = crc32c(std::as_bytes(std::span(&header, 1)));
   return header;
@@ -56,8 +63,12 @@ std::string fault_of(const FlowFileHeader& header, std::uint64_t file_bytes) {
     return fmt::format("its records have layout {} with {} bytes, this version has layout {} with {}", header.layout,
                        header.record_bytes, flow_layout, sizeof(FlowRecord));
   }
-  if (header.lcore_count == 0 || header.records_per_lcore == 0 ||
-      header.records_per_lcore > (file_bytes - header_area_bytes) / sizeof(FlowRecord) / header.lcore_count) {
+  // Each number by itself first: no product of them then overflows.
+  const std::uint64_t bytes = file_bytes - header_area_bytes;
+  if (header.lcore_count == 0 || header.records_per_lcore == 0 || header.lcore_count > bytes ||
+      header.records_per_lcore > bytes / sizeof(FlowRecord) / header.lcore_count ||
+      header.splices_per_lcore > bytes / sizeof(SpliceRecord) / header.lcore_count ||
+      bytes_of_records(header.records_per_lcore, header.splices_per_lcore, header.lcore_count) > bytes) {
     return "it is shorter than its header says";
   }
   return {};
@@ -78,6 +89,7 @@ FlowFile::FlowFile(FlowFile&& other) noexcept
       mapped_bytes_(other.mapped_bytes_),
       lcore_count_(other.lcore_count_),
       records_per_lcore_(other.records_per_lcore_),
+      splices_per_lcore_(other.splices_per_lcore_),
       is_adoptable_(other.is_adoptable_),
       leftovers_(std::move(other.leftovers_)),
       fresh_reason_(std::move(other.fresh_reason_)) {}
@@ -106,6 +118,7 @@ Result<FlowFile> FlowFile::open(const std::string& path, FlowFileShape shape) {
   FlowFile file;
   file.lcore_count_ = shape.lcore_count;
   file.records_per_lcore_ = (shape.capacity + shape.lcore_count - 1) / shape.lcore_count;
+  file.splices_per_lcore_ = (shape.splice_capacity + shape.lcore_count - 1) / shape.lcore_count;
   file.fd_ = Fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!file.fd_) {
     const char* advice = errno == ENOENT ? "; is hugetlbfs mounted? `mount -t hugetlbfs none /dev/hugepages`" : "";
@@ -121,7 +134,8 @@ Result<FlowFile> FlowFile::open(const std::string& path, FlowFileShape shape) {
   fstat(file.fd_.get(), &info);
   const auto old_bytes = static_cast<std::uint64_t>(info.st_size);
   const std::uint64_t block = block_bytes_of(file.fd_.get());
-  const std::uint64_t used = header_area_bytes + file.records_per_lcore_ * shape.lcore_count * sizeof(FlowRecord);
+  const std::uint64_t used =
+      header_area_bytes + bytes_of_records(file.records_per_lcore_, file.splices_per_lcore_, shape.lcore_count);
   const std::uint64_t bytes = (used + block - 1) / block * block;
 
   if (old_bytes >= block) {
@@ -129,14 +143,22 @@ Result<FlowFile> FlowFile::open(const std::string& path, FlowFileShape shape) {
     const auto& header = *reinterpret_cast<const FlowFileHeader*>(file.base_);
     file.fresh_reason_ = fault_of(header, old_bytes);
     if (file.fresh_reason_.empty()) {
-      if (header.records_per_lcore == file.records_per_lcore_ && header.lcore_count == shape.lcore_count) {
+      if (header.records_per_lcore == file.records_per_lcore_ && header.splices_per_lcore == file.splices_per_lcore_ &&
+          header.lcore_count == shape.lcore_count) {
         file.is_adoptable_ = true;
         return file;
       }
-      const std::span<const FlowRecord> old(reinterpret_cast<const FlowRecord*>(file.base_ + header_area_bytes),
-                                            header.records_per_lcore * header.lcore_count);
-      for (const FlowRecord& record : old) {
-        if (record.state != FlowState::unused && is_sealed(record)) file.leftovers_.push_back(record);
+      const auto* flows = reinterpret_cast<const FlowRecord*>(file.base_ + header_area_bytes);
+      const auto* splices = reinterpret_cast<const SpliceRecord*>(flows + header.records_per_lcore * header.lcore_count);
+      for (std::uint64_t i = 0; i < header.records_per_lcore * header.lcore_count; ++i) {
+        if (flows[i].state == FlowState::unused || !is_sealed(flows[i])) continue;
+        LeftoverFlow left{flows[i], {}};
+        if ((flows[i].flags & flow_flag::is_spliced) != 0) {
+          if (flows[i].splice_slot >= header.splices_per_lcore) continue;
+          left.splice = splices[i / header.records_per_lcore * header.splices_per_lcore + flows[i].splice_slot];
+          if (left.splice.check != flows[i].check) continue;  // its two sides were not joined yet
+        }
+        file.leftovers_.push_back(left);
       }
     }
     munmap(std::exchange(file.base_, nullptr), file.mapped_bytes_);
@@ -150,7 +172,7 @@ Result<FlowFile> FlowFile::open(const std::string& path, FlowFileShape shape) {
     return fail(fmt::format("flow records: {}: {}", path, strerror(errno)));
   }
   if (auto mapped = file.map(bytes, path); !mapped) return tl::unexpected(mapped.error());
-  const FlowFileHeader header = header_for(file.records_per_lcore_, shape.lcore_count);
+  const FlowFileHeader header = header_for(file.records_per_lcore_, file.splices_per_lcore_, shape.lcore_count);
   std::memcpy(file.base_, &header, sizeof header);
   return file;
 }
@@ -158,6 +180,11 @@ Result<FlowFile> FlowFile::open(const std::string& path, FlowFileShape shape) {
 std::span<FlowRecord> FlowFile::records_of(std::uint32_t lcore) const {
   auto* first = reinterpret_cast<FlowRecord*>(base_ + header_area_bytes);
   return {first + lcore * records_per_lcore_, records_per_lcore_};
+}
+
+std::span<SpliceRecord> FlowFile::splices_of(std::uint32_t lcore) const {
+  auto* first = reinterpret_cast<SpliceRecord*>(base_ + header_area_bytes + records_per_lcore_ * lcore_count_ * sizeof(FlowRecord));
+  return {first + lcore * splices_per_lcore_, splices_per_lcore_};
 }
 
 }  // namespace sluice

@@ -1,6 +1,8 @@
 // FlowFile: the mapped file in which the flow records lie, so that they outlive the process.
 //
-//   header (one page) | records of lcore 0 | records of lcore 1 | ...        all spans of one size
+//   header (one page) | flow records of lcore 0 | of lcore 1 | ... | splice records of lcore 0 | of lcore 1 | ...
+//
+// All spans of a kind have one size.
 //
 // On hugetlbfs (or tmpfs) the file is memory with a name: a killed process leaves its records as they were
 // at that instruction. Each record carries a check of its own (flow_record.h), so a torn one is told apart.
@@ -18,13 +20,20 @@
 #include "dataplane/base/control_channel.h"
 #include "dataplane/base/result.h"
 #include "dataplane/flow/flow_record.h"
+#include "dataplane/flow/splice_record.h"
 
 namespace sluice {
 
 struct FlowFileShape {
   std::uint64_t capacity = 0;     // records of all lcores together; rounded up to a multiple of lcore_count
   std::uint32_t lcore_count = 1;
+  std::uint64_t splice_capacity = 0;  // SpliceRecords, likewise
   friend bool operator==(const FlowFileShape&, const FlowFileShape&) = default;
+};
+
+struct LeftoverFlow {
+  FlowRecord flow;
+  SpliceRecord splice;  // of a spliced flow
 };
 
 class FlowFile {
@@ -36,12 +45,13 @@ class FlowFile {
   ~FlowFile();
 
   std::span<FlowRecord> records_of(std::uint32_t lcore) const;
+  std::span<SpliceRecord> splices_of(std::uint32_t lcore) const;
   std::uint64_t records_per_lcore() const { return records_per_lcore_; }
 
   // The spans hold what an earlier process with the same shape left: Conntrack::adopt_all() each.
   bool is_adoptable() const { return is_adoptable_; }
   // Sound records of a file that had another shape: Conntrack::import() each into the lcore that owns it.
-  std::vector<FlowRecord> take_leftovers() { return std::move(leftovers_); }
+  std::vector<LeftoverFlow> take_leftovers() { return std::move(leftovers_); }
   // Why an existing file was not used; empty when there was none or it was used.
   const std::string& fresh_reason() const { return fresh_reason_; }
 
@@ -54,8 +64,9 @@ class FlowFile {
   std::uint64_t mapped_bytes_ = 0;
   std::uint32_t lcore_count_ = 1;
   std::uint64_t records_per_lcore_ = 0;
+  std::uint64_t splices_per_lcore_ = 0;
   bool is_adoptable_ = false;
-  std::vector<FlowRecord> leftovers_;
+  std::vector<LeftoverFlow> leftovers_;
   std::string fresh_reason_;
 };
 

@@ -10,7 +10,7 @@ namespace sluice {
 namespace {
 
 // The part of the flags that never changes.
-constexpr std::uint8_t fixed_flags = flow_flag::client_is_v6 | flow_flag::endpoint_is_v6 | flow_flag::is_snat;
+constexpr std::uint8_t fixed_flags = flow_flag::client_is_v6 | flow_flag::endpoint_is_v6 | flow_flag::is_snat | flow_flag::is_spliced;
 
 std::uint32_t seal_of(const FlowRecord& record) {
   // Copied, so that padding and changing fields stay out of the sum.
@@ -87,6 +87,7 @@ void write_record(FlowRecord& record, const FlowOpening& opening, std::uint32_t 
   write_side(record, record.client_side, 0, before, flow_flag::client_is_v6);
   write_side(record, record.endpoint_side, 1, after.reversed(), flow_flag::endpoint_is_v6);
   if (opening.is_snat) record.flags |= flow_flag::is_snat;
+  if (opening.is_spliced) record.flags |= flow_flag::is_spliced;
   record.protocol = before.protocol;
   record.vip_id = opening.vip_id;
   record.endpoint_id = opening.endpoint_id;

@@ -15,7 +15,7 @@
 
 namespace sluice {
 
-inline constexpr std::uint32_t flow_layout = 1;
+inline constexpr std::uint32_t flow_layout = 2;
 
 enum class Direction : std::uint8_t { to_endpoint, to_client };
 
@@ -57,7 +57,10 @@ struct alignas(64) FlowRecord {
   std::uint8_t protocol;
   std::uint8_t flags;            // flow_flag::*
   std::uint8_t reserved_too;
-  std::uint32_t client_isn;      // TCP: the client's initial sequence number
+  union {
+    std::uint32_t client_isn;    // TCP: the client's initial sequence number
+    std::uint32_t splice_slot;   // spliced: number of its SpliceRecord (splices.h), which has that too
+  };
   std::uint32_t neighbor_epoch;
   // Second line, IPv6 only.
   IpAddress wide_remote[2];      // by Direction of the side: [0] client, [1] endpoint
@@ -69,6 +72,7 @@ namespace flow_flag {
 inline constexpr std::uint8_t client_is_v6 = 1, endpoint_is_v6 = 2, is_snat = 4;
 inline constexpr std::uint8_t fin_from_client = 8, fin_from_endpoint = 16;
 inline constexpr std::uint8_t heard_client = 32, heard_endpoint = 64;  // since the RST
+inline constexpr std::uint8_t is_spliced = 128;
 }  // namespace flow_flag
 
 // The five-tuple with which packets of this direction arrive.
@@ -85,10 +89,11 @@ struct FlowOpening {
   FlowKey to_endpoint;  // as they leave
   FlowState state = FlowState::opening;
   bool is_snat = true;
+  bool is_spliced = false;
   std::uint16_t vip_id = 0;
   std::uint32_t endpoint_id = 0;
   std::uint32_t idle_timeout_ms = 0;
-  std::uint32_t client_isn = 0;
+  std::uint32_t client_isn = 0;  // or splice_slot
 };
 
 // Fills a record from scratch, checksum deltas and seal included; the state is written last.

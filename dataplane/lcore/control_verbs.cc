@@ -117,7 +117,7 @@ std::string drops_reply(const Engine& engine) {
   json.open_object().field("ok", true).key("drops").open_array();
   for (std::size_t i = 0; i < verdict_count; ++i) {
     const auto verdict = static_cast<Verdict>(i);
-    if (!is_drop(verdict)) continue;
+    if (!is_drop(verdict) && !is_reject(verdict)) continue;
     json.open_object().field("name", counter_name_of(verdict)).field("packets", sum_of(engine, verdict));
     json.field("help", help_of(verdict)).key("lcores").open_array();
     for (const auto& worker : engine.workers()) json.value(worker->world().counters.of(verdict).read());
@@ -153,6 +153,28 @@ std::string ledger_reply(const Engine& engine) {
   });
   json.field("sent", by_ports + to_kernel).field("sent_to_kernel", to_kernel);
   json.close_object();
+  return json.text();
+}
+
+std::string splices_reply(const Engine& engine) {
+  JsonWriter json;
+  json.open_object().field("ok", true).key("splices").open_array();
+  const auto line = [&](std::string_view name, std::uint64_t count, std::string_view help) {
+    json.open_object().field("name", name).field("count", count).field("help", help).close_object();
+  };
+  line("capacity", sum(engine, [](const Worker& worker) { return std::uint64_t{worker.world().splices.capacity()}; }),
+       "flows that may be spliced at once");
+  line("in_use", sum(engine, [](const Worker& worker) { return std::uint64_t{worker.world().splices.count()}; }),
+       "flows that are spliced now, those on their way included");
+  line("pending", sum(engine, [](const Worker& worker) { return std::uint64_t{worker.world().pending.count()}; }),
+       "clients that are through the handshake and not yet joined with an endpoint");
+  line("held_bytes", sum(engine, [](const Worker& worker) { return worker.world().pending.held_memory_bytes(); }),
+       "memory that holds their first bytes");
+#define SLUICE_SPLICE_LINE(event, sentence) \
+  line(#event, sum(engine, [](const Worker& worker) { return worker.world().counters.splice.event.read(); }), sentence);
+  SLUICE_SPLICE_EVENTS(SLUICE_SPLICE_LINE)
+#undef SLUICE_SPLICE_LINE
+  json.close_array().close_object();
   return json.text();
 }
 

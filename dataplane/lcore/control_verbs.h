@@ -19,6 +19,7 @@ std::string endpoints_reply(const Engine& engine);
 // Arguments: limit, client, vip, endpoint, protocol. Payload: a filter of pipeline/packet_filter.h.
 std::string flows_reply(const Engine& engine, const ControlRequest& request);
 std::string neighbors_reply(const Engine& engine);
+std::string splices_reply(const Engine& engine);
 std::uint64_t flows_in_use(const Engine& engine);
 
 // What a flow must be to be shown. Empty: anything.

@@ -330,7 +330,8 @@ std::string Dataplane::handle(ControlRequest& request) {
       {"vips", [](const Engine& engine, const ControlRequest&) { return vips_reply(engine); }},
       {"endpoints", [](const Engine& engine, const ControlRequest&) { return endpoints_reply(engine); }},
       {"flows", flows_reply},
-      {"neighbors", [](const Engine& engine, const ControlRequest&) { return neighbors_reply(engine); }}};
+      {"neighbors", [](const Engine& engine, const ControlRequest&) { return neighbors_reply(engine); }},
+      {"splices", [](const Engine& engine, const ControlRequest&) { return splices_reply(engine); }}};
   for (const auto& [verb, reply] : replies) {
     if (verb != request.verb) continue;
     if (engine_ == nullptr) {
@@ -351,8 +352,8 @@ std::string Dataplane::handle(ControlRequest& request) {
     return watching_ ? reply(*watching_, request) : json_error(waiting_text);
   }
   return json_error(fmt::format("unknown verb '{}'; known are status, publish, ports, drops, ledger, vips, endpoints, "
-                                "flows, neighbors, trace-add, trace-read, trace-remove, capture-start, capture-stop, "
-                                "captures, shutdown",
+                                "flows, neighbors, splices, trace-add, trace-read, trace-remove, capture-start, "
+                                "capture-stop, captures, shutdown",
                                 request.verb));
 }
 

@@ -94,7 +94,7 @@ Engine::~Engine() {
 Result<void> Engine::open_flows(const std::string& path) {
   const Snapshot& tables = this->tables();
   const std::uint32_t lcore_count = tables.node().worker_count;
-  auto file = FlowFile::open(path, {tables.node().flow_capacity, lcore_count});
+  auto file = FlowFile::open(path, {tables.node().flow_capacity, lcore_count, tables.node().splice_capacity});
   if (!file) return tl::unexpected(file.error());
   flow_file_.emplace(std::move(*file));
   if (!flow_file_->fresh_reason().empty()) {
@@ -103,12 +103,14 @@ Result<void> Engine::open_flows(const std::string& path) {
   // New for each process: nobody outside can know which keys share a bucket.
   const auto secret = random_value<HashSecret>();
   if (!secret) return tl::unexpected(secret.error());
+  const auto cookie_secret = random_value<SipKey>();
+  if (!cookie_secret) return tl::unexpected(cookie_secret.error());
 
   const auto is_ours = [&](const FlowRecord& record, std::uint32_t lcore) {
     return record.vip_id < vips_max && record.endpoint_id < endpoints_max &&
            owner_of_record(tables, record, lcore_count) == lcore;
   };
-  std::vector<FlowRecord> strays = flow_file_->take_leftovers();
+  std::vector<LeftoverFlow> strays = flow_file_->take_leftovers();
   for (std::uint32_t lcore = 0; lcore < lcore_count; ++lcore) {
     const auto seed = random_value<std::uint64_t>();
     if (!seed) return tl::unexpected(seed.error());
@@ -116,15 +118,20 @@ Result<void> Engine::open_flows(const std::string& path) {
     World& world = *worlds_.back();
     world.snat_ports = SnatPorts(*seed);
     world.random_state = *seed | 1;
+    world.cookie_secret = *cookie_secret;
+    world.splices = Splices(flow_file_->splices_of(lcore));
     if (!flow_file_->is_adoptable()) continue;
     for (const FlowRecord& record : flow_file_->records_of(lcore)) {
-      if (record.state != FlowState::unused && !is_ours(record, lcore) && is_sealed(record)) strays.push_back(record);
+      if (record.state == FlowState::unused || is_ours(record, lcore) || !is_sealed(record)) continue;
+      if (world.splices.is_adoptable(record)) strays.push_back({record, world.splices.copy_for(record)});
     }
-    world.flows.adopt_all([&](const FlowRecord& record) { return is_ours(record, lcore); });
+    world.flows.adopt_all(
+        [&](const FlowRecord& record) { return is_ours(record, lcore) && world.splices.is_adoptable(record); });
+    world.splices.adopt(world.flows.records());
   }
-  for (const FlowRecord& record : strays) {
+  for (const LeftoverFlow& left : strays) {
     for (std::uint32_t lcore = 0; lcore < lcore_count; ++lcore) {
-      if (is_ours(record, lcore)) worlds_[lcore]->flows.import(record);
+      if (is_ours(left.flow, lcore)) import_flow(*worlds_[lcore], left.flow, left.splice);
     }
   }
   for (auto& world : worlds_) {

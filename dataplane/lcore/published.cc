@@ -94,6 +94,9 @@ std::vector<std::string> restart_reasons(const Snapshot& now, const Snapshot& ne
   if (a.flow_capacity != b.flow_capacity) {
     reasons.push_back(fmt::format("node.flows.capacity: {} instead of {}", b.flow_capacity, a.flow_capacity));
   }
+  if (a.splice_capacity != b.splice_capacity) {
+    reasons.push_back(fmt::format("node.flows.splice_capacity: {} instead of {}", b.splice_capacity, a.splice_capacity));
+  }
   if (now.name(a.exception_interface) != next.name(b.exception_interface)) {
     reasons.emplace_back("node.exception_port.interface");
   }

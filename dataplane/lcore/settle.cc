@@ -129,9 +129,16 @@ void Settler::send_generated(World& world) {
   for (const GeneratedFrame& frame : world.generated.items()) {
     rte_mbuf* mbuf = rte_pktmbuf_alloc(plan_.pool);
     if (mbuf == nullptr) return;  // asked again later
-    std::memcpy(rte_pktmbuf_append(mbuf, frame.bytes), frame.data.data(), frame.bytes);
+    char* bytes = rte_pktmbuf_append(mbuf, static_cast<std::uint16_t>(frame.bytes + frame.tail.size()));
+    if (bytes == nullptr) {  // a segment for a port of larger frames than our buffers take
+      rte_pktmbuf_free(mbuf);
+      continue;
+    }
+    std::memcpy(bytes, frame.data.data(), frame.bytes);
+    if (!frame.tail.empty()) std::memcpy(bytes + frame.bytes, frame.tail.data(), frame.tail.size());
     if (world.watch != nullptr) [[unlikely]] {
-      world.watch->left(world, {frame.data.data(), frame.bytes}, frame.tx_port, Verdict::undecided);
+      const std::span sent(reinterpret_cast<const std::byte*>(bytes), frame.bytes + frame.tail.size());
+      world.watch->left(world, sent, frame.tx_port, Verdict::undecided);
     }
     put(world, slot_of(frame.tx_port), {mbuf, nullptr, Verdict::drop_tx_full});
   }

@@ -10,6 +10,7 @@
 //   When RSS is not stable (a profile says so), FULL_NAT flows are owned by that hash as well.
 #include "dataplane/pipeline/owner.h"
 #include "dataplane/pipeline/pipelined.h"
+#include "dataplane/pipeline/splice.h"
 #include "dataplane/pipeline/stages.h"
 
 namespace sluice {
@@ -54,6 +55,10 @@ void classify_icmp(World& world, Packet& packet) {
   }
 }
 
+bool is_owned_by_client(const World& world, const VipRow& vip) {
+  return !world.is_rss_stable || world.tables->clusters()[vip.cluster].forwarding == Forwarding::nat;
+}
+
 void classify_to_vip(World& world, Packet& packet) {
   if (is_icmp(packet)) return classify_icmp(world, packet);
   if (packet.frame.kind != FrameKind::tcp && packet.frame.kind != FrameKind::udp) {
@@ -67,20 +72,16 @@ void classify_to_vip(World& world, Packet& packet) {
     return;
   }
   packet.vip = vip;
-  const bool is_owned_by_client_hash =
-      !world.is_rss_stable || world.tables->clusters()[vip->cluster].forwarding == Forwarding::nat;
-  if (is_owned_by_client_hash &&
+  if (is_owned_by_client(world, *vip) &&
       is_handed_to(world, packet, owner_by_client(*world.tables, key.source, key.source_port, world.lcore_count))) {
     return;
   }
+  if (packet.frame.kind == FrameKind::tcp && is_spliced(*world.tables, *vip)) return;  // to peek
   const bool may_open =
       packet.frame.kind == FrameKind::udp ||
       (packet.frame.tcp_flags & (tcp_flag::syn | tcp_flag::ack)) == tcp_flag::syn;
   if (may_open) return;  // to open_flow
-  if (!is_owned_by_client_hash && packet.hops + 1u < world.lcore_count) {
-    return hand_to(packet, (world.lcore + 1) % world.lcore_count);
-  }
-  packet.verdict = Verdict::drop_no_flow;
+  if (!is_handed_to_next(world, packet)) packet.verdict = Verdict::drop_no_flow;
 }
 
 void classify_to_snat(World& world, Packet& packet, const SnatPoolRow& pool) {
@@ -137,6 +138,13 @@ void classify_one(World& world, Packet& packet) {
 }
 
 }  // namespace
+
+bool is_handed_to_next(const World& world, Packet& packet) {
+  if (is_owned_by_client(world, *packet.vip) || packet.hops + 1u >= world.lcore_count) return false;
+  packet.target_lcore = static_cast<std::uint8_t>((world.lcore + 1) % world.lcore_count);
+  packet.verdict = Verdict::handoff;
+  return true;
+}
 
 void classify(World& world, Burst& burst) {
   for_each_live(burst, [&](Packet& packet) {

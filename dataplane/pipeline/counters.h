@@ -48,6 +48,25 @@ struct EndpointCounters {
 };
 static_assert(sizeof(EndpointCounters) == 64);
 
+// What happens to spliced connections beside packets.
+// clang-format off
+#define SLUICE_SPLICE_EVENTS(X)                                                                        \
+  X(cookie_sent, "SYNs answered with a cookie")                                                        \
+  X(cookie_accepted, "handshakes that clients completed")                                              \
+  X(called, "SYNs to endpoints, repeated ones not counted")                                            \
+  X(joined, "connections whose endpoint has taken over")                                               \
+  X(hello_timeout, "clients that did not say in time where they want to go; they got a reset")         \
+  X(endpoint_refused, "calls that the endpoint answered with a reset")                                 \
+  X(endpoint_silent, "calls that the endpoint did not answer")                                         \
+  X(delivery_failed, "endpoints that answered and then did not acknowledge a client's first bytes")
+// clang-format on
+
+struct SpliceCounters {
+#define SLUICE_SPLICE_COUNTER(name, help) Counter name;
+  SLUICE_SPLICE_EVENTS(SLUICE_SPLICE_COUNTER)
+#undef SLUICE_SPLICE_COUNTER
+};
+
 // Zeroed memory that the kernel hands out page by page when it is first touched: most ids are unused.
 template <class Row>
 class CounterArray {
@@ -67,10 +86,11 @@ struct Counters {
   Counter received;   // packets taken from ports and from the exception port
   Counter handed_in;  // packets that other lcores gave us (copies of ARP and ND among them)
   Counter released;   // packets that left the hold queue, either way
-  Counter generated;  // packets that we made and sent: ARP requests, solicitations, announcements
+  Counter generated;  // packets that we made and sent: ARP, neighbour discovery, segments of spliced connections
   Counter copied;     // copies of ARP and ND packets made for other lcores
   Counter verdicts[verdict_count];
   Counter snat_port_probes;  // tries to find a free SNAT port; rises faster than flows when a pool runs out
+  SpliceCounters splice;
   CounterArray<VipCounters> vips{vips_max};                 // by VipRow::id
   CounterArray<EndpointCounters> endpoints{endpoints_max};  // by EndpointRow::id
 

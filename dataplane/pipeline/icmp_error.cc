@@ -82,6 +82,8 @@ bool is_in_window(const FlowRecord& flow, Direction direction, std::span<const s
   if (flow.protocol != protocol::tcp || direction != Direction::to_client ||
       flow.state > FlowState::answered)
     return true;
+  if ((flow.flags & flow_flag::is_spliced) != 0)
+    return false;  // what we send before both sides are joined, we send again ourselves
   Be32 sequence;
   std::memcpy(&sequence, quoted.data() + inner.l4_offset + offsetof(TcpHeader, sequence),
               sizeof sequence);
@@ -99,7 +101,7 @@ void seek_owner(const World& world, Packet& packet, const FlowKey& sent) {
   } else if (local.kind == AddressKind::vip) {
     const VipRow* vip = tables.find_vip(sent.source, sent.source_port, sent.protocol);
     if (vip != nullptr && world.is_rss_stable &&
-        tables.clusters()[vip->cluster].forwarding == Forwarding::full_nat) {
+        tables.clusters()[vip->cluster].forwarding != Forwarding::nat) {
       if (packet.hops + 1u < world.lcore_count)
         return hand_to(packet, (world.lcore + 1) % world.lcore_count);
     } else if (vip != nullptr) {
@@ -110,6 +112,24 @@ void seek_owner(const World& world, Packet& packet, const FlowKey& sent) {
   }
   if (owner && *owner != world.lcore && packet.hops == 0) return hand_to(packet, *owner);
   packet.verdict = Verdict::drop_icmp_no_flow;
+}
+
+// What a client knows of a spliced flow is not what its endpoint sent. `quoted` was sent to the client; it becomes the
+// endpoint's again, as far as its sender looks at it (RFC 5927 4.1): the sequence number.
+void unsplice(World& world, const FlowRecord& flow, std::span<std::byte> quoted_tcp) {
+  if ((flow.flags & flow_flag::is_spliced) == 0 || quoted_tcp.size() < 8) return;
+  Be32 sequence;
+  std::memcpy(&sequence, quoted_tcp.data() + offsetof(TcpHeader, sequence), sizeof sequence);
+  const Be32 sent = be32(sequence.host() - world.splices[flow.splice_slot].sequence_delta);
+  std::memcpy(quoted_tcp.data() + offsetof(TcpHeader, sequence), &sent, sizeof sent);
+  if (quoted_tcp.size() < offsetof(TcpHeader, urgent)) return;
+  std::uint16_t checksum;
+  std::memcpy(&checksum, quoted_tcp.data() + offsetof(TcpHeader, checksum), sizeof checksum);
+  checksum = ChecksumDelta()
+                 .change(static_cast<std::uint16_t>(sequence.raw), static_cast<std::uint16_t>(sent.raw))
+                 .change(static_cast<std::uint16_t>(sequence.raw >> 16), static_cast<std::uint16_t>(sent.raw >> 16))
+                 .apply_to(checksum);
+  std::memcpy(quoted_tcp.data() + offsetof(TcpHeader, checksum), &checksum, sizeof checksum);
 }
 
 void translate(Packet& packet, const FlowRecord& flow, Direction direction,
@@ -242,6 +262,9 @@ void handle_icmp_error(World& world, Packet& packet) {
     packet.flow = match.record;  // whose VIP counts the loss
     return;
   }
+  if (match.direction == Direction::to_endpoint) {
+    unsplice(world, *match.record, quoted_by(packet).subspan(inner.l4_offset, inner.l4_bytes));
+  }
   translate(packet, *match.record, match.direction, inner);
 }
 
@@ -261,6 +284,9 @@ void refuse_length(World& world, Packet& packet, std::uint16_t mtu) {
       !is_ipv4 || packet.at<Ipv4Header>(packet.frame.l3_offset).is_kept_whole();
   if (packet.flow == nullptr || !is_kept_whole || !may_make_error(world, packet)) return;
   undo_rewrite(packet, *packet.flow);
+  if (packet.direction == Direction::to_client) {
+    unsplice(world, *packet.flow, packet.span().subspan(packet.frame.l4_offset, packet.frame.l4_bytes));
+  }
   const IcmpHeader icmp =
       is_ipv4 ? IcmpHeader{icmp_type::unreachable, icmp_code_too_long, 0, be16(0), be16(mtu)}
               : IcmpHeader{icmp_type::v6_packet_too_big, 0, 0, be16(0), be16(mtu)};

@@ -4,16 +4,16 @@
 namespace sluice {
 namespace {
 
-// Looks the next hop up: no_neighbor with a verdict in the packet when there is none.
-std::uint16_t look_up(World& world, Packet& packet, IpAddress destination) {
+// Looks the next hop up: no_neighbor with the reason in `verdict` when there is none.
+std::uint16_t look_up(World& world, IpAddress destination, Verdict& verdict) {
   const RouteRow* route = world.tables->find_route(destination);
   if (route == nullptr || !world.ports[route->port].is_present) {
-    packet.verdict = Verdict::drop_no_route;
+    verdict = Verdict::drop_no_route;
     return no_neighbor;
   }
   const IpAddress next_hop = route->next_hop.is_unset() ? destination : route->next_hop;
   const std::uint16_t index = world.neighbors.find_or_add(next_hop, route->port, world.now);
-  if (index == no_neighbor) packet.verdict = Verdict::drop_neighbors_full;
+  if (index == no_neighbor) verdict = Verdict::drop_neighbors_full;
   return index;
 }
 
@@ -25,9 +25,15 @@ std::uint16_t look_up_for_flow(World& world, Packet& packet, FlowRecord& flow) {
   }
   std::uint16_t& index = flow.neighbor[static_cast<std::size_t>(packet.direction)];
   if (index == no_neighbor) [[unlikely]] {
-    index = look_up(world, packet, leaving_key(flow, packet.direction).destination);
+    index = look_up(world, leaving_key(flow, packet.direction).destination, packet.verdict);
   }
   return index;
+}
+
+void ask_once(World& world, Neighbor& neighbor) {
+  if (neighbor.probes != 0 || !ask_for_neighbor(world, neighbor)) return;
+  neighbor.probes = 1;
+  neighbor.probed_stamp = world.now.stamp();
 }
 
 void send_or_hold(World& world, Packet& packet, std::uint16_t index) {
@@ -39,10 +45,7 @@ void send_or_hold(World& world, Packet& packet, std::uint16_t index) {
   neighbor.used_stamp = world.now.stamp();
   packet.tx_port = neighbor.port;
   if (neighbor.state == NeighborState::incomplete) [[unlikely]] {
-    if (neighbor.probes == 0 && ask_for_neighbor(world, neighbor)) {
-      neighbor.probes = 1;
-      neighbor.probed_stamp = world.now.stamp();
-    }
+    ask_once(world, neighbor);
     const bool is_held = world.neighbors.hold(index, {packet.handle, packet.data, packet.bytes, index});
     packet.verdict = is_held ? Verdict::hold : Verdict::drop_hold_full;
     return;
@@ -58,9 +61,20 @@ void send_or_hold(World& world, Packet& packet, std::uint16_t index) {
 void resolve_next_hop(World& world, Burst& burst) {
   for_each_live(burst, [&](Packet& packet) {
     const std::uint16_t index = packet.flow != nullptr ? look_up_for_flow(world, packet, *packet.flow)
-                                                       : look_up(world, packet, packet.frame.key.destination);
+                                                       : look_up(world, packet.frame.key.destination, packet.verdict);
     if (index != no_neighbor) send_or_hold(world, packet, index);
   });
+}
+
+const Neighbor* next_hop_to(World& world, IpAddress destination) {
+  Verdict why = Verdict::undecided;
+  const std::uint16_t index = look_up(world, destination, why);
+  if (index == no_neighbor) return nullptr;
+  Neighbor& neighbor = world.neighbors[index];
+  neighbor.used_stamp = world.now.stamp();
+  if (neighbor.state != NeighborState::incomplete) return &neighbor;
+  ask_once(world, neighbor);
+  return nullptr;
 }
 
 void release_held(World& world, std::uint16_t neighbor_index) {

@@ -52,23 +52,18 @@ bool has_flows_left(const World& world, const VipLimitsRow& limits, std::uint32_
 }
 
 // What the virtual host's operator admits.
-void admit_by_limits(World& world, Packet& packet, const VipLimitsRow& limits) {
-  const IpAddress source = packet.frame.key.source;
-  const std::uint32_t vip_id = packet.vip->id;
+Verdict verdict_by_limits(World& world, const VipLimitsRow& limits, std::uint32_t vip_id, IpAddress source) {
   const auto within = [&](const RateLimitRow& rate, auto... who) {
     return rate.interval_ns == 0 ||
            world.rate_limits.take(who..., vip_id, RateLimits::Of::new_flows, rate, world.now, world.lcore_count);
   };
   if (limits.sources != no_row &&
       world.tables->prefix_table(world.tables->prefix_tables()[limits.sources]).value_of(source) == source_action::deny) {
-    packet.verdict = Verdict::drop_source_denied;
-  } else if (!has_flows_left(world, limits, vip_id)) {
-    refuse_for_limit(packet);
-  } else if (!within(limits.source_new_flows, source)) {
-    packet.verdict = Verdict::drop_rate_source_connections;
-  } else if (!within(limits.new_flows)) {
-    packet.verdict = Verdict::drop_rate_connections;
+    return Verdict::drop_source_denied;
   }
+  if (!has_flows_left(world, limits, vip_id)) return Verdict::drop_connection_limit;
+  if (!within(limits.source_new_flows, source)) return Verdict::drop_rate_source_connections;
+  return within(limits.new_flows) ? Verdict::undecided : Verdict::drop_rate_connections;
 }
 
 // Whether the packet may open a flow, before any work is done for it: this is what a flood meets.
@@ -78,7 +73,8 @@ bool admit(World& world, Packet& packet) {
     return false;
   }
   if (const VipLimitsRow* limits = world.tables->limits_of(*packet.vip)) {
-    admit_by_limits(world, packet, *limits);
+    packet.verdict = verdict_by_limits(world, *limits, packet.vip->id, packet.frame.key.source);
+    if (packet.verdict == Verdict::drop_connection_limit) refuse_for_limit(packet);
     if (!packet.is_live()) return false;
   }
   if (packet.vip->state == VipState::pending) {
@@ -89,23 +85,6 @@ bool admit(World& world, Packet& packet) {
     packet.verdict = Verdict::drop_flows_full;
   }
   return packet.is_live();
-}
-
-// The endpoint that was chosen, or one behind it in the slots that has room for one flow more; nullptr: none has.
-const EndpointRow* endpoint_with_room(const World& world, const ClusterRow& cluster, const EndpointRow& chosen,
-                                      FlowHash hash) {
-  const std::uint32_t share = share_of(cluster.endpoint_flows_max, world.lcore_count);
-  const auto has_room = [&](const EndpointRow& endpoint) {
-    return world.counters.endpoints[endpoint.id].flows_active.read() < share;
-  };
-  if (has_room(chosen)) return &chosen;
-  const auto slots = world.tables->slots_of(cluster);
-  const auto endpoints = world.tables->endpoints_of(cluster);
-  for (std::size_t i = 0; i < std::min(slots.size(), slots_searched_max); ++i) {
-    const EndpointRow& next = endpoints[slots[(hash + i) % slots.size()]];
-    if (has_room(next)) return &next;
-  }
-  return nullptr;
 }
 
 // Fills `opening`; false: the packet has its verdict. The endpoint carries the flow from here on.
@@ -136,7 +115,7 @@ bool decide(World& world, Packet& packet, Opening& opening) {
   flow.to_endpoint = key;
   flow.to_endpoint.destination = endpoint.address;
   flow.to_endpoint.destination_port = endpoint.port;
-  flow.is_snat = cluster.forwarding == Forwarding::full_nat;
+  flow.is_snat = cluster.forwarding != Forwarding::nat;
   flow.state = is_tcp ? FlowState::opening : FlowState::one_way;
   flow.vip_id = static_cast<std::uint16_t>(vip.id);
   flow.endpoint_id = endpoint.id;
@@ -204,12 +183,67 @@ bool has_flow_by_now(World& world, Packet& packet) {
 
 }  // namespace
 
+Verdict admit_by_vip(World& world, const VipRow& vip, IpAddress source) {
+  const VipLimitsRow* limits = world.tables->limits_of(vip);
+  if (limits == nullptr) return Verdict::undecided;
+  const Verdict verdict = verdict_by_limits(world, *limits, vip.id, source);
+  return verdict == Verdict::drop_connection_limit ? Verdict::reject_connection_limit : verdict;
+}
+
+const EndpointRow* endpoint_with_room(const World& world, const ClusterRow& cluster, const EndpointRow& chosen,
+                                      FlowHash hash) {
+  const std::uint32_t share = share_of(cluster.endpoint_flows_max, world.lcore_count);
+  const auto has_room = [&](const EndpointRow& endpoint) {
+    return world.counters.endpoints[endpoint.id].flows_active.read() < share;
+  };
+  if (has_room(chosen)) return &chosen;
+  const auto slots = world.tables->slots_of(cluster);
+  const auto endpoints = world.tables->endpoints_of(cluster);
+  for (std::size_t i = 0; i < std::min(slots.size(), slots_searched_max); ++i) {
+    const EndpointRow& next = endpoints[slots[(hash + i) % slots.size()]];
+    if (has_room(next)) return &next;
+  }
+  return nullptr;
+}
+
+Verdict open_toward(World& world, const VipRow& vip, const EndpointRow& endpoint, FlowOpening& opening, FlowRecord*& flow) {
+  const ClusterRow& cluster = world.tables->clusters()[endpoint.cluster];
+  EndpointCounters& endpoint_counters = world.counters.endpoints[endpoint.id];
+  opening.to_endpoint = opening.from_client;
+  opening.to_endpoint.destination = endpoint.address;
+  opening.to_endpoint.destination_port = endpoint.port;
+  opening.is_snat = cluster.forwarding != Forwarding::nat;
+  if (opening.is_snat) {
+    const SnatChoice choice = world.snat_ports.choose(*world.tables, world.tables->snat_pools()[cluster.snat_pool], endpoint,
+                                                      endpoint_counters.flows_active.read(), world.flows, world.lcore,
+                                                      world.lcore_count);
+    world.counters.snat_port_probes.add(choice.probes);
+    if (choice.outcome == SnatChoice::Outcome::exhausted) return Verdict::drop_snat_ports_exhausted;
+    if (choice.outcome == SnatChoice::Outcome::no_address) return Verdict::drop_no_snat_address;
+    opening.to_endpoint.source = choice.address;
+    opening.to_endpoint.source_port = choice.port;
+  } else if (world.flows.contains(opening.to_endpoint.reversed())) {
+    return Verdict::drop_flow_conflict;  // replies of both could not be told apart
+  }
+  opening.vip_id = static_cast<std::uint16_t>(vip.id);
+  opening.endpoint_id = endpoint.id;
+  opening.idle_timeout_ms = vip.idle_timeout_ms;
+  flow = world.flows.open(opening, world.now);
+  if (flow == nullptr) return Verdict::drop_flows_full;
+  VipCounters& vip_counters = world.counters.vips[vip.id];
+  vip_counters.flows_opened.add(1);
+  vip_counters.flows_active.add(1);
+  endpoint_counters.flows_opened.add(1);
+  endpoint_counters.flows_active.add(1);
+  return Verdict::undecided;
+}
+
 void open_flow(World& world, Burst& burst) {
   std::array<std::optional<Opening>, burst_count_max> openings;
   std::array<Packet*, burst_count_max> repeats;  // the five-tuple came before in this burst
   std::size_t count = 0, repeat_count = 0;
   for_each_live(burst, [&](Packet& packet) {
-    if (packet.vip == nullptr || !admit(world, packet)) return;
+    if (packet.vip == nullptr || packet.flow != nullptr || !admit(world, packet)) return;
     const auto opened = std::span(openings).first(count);
     if (std::any_of(opened.begin(), opened.end(),
                     [&](const auto& opening) { return opening->packet->hash == packet.hash; })) {

@@ -70,11 +70,13 @@ struct ReleasedPacket {
   Verdict verdict = Verdict::undecided;  // forward, or drop_neighbor_unresolved
 };
 
-// A frame that the balancer makes itself. Small: ARP, neighbour discovery.
+// A frame that the balancer makes itself: ARP, neighbour discovery, segments of spliced connections. What does not fit
+// into `data` lies in `tail`, which must stay as it is until the frame is sent, after this burst.
 struct GeneratedFrame {
-  std::array<std::byte, 128> data;
-  std::uint16_t bytes = 0;
+  std::array<std::byte, 208> data;
+  std::uint16_t bytes = 0;  // in data
   std::uint16_t tx_port = 0;
+  std::span<const std::byte> tail{};
 };
 
 }  // namespace sluice

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::uint64_t sweep_round_ms = 2'000;  // every flow is looked at this often, if bursts allow
 constexpr std::uint64_t sweep_count_max = 256;   // per call: some microseconds
+constexpr std::uint64_t pending_round_ms = 20;
 constexpr Milliseconds neighbor_check_interval{50};
 constexpr std::uint32_t neighbor_retry_ms = 250;
 constexpr std::uint32_t neighbor_probes_max = 4;
@@ -26,6 +27,11 @@ bool is_known(const FlowRecord& record, const VipRow* vip, const EndpointRow* en
   const FlowKey from_endpoint = arriving_key(record, Direction::to_client);
   return vip->address == from_client.destination && vip->port == from_client.destination_port &&
          endpoint->address == from_endpoint.source && endpoint->port == from_endpoint.source_port;
+}
+
+// Connections whose endpoint is not joined yet have timers of their own.
+bool is_pending(const World& world, const FlowRecord& record) {
+  return (record.flags & flow_flag::is_spliced) != 0 && world.splices[record.splice_slot].pending != 0;
 }
 
 // What a new snapshot means for a flow that was opened under an older one; whether it is over. Flows of a VIP or an
@@ -56,9 +62,19 @@ void expire_flows(World& world) {
   world.flows.sweep(
       static_cast<std::uint32_t>(paid),
       [&](FlowRecord& record) {
-        return is_expired(record, node, world.now) || (is_snapshot_new && is_over_since_snapshot(world, record));
+        return (is_expired(record, node, world.now) && !is_pending(world, record)) ||
+               (is_snapshot_new && is_over_since_snapshot(world, record));
       },
       [&](FlowRecord& record) { close_flow(world, record); });
+}
+
+// Every pending splice is looked at once in this time, so its timers are late by at most as much.
+void check_pending_splices(World& world) {
+  const std::uint64_t owed = (world.now.ms - world.pending_checked.ms) * world.pending.used_end() / pending_round_ms;
+  if (owed == 0 && world.now < world.pending_checked + Milliseconds{pending_round_ms}) return;
+  world.pending_checked = world.now;
+  world.pending.sweep(static_cast<std::uint32_t>(std::min<std::uint64_t>(owed + 1, world.pending.used_end())),
+                      [&](PendingSplice& pending) { attend_to_pending(world, pending); });
 }
 
 void give_up_on(World& world, std::uint16_t index) {
@@ -132,6 +148,8 @@ void run_stages(World& world, Burst& burst, Passed passed) {
     passed(Stage::limit_packets);
   }
   if (missing_count > 0) {
+    peek(world, burst);
+    passed(Stage::peek);
     open_flow(world, burst);
     passed(Stage::open_flow);
   }
@@ -167,6 +185,7 @@ void process_burst(World& world, Burst& burst) {
 void maintain(World& world) {
   expire_flows(world);
   give_up_fragments(world);
+  check_pending_splices(world);
   check_neighbors(world);
 }
 
@@ -179,11 +198,27 @@ void adopt_snapshot(World& world) {
   });
   world.is_rss_stable = std::all_of(world.tables->ports().begin(), world.tables->ports().end(),
                                     [](const PortRow& port) { return port.is_rss_stable != 0; });
+  world.mtu_min = frame_bytes_max;
+  for (const PortFacts& port : world.ports) {
+    if (port.is_present) world.mtu_min = std::min(world.mtu_min, port.mtu);
+  }
+}
+
+bool import_flow(World& world, FlowRecord flow, const SpliceRecord& splice) {
+  const bool is_spliced = (flow.flags & flow_flag::is_spliced) != 0;
+  if (is_spliced) {
+    flow.splice_slot = world.splices.import(splice);
+    if (flow.splice_slot == no_splice) return false;
+  }
+  if (world.flows.import(flow) != nullptr) return true;
+  if (is_spliced) world.splices.close(flow.splice_slot);
+  return false;
 }
 
 void close_flow(World& world, FlowRecord& record) {
   world.counters.vips[record.vip_id].flows_active.subtract(1);
   world.counters.endpoints[record.endpoint_id].flows_active.subtract(1);
+  if ((record.flags & flow_flag::is_spliced) != 0) forget_splice(world, record);
   world.flows.close(record);
 }
 

@@ -14,6 +14,10 @@ void process_burst(World& world, Burst& burst);
 // Bounded work between bursts: expires flows, asks for neighbours again, gives up on silent ones.
 void maintain(World& world);
 
+// Takes in a flow that another lcore of an earlier process held, with its SpliceRecord when it is spliced. False: full, or
+// known already.
+bool import_flow(World& world, FlowRecord flow, const SpliceRecord& splice);
+
 // To be called after a new snapshot was put into world.tables, between two bursts.
 void adopt_snapshot(World& world);
 

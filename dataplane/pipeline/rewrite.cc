@@ -106,6 +106,10 @@ void rewrite(World& world, Burst& burst) {
       return tell_the_end(packet);
     }
     if (packet.frame.ttl <= 1) [[unlikely]] return refuse_ttl(world, packet);
+    if ((flow.flags & flow_flag::is_spliced) != 0) [[unlikely]] {
+      splice_packet(world, packet, flow);
+      if (!packet.is_live()) return;
+    }
     if (flow.state < FlowState::established && packet.frame.kind == FrameKind::tcp) [[unlikely]] {
       packet.verdict = admit_to_handshake(world, packet, flow);
       if (!packet.is_live()) return;

@@ -16,6 +16,9 @@ std::uint32_t find_flow(World& world, Burst& burst);
 void classify(World& world, Burst& burst);
 // Packets a second of VIPs that limit them; called only while some VIP does.
 void limit_packets(World& world, Burst& burst);
+// VIPs whose connections begin with a SYN cookie: all that comes before their endpoint is chosen, see splice.h. Decides
+// their packets, or leaves: flow, direction.
+void peek(World& world, Burst& burst);
 // Admission, endpoint choice, SNAT port, record.                  Leaves: flow, direction.
 void open_flow(World& world, Burst& burst);
 // TCP state, addresses, ports, TTL, checksums; per-VIP and per-endpoint counters.
@@ -39,6 +42,27 @@ void refuse_length(World& world, Packet& packet, std::uint16_t mtu);  // after r
 void send_back(Packet& packet, std::size_t l3_bytes, Verdict verdict);
 // Answers a TCP segment, which is no RST itself, with the RST that its sender will believe.
 void reject(Packet& packet, Verdict verdict);
+
+// A segment without a flow may belong to another lcore: hands it on, until all have seen it. False: they have.
+bool is_handed_to_next(const World& world, Packet& packet);
+// Whether the limits of a VIP admit one more TCP connection from there: `undecided`, or the verdict that says why not.
+Verdict admit_by_vip(World& world, const VipRow& vip, IpAddress source);
+// The endpoint that was chosen, or one behind it in the slots that has room for one flow more; nullptr: none has. For
+// clusters that limit the flows of an endpoint.
+const EndpointRow* endpoint_with_room(const World& world, const ClusterRow& cluster, const EndpointRow& chosen,
+                                      FlowHash hash);
+// The flow of a new connection from opening.from_client through `vip` to `endpoint`: SNAT port, record, counters. The caller
+// has set state, client_isn and is_spliced. `undecided` when `flow` is open; otherwise why it is not.
+Verdict open_toward(World& world, const VipRow& vip, const EndpointRow& endpoint, FlowOpening& opening, FlowRecord*& flow);
+
+// Spliced flows (splice.h): the TCP header of a packet, as its receiver knows the connection.
+void splice_packet(World& world, Packet& packet, FlowRecord& flow);
+void forget_splice(World& world, FlowRecord& flow);
+void attend_to_pending(World& world, PendingSplice& pending);
+
+// The next hop toward a destination; nullptr when there is no route or its hardware address is not known yet, and
+// was asked for.
+const Neighbor* next_hop_to(World& world, IpAddress destination);
 
 // Frames of our own, put into world.generated. False when there is no room or no address to ask from.
 bool ask_for_neighbor(World& world, const Neighbor& neighbor);

@@ -36,7 +36,7 @@ std::string_view name_of(Verdict verdict) { return texts[static_cast<std::size_t
 std::string_view help_of(Verdict verdict) { return texts[static_cast<std::size_t>(verdict)].help; }
 bool is_drop(Verdict verdict) { return verdict >= Verdict::drop_frame_truncated; }
 bool is_reject(Verdict verdict) {
-  return verdict >= Verdict::reject_no_endpoint && verdict <= Verdict::reject_mtu_exceeded;
+  return verdict >= Verdict::reject_no_endpoint && verdict < Verdict::punt;
 }
 bool is_sent(Verdict verdict) {
   return verdict == Verdict::forward || verdict == Verdict::reply || is_reject(verdict);

@@ -14,15 +14,21 @@ namespace sluice {
 #define SLUICE_VERDICTS(X)                                                                                  \
   X(undecided, "still in the pipeline; never counted")                                                      \
   X(forward, "sent to an endpoint or a client")                                                             \
-  X(reply, "turned around by the balancer itself: ping")                        \
+  X(reply, "turned around by the balancer itself: ping, SYN cookies, acknowledgments of half a ClientHello")    \
   X(reject_no_endpoint, "TCP to a VIP whose cluster has no endpoint that takes new flows; answered with a reset")  \
   X(reject_flow_ended, "its endpoint was drained and the deadline has passed; answered with a reset")                \
   X(reject_connection_limit, "TCP to a VIP that has all the connections that it or its endpoints may have; answered with a reset")     \
   X(reject_ttl_expired, "time to live ran out here; answered with ICMP time exceeded, as traceroute wants it")          \
   X(reject_mtu_exceeded, "longer than the MTU of the port it must leave by; answered with the MTU that fits")          \
+  X(reject_cookie_invalid, "a segment of no known flow whose SYN cookie is not ours or too old; answered with a reset") \
+  X(reject_not_tls, "a VIP that looks at server names was sent something else than TLS; answered with a reset")      \
+  X(reject_hello_malformed, "a ClientHello that breaks the rules of TLS; answered with a reset")                      \
+  X(reject_hello_too_long, "a ClientHello of more than 16 KiB; answered with a reset")                                \
+  X(reject_hello_incomplete, "the client ended before its ClientHello was whole; answered with a reset")              \
+  X(reject_name_unknown, "a server name that no virtual host of the VIP has, or none; answered with a TLS alert and a reset") \
   X(punt, "given to the kernel of this box through the exception port")                                     \
   X(handoff, "given to the lcore that owns the flow")                                                       \
-  X(absorb, "taken in: ARP and neighbour discovery that we learned from or answered with a frame of our own")                             \
+  X(absorb, "taken in: ARP and neighbour discovery, and what is held of a connection until its endpoint has answered") \
   X(hold, "waiting for the next hop's hardware address")                                                    \
   X(drop_frame_truncated, "shorter than its headers say")                                                   \
   X(drop_ether_type_unknown, "neither ARP, IPv4 nor IPv6")                                                  \
@@ -73,6 +79,11 @@ namespace sluice {
   X(drop_tcp_out_of_window, "a stray of an earlier connection: its sequence number cannot belong to the handshake") \
   X(drop_flow_conflict, "the client has a flow to the endpoint from this port already, through another VIP (NAT)") \
   X(drop_flows_full, "the flow table is full; raise node.flows.capacity")                                   \
+  X(drop_splices_full, "as many flows are spliced as may be; raise node.flows.splice_capacity")                \
+  X(drop_tcp_checksum_wrong, "first bytes of a client whose TCP checksum is wrong: we would have to vouch for them") \
+  X(drop_pending_full, "too many clients have shaken hands and not yet reached an endpoint")                    \
+  X(drop_hello_memory_full, "the memory that holds first bytes of clients is used up")                         \
+  X(drop_hello_in_pieces, "the first bytes of a client arrive in too many separate pieces; it will send them again") \
   X(drop_snat_ports_exhausted, "no SNAT port is free toward the endpoint; add addresses to the snat_pool")  \
   X(drop_no_snat_address, "the snat_pool has no address of the endpoint's family")                          \
   X(drop_no_route, "no route to the destination; add one to node.routes")                                   \

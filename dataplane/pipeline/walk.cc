@@ -52,6 +52,7 @@ std::string text_of(Stage stage, const WatchEntry& entry) {
     case Stage::classify:
       return has_old_flow ? std::string() : vip_text(entry);
     case Stage::limit_packets:
+    case Stage::peek:
       return {};
     case Stage::open_flow:
       return entry.is_flow_new ? flow_text(entry) : std::string();

@@ -6,8 +6,8 @@
 namespace sluice {
 namespace {
 
-constexpr std::string_view stage_names[] = {
-    "arrival", "parse", "find_flow", "classify", "limit_packets", "open_flow", "rewrite", "next_hop", "settle"};
+constexpr std::string_view stage_names[] = {"arrival",   "parse",   "find_flow", "classify", "limit_packets", "peek",
+                                            "open_flow", "rewrite", "next_hop",  "settle"};
 
 std::string_view port_name(const World& world, std::uint16_t port) {
   if (port == exception_port) return "kernel";

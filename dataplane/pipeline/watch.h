@@ -33,6 +33,7 @@ enum class Stage : std::uint8_t {
   find_flow,
   classify,
   limit_packets,
+  peek,
   open_flow,
   rewrite,
   next_hop,

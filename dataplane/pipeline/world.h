@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -10,7 +11,10 @@
 #include "dataplane/base/units.h"
 #include "dataplane/flow/conntrack.h"
 #include "dataplane/flow/fragment_table.h"
+#include "dataplane/flow/pending_splices.h"
 #include "dataplane/flow/snat_ports.h"
+#include "dataplane/flow/splices.h"
+#include "dataplane/net/syn_cookie.h"
 #include "dataplane/pipeline/counters.h"
 #include "dataplane/pipeline/neighbors.h"
 #include "dataplane/pipeline/packet.h"
@@ -52,11 +56,13 @@ struct World {
   SnatPorts snat_ports;              // this lcore's slice of each snat_pool
   FragmentTable fragments;           // datagrams of which fragments have come
   std::uint32_t fragment_id = 0;     // the last one given out, see fragments.cc
+  Splices splices;                   // records of its spliced flows
+  PendingSplices pending;            // connections on their way to become such, see splice.cc
   NeighborTable neighbors;           // hardware addresses of next hops
   RateLimits rate_limits;            // of VIPs and of sources
   Counters counters;
   TokenBucket icmp_errors, icmp_echoes;
-  Outbox<GeneratedFrame, 32> generated;
+  Outbox<GeneratedFrame, 128> generated;
   Outbox<ReleasedPacket, 512> released;
   std::array<PortFacts, ports_max> ports{};
   MacAddress exception_mac{};        // the kernel's end of the exception port
@@ -64,11 +70,15 @@ struct World {
   bool has_packet_limits = false;    // some VIP limits packets a second
   bool is_rss_stable = true;         // false: any lcore may see any packet of a flow, see classify.cc
   Watch* watch = nullptr;            // set between bursts while an operator traces or captures
+  SipKey cookie_secret{};            // of SYN cookies: the same on every lcore, new for each process
+  std::uint16_t mtu_min = 1'500;     // of the ports
+  std::bitset<endpoints_max> lacks_timestamps;  // endpoints, by id, that did not agree on TCP timestamps when last called
   Instant now;                       // read once per burst
   Instant swept;                     // until when expiry knows what it owes
   std::uint64_t sweep_debt = 0;      // what it owes: records to look at, times milliseconds of a round
   std::uint64_t unchecked_count = 0; // records that expiry has not yet seen under the present snapshot
   Instant neighbors_checked;
+  Instant pending_checked;
   std::uint16_t neighbor_next = 0;   // where the next check begins: the last one had no room for more questions
   std::uint32_t lcore = 0;           // index, 0 ...
   std::uint32_t lcore_count = 1;

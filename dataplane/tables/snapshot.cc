@@ -44,6 +44,7 @@ constexpr SectionShape shapes[section_count] = {
     {"prefix_nodes", sizeof(PrefixNode), 0, any_count},
     {"prefix_values", sizeof(std::uint8_t), 0, any_count},
     {"names", 1, 0, any_count},
+    {"server_name_index", sizeof(ServerNameRow), 2, any_count},
 };
 
 // Every probe of an open-addressed index ends at an empty place, so there must be one.
@@ -122,6 +123,8 @@ Result<void> Snapshot::verify_rows() const {
     return bad("node", 0, "flow capacity");
   }
 
+  if (node_row.splice_capacity > node_row.flow_capacity) return bad("node", 0, "splice capacity");
+
   for (std::size_t i = 0; i < ports().size(); ++i) {
     const PortRow& row = ports()[i];
     for (const NameRef ref : {row.name, row.profile, row.driver, row.device, row.eal_option}) {
@@ -166,8 +169,9 @@ Result<void> Snapshot::verify_rows() const {
         std::uint64_t{row.first_slot} + row.slot_count > section<std::uint16_t>(Section::slots).size()) {
       return bad("clusters", i, "slots out of bounds");
     }
-    if (row.forwarding > Forwarding::nat || row.choice > Choice::least) return bad("clusters", i, "unknown mode");
-    if (row.forwarding == Forwarding::full_nat && row.snat_pool >= snat_pools().size()) {
+    if (row.forwarding > Forwarding::splice || row.choice > Choice::least) return bad("clusters", i, "unknown mode");
+    if (row.proxy_protocol > ProxyProtocol::version_2) return bad("clusters", i, "unknown PROXY protocol");
+    if (row.forwarding != Forwarding::nat && row.snat_pool >= snat_pools().size()) {
       return bad("clusters", i, "no such SNAT pool");
     }
     for (const std::uint16_t slot : slots_of(row)) {
@@ -189,6 +193,10 @@ Result<void> Snapshot::verify_rows() const {
     if (row.id >= vips_max) return bad("vips", i, "id above the limit");
     if (row.state > VipState::pending) return bad("vips", i, "unknown state");
     if (row.idle_timeout_ms == 0) return bad("vips", i, "idle timeout of zero");
+    if (row.syn_cookies > SynCookies::always) return bad("vips", i, "unknown mode of SYN cookies");
+    if (row.is_peeking != 0 && row.default_vip != no_row && row.default_vip >= vips().size()) {
+      return bad("vips", i, "no such default");
+    }
     if (vip_by_id(row.id) != &row) return bad("vips", i, "not found by its id");
   }
 
@@ -200,9 +208,23 @@ Result<void> Snapshot::verify_rows() const {
     if (place != no_row && place >= vips().size()) return bad("vip_index", place, "no such VIP");
   }
   for (std::size_t i = 0; i < vips().size(); ++i) {
-    if (find_vip(vips()[i].address, vips()[i].port, vips()[i].protocol) != &vips()[i]) {
+    const VipRow* found = find_vip(vips()[i].address, vips()[i].port, vips()[i].protocol);
+    if (vips()[i].is_named != 0 && (found == nullptr || found->is_peeking == 0)) {
+      return bad("vips", i, "named, but no row at its address looks at names");
+    }
+    if (vips()[i].is_named == 0 && found != &vips()[i]) {
       return bad("vips", i, "not found by its address: a duplicate, or a wrong index");
     }
+  }
+  const auto names_index = section<ServerNameRow>(Section::server_name_index);
+  if (!is_probeable(names_index, [](const ServerNameRow& row) { return row.is_used == 0; })) {
+    return bad("server_name_index", 0, "size is no power of two, or full");
+  }
+  for (std::size_t i = 0; i < names_index.size(); ++i) {
+    const ServerNameRow& row = names_index[i];
+    if (row.is_used == 0) continue;
+    if (!is_name(row.name) || !is_name(row.alpn)) return bad("server_name_index", i, "name out of bounds");
+    if (row.listener >= vips().size() || row.vip >= vips().size()) return bad("server_name_index", i, "no such VIP");
   }
   const auto address_index = section<AddressIndexRow>(Section::address_index);
   if (!is_probeable(address_index, [](const AddressIndexRow& row) { return row.kind == AddressKind::none; })) {
@@ -273,6 +295,37 @@ Result<void> Snapshot::verify_prefix_tables() const {
 
 std::string_view Snapshot::name(NameRef ref) const {
   return {section<char>(Section::names).data() + ref.offset, ref.bytes};
+}
+
+const VipRow* Snapshot::find_named(std::uint32_t listener, std::string_view text, bool is_suffix,
+                                   const ClientHello& hello) const {
+  const auto index = section<ServerNameRow>(Section::server_name_index);
+  const VipRow* for_all = nullptr;
+  for (std::uint64_t place = name_hash(listener, text);; ++place) {
+    const ServerNameRow& row = index[place & (index.size() - 1)];
+    if (row.is_used == 0) return for_all;
+    if (row.listener != listener || (row.is_suffix != 0) != is_suffix || name(row.name) != text) continue;
+    if (row.alpn.bytes == 0) {
+      if (for_all == nullptr) for_all = &vips()[row.vip];
+    } else if (hello.offers(name(row.alpn))) {
+      return &vips()[row.vip];
+    }
+  }
+}
+
+const VipRow* Snapshot::find_by_hello(const VipRow& listener, const ClientHello& hello) const {
+  const auto row = static_cast<std::uint32_t>(&listener - vips().data());
+  std::string_view text = hello.server_name();
+  if (!text.empty()) {
+    if (const VipRow* vip = find_named(row, text, false, hello)) return vip;
+    for (std::size_t dot = text.find('.'); dot != std::string_view::npos; dot = text.find('.')) {
+      const bool is_label_before = dot > 0;  // the * stands for something
+      text.remove_prefix(dot + 1);
+      const VipRow* vip = is_label_before ? find_named(row, text, true, hello) : nullptr;
+      if (vip != nullptr) return vip;
+    }
+  }
+  return listener.default_vip == no_row ? nullptr : &vips()[listener.default_vip];
 }
 
 bool Snapshot::answers_for(IpAddress address, std::uint16_t port) const {

@@ -12,6 +12,8 @@
 #include <string_view>
 
 #include "dataplane/base/result.h"
+#include "dataplane/base/siphash.h"
+#include "dataplane/net/client_hello.h"
 #include "dataplane/tables/snapshot_rows.h"
 
 namespace sluice {
@@ -20,6 +22,10 @@ namespace sluice {
 inline std::uint64_t index_hash(IpAddress address, Be16 port = {}, std::uint8_t protocol = 0) {
   const std::uint64_t rest = static_cast<std::uint64_t>(protocol) << 16 | port.raw;
   return keyed_hash({0x2d358dccaa6c78a5ull, 0x8bb84b93962eacc9ull}, address.high ^ rest, address.low);
+}
+
+inline std::uint64_t name_hash(std::uint32_t listener, std::string_view name) {
+  return siphash({0x8bb84b93962eacc9ull, listener}, std::as_bytes(std::span(name)));
 }
 
 class Snapshot {
@@ -63,6 +69,9 @@ class Snapshot {
   }
 
   const VipRow* find_vip(IpAddress address, Be16 port, std::uint8_t protocol) const;
+  // Where a client that said `hello` to an is_peeking row wants to go: the exact name, then the longest suffix, then the
+  // default. Of rows for one name the first whose ALPN the client offers, else the one for all. nullptr: nowhere.
+  const VipRow* find_by_hello(const VipRow& listener, const ClientHello& hello) const;
   const VipRow* vip_by_id(std::uint32_t id) const;            // nullptr when it is gone
   const EndpointRow* endpoint_by_id(std::uint32_t id) const;  // nullptr when it is gone
   AddressIndexRow find_address(IpAddress address) const;      // kind none: not ours
@@ -81,6 +90,7 @@ class Snapshot {
   }
   Result<void> verify_rows() const;
   Result<void> verify_prefix_tables() const;
+  const VipRow* find_named(std::uint32_t listener, std::string_view name, bool is_suffix, const ClientHello& hello) const;
 
   std::span<const std::byte> bytes_;
   const SnapshotHeader* header_ = nullptr;

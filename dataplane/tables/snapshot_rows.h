@@ -12,12 +12,13 @@
 #include "dataplane/base/byte_order.h"
 #include "dataplane/base/hash.h"
 #include "dataplane/net/address.h"
+#include "dataplane/net/proxy_protocol.h"
 #include "dataplane/tables/prefix_table.h"
 
 namespace sluice {
 
 inline constexpr char snapshot_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 'S', 'N'};
-inline constexpr std::uint32_t snapshot_format = 4;
+inline constexpr std::uint32_t snapshot_format = 5;
 inline constexpr std::uint64_t snapshot_bytes_max = 4ull << 30;
 
 // Limits that the dataplane sizes its tables by.
@@ -43,7 +44,7 @@ static_assert(sizeof(SnapshotHeader) == 40);
 enum class Section : std::uint32_t {
   node, ports, addresses, routes, snat_pools, snat_addresses, vips, clusters, endpoints, slots, vip_index,
   address_index, return_index, vip_rows_by_id, endpoint_rows_by_id, vip_limits, prefix_tables, prefix_roots,
-  prefix_nodes, prefix_values, names, count
+  prefix_nodes, prefix_values, names, server_name_index, count
 };
 
 struct SectionEntry {
@@ -65,6 +66,7 @@ inline constexpr std::uint32_t no_row = 0xffffffff;
 struct NodeRow {
   NameRef name;
   std::uint64_t flow_capacity;       // records of all lcores together
+  std::uint64_t splice_capacity;     // of these, how many may be spliced
   std::uint32_t worker_count;
   std::uint16_t worker_cpus[workers_max];
   std::uint32_t tcp_opening_ms;      // timeouts change at once
@@ -81,7 +83,7 @@ struct NodeRow {
   std::uint8_t is_idle_backoff;      // changes at once
   std::uint8_t reserved[3];
 };
-static_assert(sizeof(NodeRow) == 120);
+static_assert(sizeof(NodeRow) == 128);
 
 enum class Steering : std::uint8_t { none, snat_port_hash, flow_rules, handoff };
 
@@ -131,6 +133,7 @@ struct SnatPoolRow {
 static_assert(sizeof(SnatPoolRow) == 24);
 
 enum class VipState : std::uint8_t { ready, pending };  // pending: no health verdict yet
+enum class SynCookies : std::uint8_t { never, always };
 
 struct VipRow {
   IpAddress address;
@@ -142,12 +145,17 @@ struct VipRow {
   Be16 port;
   std::uint8_t protocol;
   VipState state;
-  std::uint16_t mss_max;  // of TCP, in both directions; 0: as the ends state it
-  std::uint8_t reserved[6];
+  std::uint32_t hello_timeout_ms;  // a spliced connection that has not said where it wants to go is reset
+  std::uint32_t default_vip;       // is_peeking: row for clients whose server name is none of ours; no_row: refused
+  std::uint16_t mss_max;           // of TCP, in both directions; 0: as the ends state it
+  SynCookies syn_cookies;          // splice clusters: always
+  std::uint8_t is_peeking;         // the TLS server name leads to the row that counts, see server_name_index
+  std::uint8_t is_named;           // reached by server name only: shares address and port with an is_peeking row
+  std::uint8_t reserved[3];
 };
-static_assert(sizeof(VipRow) == 56);
+static_assert(sizeof(VipRow) == 64);
 
-enum class Forwarding : std::uint8_t { full_nat, nat };
+enum class Forwarding : std::uint8_t { full_nat, nat, splice };  // splice: SNAT too
 enum class Choice : std::uint8_t { hash, rotate, random, least };  // how a slot is picked
 
 struct ClusterRow {
@@ -160,7 +168,8 @@ struct ClusterRow {
   std::uint32_t id;
   Forwarding forwarding;
   Choice choice;
-  std::uint8_t reserved[2];
+  ProxyProtocol proxy_protocol;      // splice only
+  std::uint8_t reserved;
   std::uint32_t endpoint_flows_max;  // of one endpoint, over all lcores; 0: no limit
 };
 static_assert(sizeof(ClusterRow) == 40);
@@ -221,5 +230,16 @@ struct ReturnIndexRow {
   std::uint32_t reserved;
 };
 static_assert(sizeof(ReturnIndexRow) == 24);
+
+struct ServerNameRow {  // in an open-addressed index, by listener and name
+  NameRef name;          // lower case; a suffix without its "*."
+  NameRef alpn;          // only for clients that offer this protocol; empty: for all
+  std::uint32_t listener;  // VIP row, is_peeking
+  std::uint32_t vip;       // VIP row
+  std::uint8_t is_suffix;  // any labels, at least one, may stand before it
+  std::uint8_t is_used;
+  std::uint8_t reserved[6];
+};
+static_assert(sizeof(ServerNameRow) == 32);
 
 }  // namespace sluice

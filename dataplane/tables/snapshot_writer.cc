@@ -94,9 +94,32 @@ std::uint32_t SnapshotWriter::add(const PrefixTableParts& table) {
   return append(prefix_tables_, row);
 }
 
+void SnapshotWriter::add_server_name(std::uint32_t listener, std::string_view server_name, std::string_view alpn,
+                                     std::uint32_t vip) {
+  ServerNameRow row{};
+  row.is_suffix = server_name.starts_with("*.");
+  row.name = name(server_name.substr(row.is_suffix != 0 ? 2 : 0));
+  row.alpn = name(alpn);
+  row.listener = listener;
+  row.vip = vip;
+  row.is_used = 1;
+  server_names_.push_back(row);
+}
+
+std::vector<ServerNameRow> SnapshotWriter::build_server_name_index() const {
+  std::vector<ServerNameRow> index(index_size(server_names_.size()));
+  for (const ServerNameRow& row : server_names_) {
+    const std::string_view text = std::string_view(names_).substr(row.name.offset, row.name.bytes);
+    insert(index, name_hash(row.listener, text), row, [](const ServerNameRow& at) { return at.is_used == 0; },
+           [](const ServerNameRow&) { return false; });
+  }
+  return index;
+}
+
 std::vector<std::uint32_t> SnapshotWriter::build_vip_index() const {
   std::vector<std::uint32_t> index(index_size(vips_.size()), no_row);
   for (std::uint32_t i = 0; i < vips_.size(); ++i) {
+    if (vips_[i].is_named != 0) continue;
     insert(index, index_hash(vips_[i].address, vips_[i].port, vips_[i].protocol), i,
            [](std::uint32_t place) { return place == no_row; }, [](std::uint32_t) { return false; });
   }
@@ -144,6 +167,7 @@ Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
   const auto vip_index = build_vip_index();
   const auto address_index = build_address_index();
   const auto return_index = build_return_index();
+  const auto server_names = build_server_name_index();
   const auto vip_rows = rows_by_id(vips_);
   const auto endpoint_rows = rows_by_id(endpoints_);
 
@@ -158,7 +182,8 @@ Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
       part(snat_pools_),       part(snat_addresses_), part(vips_),    part(clusters_),
       part(endpoints_),        part(slots_),     part(vip_index),     part(address_index),
       part(return_index),      part(vip_rows),   part(endpoint_rows), part(vip_limits_),
-      part(prefix_tables_),    part(prefix_roots_), part(prefix_nodes_), part(prefix_values_), part(names_)};
+      part(prefix_tables_),    part(prefix_roots_), part(prefix_nodes_), part(prefix_values_), part(names_),
+      part(server_names)};
   static_assert(std::size(parts) == static_cast<std::size_t>(Section::count));
 
   std::size_t total = align_up(sizeof(SnapshotHeader) + std::size(parts) * sizeof(SectionEntry));

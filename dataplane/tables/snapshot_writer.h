@@ -49,6 +49,9 @@ class SnapshotWriter {
   // Of the VIP added last.
   void add_limits(VipLimitsRow row);
   std::uint32_t add(const PrefixTableParts& table);
+  // A server name that leads from one row of VIPs to another: "a.example", or "*.example" for what ends so.
+  void add_server_name(std::uint32_t listener, std::string_view server_name, std::string_view alpn, std::uint32_t vip);
+  void set_default_vip(std::uint32_t listener, std::uint32_t vip) { vips_[listener].default_vip = vip; }
   // `endpoints`: cluster is filled in. `slots`: indexes into `endpoints`.
   std::uint32_t add_cluster(ClusterRow row, std::span<const EndpointRow> endpoints,
                             std::span<const std::uint16_t> slots);
@@ -64,6 +67,7 @@ class SnapshotWriter {
   std::vector<std::uint32_t> build_vip_index() const;
   std::vector<AddressIndexRow> build_address_index() const;
   std::vector<ReturnIndexRow> build_return_index() const;
+  std::vector<ServerNameRow> build_server_name_index() const;
 
   std::vector<PortRow> ports_;
   std::vector<AddressRow> addresses_;
@@ -79,6 +83,7 @@ class SnapshotWriter {
   std::vector<std::uint32_t> prefix_roots_;
   std::vector<PrefixNode> prefix_nodes_;
   std::vector<std::uint8_t> prefix_values_;
+  std::vector<ServerNameRow> server_names_;
   std::string names_;
   std::unordered_map<std::string, NameRef> known_names_;
 };

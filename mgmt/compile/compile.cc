@@ -77,6 +77,7 @@ void write_node(SnapshotWriter& writer, const Object& node) {
   NodeRow& row = writer.node;
   row.name = writer.name(node.key().name);
   row.flow_capacity = spec.flows().capacity();
+  row.splice_capacity = std::min(spec.flows().splice_capacity(), spec.flows().capacity());
   row.worker_count = static_cast<std::uint32_t>(spec.workers_size());
   for (int i = 0; i < spec.workers_size(); ++i) {
     row.worker_cpus[i] = static_cast<std::uint16_t>(spec.workers(i));
@@ -342,6 +343,22 @@ struct ClusterResult {
   bool is_pending = false;  // no health verdict says yet whether anything answers
 };
 
+Forwarding forwarding_of(const api::ClusterSpec& spec) {
+  switch (spec.sluice().forwarding()) {
+    case api::ClusterExtension::NAT:
+      return Forwarding::nat;
+    case api::ClusterExtension::SPLICE:
+      return Forwarding::splice;
+    default:
+      return Forwarding::full_nat;
+  }
+}
+
+ProxyProtocol proxy_protocol_of(const api::ClusterSpec& spec) {
+  if (spec.has_proxy_protocol_v1()) return ProxyProtocol::version_1;
+  return spec.has_proxy_protocol_v2() ? ProxyProtocol::version_2 : ProxyProtocol::none;
+}
+
 class ClusterCompiler {
  public:
   ClusterCompiler(const CompileInput& input, SnapshotWriter& writer,
@@ -388,9 +405,8 @@ class ClusterCompiler {
     row.endpoint_flows_max = spec.sluice().endpoint_connection_limit();
     row.name = writer_.name(cluster.key().name);
     row.id = *input_.ids.clusters.find(cluster_id_key(cluster));
-    row.forwarding = spec.sluice().forwarding() == api::ClusterExtension::NAT
-                         ? Forwarding::nat
-                         : Forwarding::full_nat;
+    row.forwarding = forwarding_of(spec);
+    row.proxy_protocol = proxy_protocol_of(spec);
     row.snat_pool =
         row.forwarding == Forwarding::nat ? no_row : snat_pools_.at(spec.sluice().snat_pool());
     row.choice = choice_of(algorithm);
@@ -424,6 +440,11 @@ class ClusterCompiler {
   const std::map<std::string, std::uint32_t>& snat_pools_;
   SlotCache* cache_;
 };
+
+SynCookies syn_cookies_of(const api::VirtualHostSpec& spec) {
+  const bool is_always = spec.sluice().syn_cookies() == api::VirtualHostExtension::ALWAYS;
+  return is_always ? SynCookies::always : SynCookies::never;
+}
 
 }  // namespace
 
@@ -511,6 +532,8 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
     row.mss_max =
         static_cast<std::uint16_t>(virtual_host_spec(*vip.virtual_host).sluice().mss_max());
     row.state = cluster.is_pending ? VipState::pending : VipState::ready;
+    row.syn_cookies = syn_cookies_of(virtual_host_spec(*vip.virtual_host));
+    row.default_vip = no_row;
     writer.add(row);
     limits.write(vip);
   }

@@ -101,7 +101,8 @@ Consequences compare(const Snapshot* before, const Snapshot& after) {
       std::memcmp(old_node.worker_cpus, new_node.worker_cpus, sizeof old_node.worker_cpus) != 0) {
     found.sentences.push_back("workers change: this takes effect when the dataplane is restarted");
   }
-  if (old_node.flow_capacity != new_node.flow_capacity) {
+  if (old_node.flow_capacity != new_node.flow_capacity ||
+      old_node.splice_capacity != new_node.splice_capacity) {
     found.sentences.push_back(
         "the flow capacity changes: this takes effect when the dataplane is restarted");
   }

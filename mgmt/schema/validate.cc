@@ -273,7 +273,9 @@ void check_snat_pool(const ObjectStore& objects, const Object& cluster,
   if (!options.has_snat_pool()) {
     findings.error(
         cluster.key(), "spec.sluice.snat_pool",
-        fmt::format("{} forwards by FULL_NAT and names no SNAT pool", cluster.key().text()), known);
+        fmt::format("{} forwards by {} and names no SNAT pool", cluster.key().text(),
+                    api::ClusterExtension::Forwarding_Name(options.forwarding())),
+        known);
     return;
   }
   const api::SnatPool* pool = pool_of(objects, options.snat_pool());
@@ -291,6 +293,27 @@ void check_snat_pool(const ObjectStore& objects, const Object& cluster,
                                is_v4 ? "IPv4" : "IPv6", endpoint.object->key().text(),
                                endpoint.address.text()),
                    fmt::format("a pool with an {} address", is_v4 ? "IPv4" : "IPv6"));
+    return;
+  }
+}
+
+// What only a spliced connection can do.
+void check_splice(const Object& cluster, const std::vector<ResolvedEndpoint>& endpoints,
+                  Findings& findings) {
+  const api::ClusterSpec& spec = cluster_spec(cluster);
+  const bool is_splice = spec.sluice().forwarding() == api::ClusterExtension::SPLICE;
+  if (!is_splice && (spec.has_proxy_protocol_v1() || spec.has_proxy_protocol_v2())) {
+    findings.error(cluster.key(),
+                   spec.has_proxy_protocol_v1() ? "spec.proxy_protocol_v1" : "spec.proxy_protocol_v2",
+                   fmt::format("forwarding {} cannot put a PROXY header before a client's bytes",
+                               api::ClusterExtension::Forwarding_Name(spec.sluice().forwarding())),
+                   "spec.sluice.forwarding SPLICE");
+  }
+  for (const ResolvedEndpoint& endpoint : endpoints) {
+    if (!is_splice || endpoint.protocol == protocol_tcp) continue;
+    findings.error(cluster.key(), "spec.sluice.forwarding",
+                   fmt::format("{} is UDP, and SPLICE is for TCP", endpoint.object->key().text()),
+                   "forwarding FULL_NAT or NAT");
     return;
   }
 }
@@ -327,6 +350,7 @@ void check_clusters(const ObjectStore& objects, Findings& findings) {
                      "one endpoint for an address and port");
     }
     check_snat_pool(objects, *cluster, endpoints, findings);
+    check_splice(*cluster, endpoints, findings);
     for (const api::ObjectRef& reference : spec.health_checks()) {
       const ObjectPtr check =
           objects.find(target_of(reference, "healthcheck", cluster->key().space));
@@ -398,6 +422,11 @@ void check_virtual_host(const ObjectStore& objects, const Object& virtual_host,
         virtual_host.key(), "spec.sluice.mss_max",
         fmt::format("mss_max belongs to TCP, and {} is a {}", virtual_host.key().text(), proxy),
         "no mss_max");
+  }
+  if (protocol == protocol_udp &&
+      spec.sluice().syn_cookies() != api::VirtualHostExtension::NEVER) {
+    findings.error(virtual_host.key(), "spec.sluice.syn_cookies",
+                   fmt::format("{} has no SYN", proxy), "no syn_cookies");
   }
   if (spec.routes_size() > 1) {
     findings.warnings.push_back(

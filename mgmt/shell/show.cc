@@ -509,6 +509,17 @@ int show_neighbors(Context& context, const Invocation& invocation) {
                    fields);
 }
 
+int show_splices(Context& context, const Invocation& invocation) {
+  static const std::vector<FieldRow> fields = {
+      {{"WHAT"}, [](const Json& r) { return text_of(r, "name"); }},
+      {{"COUNT", Align::right}, [](const Json& r) { return count_cell(r, "count"); }},
+      {{"MEANING", Align::left, 0, true, true}, [](const Json& r) { return text_of(r, "help"); }},
+  };
+  return show_list(context, invocation,
+                   {Process::dataplane, "splices", "splices", "line", "There are no splices."},
+                   fields);
+}
+
 int show_version(Context& context, const Invocation&) {
   ControlRequest request;
   request.verb = "status";

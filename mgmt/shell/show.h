@@ -18,6 +18,7 @@ int show_flows(Context& context, const Invocation& invocation);
 int show_ports(Context& context, const Invocation& invocation);
 int show_drops(Context& context, const Invocation& invocation);
 int show_neighbors(Context& context, const Invocation& invocation);
+int show_splices(Context& context, const Invocation& invocation);
 int show_version(Context& context, const Invocation& invocation);
 
 // What the interactive shell says first: the version and whether both processes answer, so that a

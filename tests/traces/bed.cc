@@ -21,6 +21,8 @@ Result<std::unique_ptr<Bed>> Bed::create(const Model& model) {
   for (auto& records : bed->records_) {
     records.resize(std::max<std::uint64_t>(1, model.flow_capacity / model.lcore_count));
   }
+  bed->splices_.resize(model.lcore_count);
+  for (auto& splices : bed->splices_) splices.resize(model.splice_capacity / model.lcore_count);
   bed->make_worlds(false);
   if (auto published = bed->publish(model); !published) return tl::unexpected(published.error());
   return bed;
@@ -40,6 +42,9 @@ void Bed::make_worlds(bool is_restart) {
     world.now = world.swept = world.neighbors_checked = now_;
     world.snat_ports = SnatPorts(7 + lcore);
     world.exception_mac = kernel_mac;
+    world.cookie_secret = {0x5bd1e9955bd1e995ull + is_restart, 77};
+    world.splices = Splices(std::span(splices_[lcore]));
+    world.pending_checked = now_;
   }
 }
 
@@ -69,9 +74,10 @@ void Bed::restart() {
   sent_ = 0;
   if (auto published = publish(Model(model_)); !published) fault(published.error().message);
   for (auto& world : worlds_) {
-    world->flows.adopt_all([](const FlowRecord& record) {
-      return record.vip_id < vips_max && record.endpoint_id < endpoints_max;
+    world->flows.adopt_all([&](const FlowRecord& record) {
+      return record.vip_id < vips_max && record.endpoint_id < endpoints_max && world->splices.is_adoptable(record);
     });
+    world->splices.adopt(world->flows.records());
     for (const FlowRecord& record : world->flows.records()) {
       if (record.state == FlowState::unused) continue;
       world->counters.vips[record.vip_id].flows_active.add(1);
@@ -126,8 +132,13 @@ std::vector<Fate> Bed::receive(std::uint32_t lcore, std::span<const Input> input
   fates_.assign(inputs.size(), {});
   std::vector<std::unique_ptr<Buffer>> buffers;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    // Copies of a vector have no spare room.
-    buffers.push_back(std::make_unique<Buffer>(Buffer{with_headroom(inputs[i].frame), Bytes(inputs[i].frame), inputs[i].port, headroom_bytes, 0, false, i, true}));
+    buffers.push_back(std::make_unique<Buffer>());
+    Buffer& buffer = *buffers.back();
+    buffer.bytes = with_headroom(inputs[i].frame);
+    buffer.original = inputs[i].frame;
+    buffer.port = inputs[i].port;
+    buffer.fate = i;
+    buffer.has_fate = true;
   }
   worlds_[lcore]->counters.received.add(inputs.size());
   run(lcore, std::move(buffers));
@@ -188,10 +199,11 @@ void Bed::settle(World& world, Burst& burst) {
   // A packet may be held and released in one burst: first those that are held now.
   std::vector<std::unique_ptr<Buffer>> owned(burst.count);
   for (std::uint32_t i = 0; i < burst.count; ++i) {
-    owned[i].reset(static_cast<Buffer*>(burst.packets[i].handle));
-    if (burst.packets[i].verdict != Verdict::hold) continue;
-    owned[i]->begin = static_cast<std::size_t>(burst.packets[i].data - owned[i]->bytes.data());
-    held_.push_back(std::move(owned[i]));
+    const Packet& packet = burst.packets[i];
+    owned[i].reset(static_cast<Buffer*>(packet.handle));
+    owned[i]->begin = static_cast<std::size_t>(packet.data - owned[i]->bytes.data());
+    owned[i]->is_spliced = packet.flow != nullptr && (packet.flow->flags & flow_flag::is_spliced) != 0;
+    if (packet.verdict == Verdict::hold) held_.push_back(std::move(owned[i]));
   }
   for (ReleasedPacket& released : world.released.items()) {
     const auto found = std::find_if(held_.begin(), held_.end(), [&](const auto& held) { return held.get() == released.handle; });
@@ -203,7 +215,7 @@ void Bed::settle(World& world, Burst& burst) {
     if (is_sent(released.verdict)) {
       const std::byte* first = (*found)->bytes.data() + (*found)->begin;
       Bytes frame(first, first + released.bytes);
-      emit({std::move(frame), released.tx_port, released.verdict}, found->get());
+      emit({std::move(frame), released.tx_port, released.verdict, (*found)->is_spliced}, found->get());
     }
     held_.erase(found);
   }
@@ -214,7 +226,8 @@ void Bed::settle(World& world, Burst& burst) {
     Packet& packet = burst.packets[i];
     if (is_sent(packet.verdict) || packet.verdict == Verdict::punt) {
       Bytes frame(packet.data, packet.data + packet.bytes);
-      emit({std::move(frame), packet.verdict == Verdict::punt ? exception_port : packet.tx_port, packet.verdict},
+      emit({std::move(frame), packet.verdict == Verdict::punt ? exception_port : packet.tx_port, packet.verdict,
+            owned[i]->is_spliced},
            owned[i].get());
     } else if (packet.verdict == Verdict::handoff) {
       if (packet.target_lcore == world.lcore || packet.target_lcore >= worlds_.size()) {
@@ -227,7 +240,9 @@ void Bed::settle(World& world, Burst& burst) {
   }
   for (const GeneratedFrame& frame : world.generated.items()) {
     world.counters.generated.add(1);
-    emit({Bytes(frame.data.begin(), frame.data.begin() + frame.bytes), frame.tx_port, Verdict::undecided}, nullptr);
+    Bytes bytes(frame.data.begin(), frame.data.begin() + frame.bytes);
+    bytes.insert(bytes.end(), frame.tail.begin(), frame.tail.end());
+    emit({std::move(bytes), frame.tx_port, Verdict::undecided}, nullptr);
   }
   world.generated.clear();
   count_verdicts(world, burst);
@@ -325,7 +340,9 @@ void Bed::check_output(const Output& output, const Buffer* from) {
   if (output.frame.size() > model_.ports()[output.port].mtu + 14u) complain("longer than the MTU");
   if (from == nullptr) return;
 
-  if (output.verdict == Verdict::forward) {
+  if (output.verdict == Verdict::forward && output.is_spliced) {
+    check_spliced(output, *from);
+  } else if (output.verdict == Verdict::forward) {
     // All but what the rewrite is meant to change must be as it came; addresses and ports are the trace's business.
     Bytes expected = from->original;
     if (expected.size() != output.frame.size()) return complain("the frame's length changed");
@@ -370,6 +387,8 @@ void Bed::check_output(const Output& output, const Buffer* from) {
       }
     }
     if (expected != output.frame) complain("other bytes changed than the rewrite may change; expected\n      " + hex_dump(expected));
+  }
+  if (output.verdict == Verdict::forward) {
     const auto destination = IpAddress::parse(text.destination);
     const auto hop = destination ? hop_to(*destination) : std::nullopt;
     if (!hop) return complain("there is no route to the destination");
@@ -431,6 +450,18 @@ void Bed::check_fragment(const Output& output, const Buffer& from) {
   if (before.number("ttl", 0) != after.number("ttl", 0) + 1) fault("a fragment's time to live");
   const Bytes whole = reassembly_.add(output.frame);
   if (!whole.empty() && !faults_of(whole).empty()) fault("fragments make a packet that is wrong: " + faults_of(whole));
+}
+
+// Numbers and options of the TCP header are the trace's business; the rest must be as it came.
+void Bed::check_spliced(const Output& output, const Buffer& from) {
+  const PacketText before = read_frame(from.original), after = read_frame(output.frame);
+  const auto complain = [&](const std::string& what) {
+    fault(fmt::format("{}\n      sent {}\n      came in as {}", what, after.text(), before.text()));
+  };
+  if (after.flags != before.flags) complain("the TCP flags changed");
+  if (after.option("payload") != before.option("payload")) complain("the payload changed");
+  if (after.number("ttl", 0) + 1 != before.number("ttl", 0)) complain("the time to live is not one less");
+  if (!faults_of(from.original).empty() && faults_of(output.frame).empty()) complain("a wrong checksum was made right");
 }
 
 void Bed::advance(std::uint64_t ms) {

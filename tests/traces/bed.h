@@ -25,6 +25,7 @@ struct Output {
   Bytes frame;
   std::uint16_t port = 0;
   Verdict verdict = Verdict::undecided;  // undecided: made by the balancer
+  bool is_spliced = false;
 };
 
 // What became of one input, from lcore to lcore: {handoff, forward}.
@@ -90,6 +91,7 @@ class Bed {
     std::size_t begin = headroom_bytes;  // of the frame, in `bytes`
     std::uint8_t hops = 0;
     bool is_resumed = false;
+    bool is_spliced = false;
     std::size_t fate = 0;  // index into fates_; none for copies
     bool has_fate = false;
   };
@@ -103,6 +105,7 @@ class Bed {
   void emit(Output output, const Buffer* from);
   void check_output(const Output& output, const Buffer* from);
   void check_fragment(const Output& output, const Buffer& from);
+  void check_spliced(const Output& output, const Buffer& from);
   void check_ledger();
   void teach(IpAddress address);
   std::optional<Model::Hop> hop_to(IpAddress destination);  // the model's, remembered
@@ -114,6 +117,7 @@ class Bed {
   std::vector<std::unique_ptr<SnapshotBuffer>> buffers_of_tables_;
   std::unique_ptr<Snapshot> tables_;
   std::vector<std::vector<FlowRecord>> records_;  // by lcore; outlive the worlds
+  std::vector<std::vector<SpliceRecord>> splices_;
   std::vector<std::unique_ptr<World>> worlds_;
   std::vector<std::unique_ptr<Watch>> watches_;
   std::vector<std::deque<std::unique_ptr<Buffer>>> rings_;

@@ -171,7 +171,11 @@ Result<void> Model::change_cluster(const Words& words, std::size_t& at) {
       return set_endpoint(*cluster, statement[1], {statement.begin() + 2, statement.end()});
     }
     if (statement[0] == "forwarding") {
-      cluster->forwarding = statement[1] == "nat" ? Forwarding::nat : Forwarding::full_nat;
+      cluster->forwarding = statement[1] == "nat"      ? Forwarding::nat
+                            : statement[1] == "splice" ? Forwarding::splice
+                                                       : Forwarding::full_nat;
+    } else if (statement[0] == "proxy") {
+      cluster->proxy_protocol = statement[1] == "v1" ? ProxyProtocol::version_1 : ProxyProtocol::version_2;
     } else if (statement[0] == "choice") {
       cluster->choice = statement[1] == "hash"     ? Choice::hash
                         : statement[1] == "random" ? Choice::random
@@ -219,8 +223,16 @@ Result<void> Model::change_vip(const Words& words, std::size_t& at) {
     found = vips_.insert(vips_.end(), vip);
   }
   const auto apply = [&](const Words& statement) -> Result<void> {
+    if (statement.size() >= 3 && statement[0] == "name") {
+      found->names.push_back({statement[1], statement[2], statement.size() > 3 ? statement[3] : ""});
+      return {};
+    }
     for (std::size_t i = 0; i < statement.size(); ++i) {
-      if (statement[i] == "pending") found->state = VipState::pending;
+      if (statement[i] == "cookies") found->has_cookies = true;
+      else if (statement[i] == "default" && i + 1 < statement.size()) found->default_cluster = statement[++i];
+      else if (statement[i] == "hello" && i + 1 < statement.size()) {
+        found->hello_ms = static_cast<std::uint32_t>(parse_duration_ms(statement[++i]).value_or(0));
+      } else if (statement[i] == "pending") found->state = VipState::pending;
       else if (statement[i] == "ready") found->state = VipState::ready;
       else if (statement[i] == "cluster" && i + 1 < statement.size()) found->cluster = statement[++i];
       else if (statement[i] == "idle" && i + 1 < statement.size()) {
@@ -337,6 +349,9 @@ Result<void> Model::change(const Words& words) {
         lcore_count = static_cast<std::uint32_t>(number_of(arg(1)).value_or(1));
       } else if (line[0] == "flows") {
         flow_capacity = number_of(arg(1)).value_or(1);
+        splice_capacity = std::min(splice_capacity, flow_capacity);
+      } else if (line[0] == "splices") {
+        splice_capacity = number_of(arg(1)).value_or(1);
       } else if (line[0] == "neighbors") {
         answers_for_neighbors = arg(1) != "manual";
       } else if (line[0] == "exception") {
@@ -356,6 +371,7 @@ Result<SnapshotBuffer> Model::compile() const {
   SnapshotWriter writer;
   writer.node.name = writer.name("trace");
   writer.node.flow_capacity = flow_capacity;
+  writer.node.splice_capacity = splice_capacity;
   writer.node.worker_count = lcore_count;
   writer.node.tcp_opening_ms = opening_ms_;
   writer.node.tcp_closing_ms = closing_ms_;
@@ -412,9 +428,10 @@ Result<SnapshotBuffer> Model::compile() const {
     row.forwarding = cluster.forwarding;
     row.choice = cluster.choice;
     row.endpoint_flows_max = cluster.endpoint_flows_max;
+    row.proxy_protocol = cluster.proxy_protocol;
     row.snat_pool = cluster.forwarding == Forwarding::nat ? no_row : 0;
     for (std::size_t i = 0; i < snats.size(); ++i) {
-      if (cluster.forwarding == Forwarding::full_nat && snats[i].name == cluster.snat) {
+      if (cluster.forwarding != Forwarding::nat && snats[i].name == cluster.snat) {
         row.snat_pool = static_cast<std::uint32_t>(i);
       }
     }
@@ -447,16 +464,46 @@ Result<SnapshotBuffer> Model::compile() const {
     row.protocol = vip.protocol;
     row.state = vip.state;
     row.mss_max = vip.mss_max;
-    row.cluster = no_row;
-    for (std::size_t c = 0; c < clusters_.size(); ++c) {
-      if (clusters_[c].name == vip.cluster) row.cluster = static_cast<std::uint32_t>(c);
-    }
+    row.hello_timeout_ms = vip.hello_ms;
+    row.default_vip = no_row;
+    row.syn_cookies = vip.has_cookies ? SynCookies::always : SynCookies::never;
+    row.is_peeking = !vip.names.empty() || !vip.default_cluster.empty();
+    const auto row_of = [&](const std::string& name) -> std::uint32_t {
+      for (std::size_t c = 0; c < clusters_.size(); ++c) {
+        if (clusters_[c].name == name) return static_cast<std::uint32_t>(c);
+      }
+      return no_row;
+    };
+    const bool is_peeking = row.is_peeking != 0;
+    row.cluster = row_of(!is_peeking              ? vip.cluster
+                         : vip.names.empty()      ? vip.default_cluster
+                                                  : vip.names[0].cluster);
     if (row.cluster == no_row) return fail(fmt::format("vip {}: no cluster '{}'", vip.text, vip.cluster));
-    writer.add(row);
-    if (!vip.has_limits) continue;
-    VipLimitsRow limits = vip.limits;
-    if (!vip.sources.empty()) limits.sources = writer.add(build_prefix_table(vip.sources));
-    writer.add_limits(limits);
+    const std::uint32_t listener = writer.add(row);
+    if (vip.has_limits) {
+      VipLimitsRow limits = vip.limits;
+      if (!vip.sources.empty()) limits.sources = writer.add(build_prefix_table(vip.sources));
+      writer.add_limits(limits);
+    }
+    if (!is_peeking) continue;
+    // A row for each cluster that a name leads to, as if it were a virtual host.
+    std::map<std::string, std::uint32_t> named;
+    const auto named_row = [&](const std::string& cluster) {
+      const auto [known, is_new] = named.try_emplace(cluster, 0);
+      if (!is_new) return known->second;
+      VipRow target = row;
+      target.is_peeking = 0;
+      target.is_named = 1;
+      target.id = static_cast<std::uint32_t>(1'000 + clusters_.size() * vip.id + row_of(cluster));
+      target.cluster = row_of(cluster);
+      target.virtual_host = writer.name(cluster);
+      return known->second = writer.add(target);
+    };
+    for (const ServerNameModel& name : vip.names) {
+      if (row_of(name.cluster) == no_row) return fail(fmt::format("vip {}: no cluster '{}'", vip.text, name.cluster));
+      writer.add_server_name(listener, name.name, name.alpn, named_row(name.cluster));
+    }
+    if (!vip.default_cluster.empty()) writer.set_default_vip(listener, named_row(vip.default_cluster));
   }
   return writer.finish(++generation_);
 }

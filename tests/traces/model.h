@@ -8,14 +8,15 @@
 //   port NAME ADDRESS/LENGTH... [mtu N] [rss unstable]
 //   route PREFIX via ADDRESS | route PREFIX dev PORT
 //   snat NAME ADDRESS... [ports FIRST-LAST]
-//   cluster NAME { endpoint ADDRESS:PORT [weight N]; forwarding nat|full_nat; choice hash|rotate|random|least; snat NAME; }
+//   cluster NAME { endpoint ADDRESS:PORT [weight N]; forwarding nat|full_nat|splice; proxy v1|v2; choice hash|rotate|random|least; snat NAME; }
 //   cluster NAME endpoint ADDRESS:PORT up|down|drain|unknown|remove|add
-//   vip ADDRESS:PORT/PROTOCOL { cluster NAME; idle 60s; pending; mss N; }
+//   vip ADDRESS:PORT/PROTOCOL { cluster NAME; idle 60s; pending; mss N; cookies; hello 10s; }
+//   vip ADDRESS:PORT/tcp { name a.example CLUSTER [ALPN]; name *.example CLUSTER; default CLUSTER; }    looks at server names
 //   vip ADDRESS:PORT/PROTOCOL remove|pending|ready
 //   timeouts opening 10s closing 60s closed 10s reset 5s
 //   icmp errors N echoes N  (a second)
 //   fragments datagrams N held N  (bytes)
-//   lcores N    flows N    neighbors auto|manual    exception on|off
+//   lcores N    flows N    splices N    neighbors auto|manual    exception on|off
 #pragma once
 
 #include <optional>
@@ -60,8 +61,13 @@ struct ClusterModel {
   std::vector<EndpointModel> endpoints;
   Forwarding forwarding = Forwarding::full_nat;
   Choice choice = Choice::rotate;
+  ProxyProtocol proxy_protocol = ProxyProtocol::none;
   std::string snat;  // empty: the first
   std::uint32_t endpoint_flows_max = 0;
+};
+
+struct ServerNameModel {
+  std::string name, cluster, alpn;
 };
 
 struct VipModel {
@@ -77,6 +83,10 @@ struct VipModel {
   std::vector<PrefixRule> sources;  // `allow PREFIX`, `deny PREFIX`: the first that holds a source decides
   VipLimitsRow limits{no_row, 0, {}, {}, {}, {}};  // `flows_max N`, `rate new|source_new|packets|source_packets N` a second
   bool has_limits = false;
+  bool has_cookies = false;
+  std::uint32_t hello_ms = 10'000;
+  std::vector<ServerNameModel> names;
+  std::string default_cluster;
 };
 
 std::optional<std::uint64_t> parse_duration_ms(const std::string& word);  // "31s", "250ms", "1h", "5m"
@@ -101,6 +111,7 @@ class Model {
 
   std::uint32_t lcore_count = 1;
   std::uint64_t flow_capacity = 1'024;
+  std::uint64_t splice_capacity = 256;
   bool answers_for_neighbors = true;  // an ideal network: whoever is asked for answers at once
   bool has_exception_port = false;
 

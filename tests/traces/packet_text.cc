@@ -5,7 +5,8 @@
 
 #include <array>
 #include <charconv>
-#include <optional>
+
+#include "tests/traces/hello_text.h"
 
 namespace sluice::trace {
 namespace {
@@ -164,6 +165,60 @@ void split_address(const std::string& word, std::string& address, std::string& p
   port = word.substr(colon + 1);
 }
 
+bool has_options(const PacketText& text) {
+  for (const char* key : {"mss", "ws", "sackok", "tsval", "sack"}) {
+    if (text.options.contains(key)) return true;
+  }
+  return false;
+}
+
+// As Linux orders them.
+Bytes tcp_options_of(const PacketText& text) {
+  Bytes options;
+  if (text.options.contains("mss")) append(options, 4, 0x02040000 | text.number("mss", 0));
+  if (text.options.contains("sackok")) append(options, 2, 0x0402);
+  if (text.options.contains("tsval")) {
+    if (!text.options.contains("sackok")) append(options, 2, 0x0101);
+    append(options, 2, 0x080a);
+    append(options, 4, text.number("tsval", 0));
+    append(options, 4, text.number("tsecr", 0));
+  } else if (text.options.contains("sackok")) {
+    append(options, 2, 0x0101);
+  }
+  if (text.options.contains("ws")) append(options, 4, 0x01030300 | text.number("ws", 0));
+  if (const std::string block = text.option("sack"); !block.empty()) {
+    const std::size_t dots = block.find("..");
+    append(options, 4, 0x0101050a);
+    append(options, 4, std::stoull(block.substr(0, dots)));
+    append(options, 4, std::stoull(block.substr(dots + 2)));
+  }
+  return options;
+}
+
+void read_tcp_options(std::span<const std::byte> options, PacketText& text) {
+  for (std::size_t i = 0; i < options.size();) {
+    const std::uint8_t kind = byte_at(options, i);
+    if (kind == 0) return;
+    if (kind == 1) {
+      ++i;
+      continue;
+    }
+    if (i + 2 > options.size() || byte_at(options, i + 1) < 2 || i + byte_at(options, i + 1) > options.size()) return;
+    const std::size_t length = byte_at(options, i + 1);
+    if (kind == 2 && length == 4) text.options["mss"] = std::to_string(read(options, i + 2, 2));
+    if (kind == 3 && length == 3) text.options["ws"] = std::to_string(byte_at(options, i + 2));
+    if (kind == 4) text.options["sackok"] = "1";
+    if (kind == 8 && length == 10) {
+      text.options["tsval"] = std::to_string(read(options, i + 2, 4));
+      text.options["tsecr"] = std::to_string(read(options, i + 6, 4));
+    }
+    if (kind == 5 && length == 10) {
+      text.options["sack"] = fmt::format("{}..{}", read(options, i + 2, 4), read(options, i + 6, 4));
+    }
+    i += length;
+  }
+}
+
 bool is_word(const std::string& word, std::initializer_list<const char*> words) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
@@ -237,6 +292,45 @@ std::string PacketText::text() const {
   for (const auto& [key, value] : options) out += " " + key + "=" + value;
   if (about) out += " about " + about->text();
   return out;
+}
+
+std::optional<Bytes> payload_of(const PacketText& text) {
+  Bytes payload;
+  if (const std::string name = text.option("hello"); !name.empty()) {
+    HelloText hello;
+    if (name != "none") hello.name = name;
+    hello.has_grease = text.options.contains("grease");
+    if (text.options.contains("pq")) hello.key_share_bytes = 1'216;
+    hello.padding_bytes = text.number("padding", 0);
+    hello.record_bytes_max = text.number("records", hello.record_bytes_max);
+    std::string list = text.option("alpn");
+    while (!list.empty()) {
+      const std::size_t comma = std::min(list.find(','), list.size());
+      hello.alpn.push_back(list.substr(0, comma));
+      list.erase(0, comma + 1);
+    }
+    payload = build_hello(hello);
+  } else if (text.options.contains("text")) {
+    for (const char c : text.option("text")) payload.push_back(static_cast<std::byte>(c));
+  } else if (text.options.contains("bytes")) {
+    const std::string hex = text.option("bytes");
+    for (std::size_t i = 0; i + 1 < hex.size(); i += 2) append(payload, 1, std::stoul(hex.substr(i, 2), nullptr, 16));
+  } else {
+    return std::nullopt;
+  }
+  if (const std::string part = text.option("part"); !part.empty()) {
+    const std::size_t dash = part.find('-');
+    const std::size_t first = std::min<std::size_t>(std::stoul(part.substr(0, dash)), payload.size());
+    const std::size_t end = dash + 1 < part.size() ? std::stoul(part.substr(dash + 1)) : payload.size();
+    payload = Bytes(payload.begin() + static_cast<long>(first), payload.begin() + static_cast<long>(std::min(end, payload.size())));
+  }
+  return payload;
+}
+
+std::string payload_mark(std::span<const std::byte> payload) {  // FNV-1a
+  std::uint64_t hash = 0xcbf29ce484222325ull;
+  for (const std::byte byte : payload) hash = (hash ^ static_cast<std::uint64_t>(byte)) * 0x100000001b3ull;
+  return fmt::format("{}/{:x}", payload.size(), hash);
 }
 
 Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddress destination_mac,
@@ -314,28 +408,28 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
     destination = *to;
     const auto port_of = [](const std::string& port) { return port.empty() ? 0ul : std::stoul(port); };
     const std::uint64_t length = text.number("len", text.kind == "udp" || (text.kind == "icmp" && !text.about) ? 8 : 0);
+    const auto payload = payload_of(text);
     if (text.kind == "tcp") {
       protocol = 6;
       std::uint64_t flags = 0;
       for (std::size_t i = 0; i < tcp_flag_names.size(); ++i) flags |= text.flags.contains(tcp_flag_names[i]) << i;
-      Bytes mss;  // mss=1460, or mss=1460 mssat=1 to begin at an odd place
-      if (text.options.contains("mss")) {
-        mss.assign(text.number("mssat", 0), std::byte{1});
-        append(mss, 2, 0x0204);
-        append(mss, 2, text.number("mss", 0));
-        mss.resize((mss.size() + 3) / 4 * 4, std::byte{1});
+      Bytes options(text.number("tcpopts", 0), std::byte{1});
+      if (text.options.contains("mssat")) {  // mss=1460 mssat=1: at an odd place
+        options.assign(text.number("mssat", 0), std::byte{1});
+        append(options, 4, 0x02040000 | text.number("mss", 0));
+        options.resize((options.size() + 3) / 4 * 4, std::byte{1});
+      } else if (has_options(text)) {
+        options = tcp_options_of(text);
       }
-      const std::uint64_t option_bytes = text.number("tcpopts", 0) + mss.size();
       append(l4, 2, port_of(text.source_port));
       append(l4, 2, port_of(text.destination_port));
       append(l4, 4, text.number("seq", 1000));
       append(l4, 4, text.number("ack", 0));
-      append(l4, 1, text.number("off", 5 + option_bytes / 4) << 4);
+      append(l4, 1, text.number("off", 5 + options.size() / 4) << 4);
       append(l4, 1, flags);
       append(l4, 2, text.number("win", 64240));
       append(l4, 4, 0);
-      l4.insert(l4.end(), mss.begin(), mss.end());
-      for (std::uint64_t i = mss.size(); i < option_bytes; ++i) append(l4, 1, 1);
+      l4.insert(l4.end(), options.begin(), options.end());
     } else if (text.kind == "udp") {
       protocol = 17;
       append(l4, 2, port_of(text.source_port));
@@ -369,7 +463,8 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
     } else {
       protocol = static_cast<std::uint8_t>(text.number("proto", 255));
     }
-    for (std::uint64_t i = 0; i < length; ++i) append(l4, 1, (number * 37 + i * 11 + 5) & 0xff);
+    if (payload) l4.insert(l4.end(), payload->begin(), payload->end());
+    for (std::uint64_t i = 0; i < length && !payload; ++i) append(l4, 1, (number * 37 + i * 11 + 5) & 0xff);
   }
 
   if (const std::string piece = text.option("piece"); !piece.empty()) {
@@ -520,8 +615,9 @@ PacketText read_frame(std::span<const std::byte> frame) {
     text.options["win"] = std::to_string(read(frame, at->l4 + 14, 2));
     const std::size_t header_bytes = (byte_at(frame, at->l4 + 12) >> 4) * 4u;
     text.options["len"] = std::to_string(l4_bytes - header_bytes);
-    if (const auto place = mss_place(frame, at->l4, std::min(l4_bytes, header_bytes))) {
-      text.options["mss"] = std::to_string(read(frame, *place, 2));
+    if (header_bytes >= 20 && header_bytes <= l4_bytes) {
+      read_tcp_options(frame.subspan(at->l4 + 20, header_bytes - 20), text);
+      if (l4_bytes > header_bytes) text.options["payload"] = payload_mark(frame.subspan(at->l4 + header_bytes, l4_bytes - header_bytes));
     }
   } else if (at->protocol == 17) {
     text.kind = "udp";

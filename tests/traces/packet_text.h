@@ -8,6 +8,9 @@
 //   arp request 10.9.0.1 tell 10.1.0.254        arp reply 10.2.0.11 is 02:00:00:00:00:0b tell 10.2.0.1
 //   nd solicit fd00:9::1 tell fd00:1::fe        nd advertise fd00:2::11 is 02:00:00:00:00:0b tell fd00:2::1
 //
+// TCP options: mss= ws= sackok=1 tsval= tsecr= sack=LEFT..RIGHT. Payload, instead of len=: text=WORD, bytes=HEX, or a ClientHello
+// (hello_text.h): hello=NAME|none alpn=A,B grease=1 pq=1 padding=N records=N. part=FIRST-END takes a piece of it.
+//
 // Nothing here uses the product's parser or rewriter: it is what they are checked against.
 #pragma once
 
@@ -15,6 +18,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -41,6 +45,10 @@ struct PacketText {
   std::string option(const std::string& key, const std::string& fallback = {}) const;
   std::uint64_t number(const std::string& key, std::uint64_t fallback) const;
 };
+
+// The payload that a text names; nothing when it has only a length.
+std::optional<Bytes> payload_of(const PacketText& text);
+std::string payload_mark(std::span<const std::byte> payload);  // how read_frame() tells payloads apart
 
 // The frame that a text stands for. `number` makes its payload and IP identification unlike those of others.
 // Lengths and checksums are right unless the options spoil them.

@@ -33,7 +33,7 @@ TEST(Pipeline, AnAnswerForWhichThereIsNoRoomIsDropNoBuffer) {
     const auto frame = trace::build_frame(text, gateway, bed->port_mac(0), 1);
     ASSERT_TRUE(frame);
     EXPECT_EQ(bed->receive(0, {*frame, 0}), trace::Fate{Verdict::drop_no_buffer});
-    EXPECT_EQ(bed->outputs.size(), 32u);  // those that had filled it
+    EXPECT_EQ(bed->outputs.size(), 128u);  // those that had filled it
     bed->outputs.clear();
     EXPECT_EQ(bed->receive(0, {*frame, 0}), trace::Fate{Verdict::absorb});
     bed->outputs.clear();

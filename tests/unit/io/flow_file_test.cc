@@ -18,8 +18,9 @@ class FlowFileTest : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
-  static void write_flow(FlowRecord& record, std::uint16_t client_port) {
+  static void write_flow(FlowRecord& record, std::uint16_t client_port, bool is_spliced = false) {
     FlowOpening opening;
+    opening.is_spliced = is_spliced;
     opening.from_client = {*IpAddress::parse("10.1.0.5"), *IpAddress::parse("10.9.0.1"), be16(client_port), be16(80), 6};
     opening.to_endpoint = {*IpAddress::parse("10.2.0.100"), *IpAddress::parse("10.2.0.11"), be16(client_port), be16(80), 6};
     write_record(record, opening, 0);
@@ -70,9 +71,30 @@ TEST_F(FlowFileTest, another_shape_hands_the_sound_records_out) {
   EXPECT_TRUE(file->fresh_reason().empty());
   const auto leftovers = file->take_leftovers();
   ASSERT_EQ(leftovers.size(), 2u);
-  EXPECT_EQ(arriving_key(leftovers[0], Direction::to_endpoint).source_port, be16(1));
-  EXPECT_EQ(arriving_key(leftovers[1], Direction::to_endpoint).source_port, be16(2));
+  EXPECT_EQ(arriving_key(leftovers[0].flow, Direction::to_endpoint).source_port, be16(1));
+  EXPECT_EQ(arriving_key(leftovers[1].flow, Direction::to_endpoint).source_port, be16(2));
   for (const FlowRecord& record : file->records_of(0)) EXPECT_EQ(record.state, FlowState::unused);
+}
+
+TEST_F(FlowFileTest, another_shape_hands_splices_out_with_their_flows) {
+  {
+    auto file = FlowFile::open(path_, {64, 2, 32});
+    ASSERT_EQ(file->splices_of(1).size(), 16u);
+    FlowRecord& joined = file->records_of(1)[7];
+    write_flow(joined, 1, true);
+    joined.splice_slot = 9;
+    file->splices_of(1)[9].check = joined.check;
+    file->splices_of(1)[9].sequence_delta = 4'711;
+    FlowRecord& calling = file->records_of(0)[7];
+    write_flow(calling, 2, true);
+    calling.splice_slot = 9;
+  }
+  auto file = FlowFile::open(path_, {64, 1, 32});
+  ASSERT_TRUE(file);
+  const auto leftovers = file->take_leftovers();
+  ASSERT_EQ(leftovers.size(), 1u);  // the other one was not joined with its endpoint
+  EXPECT_EQ(arriving_key(leftovers[0].flow, Direction::to_endpoint).source_port, be16(1));
+  EXPECT_EQ(leftovers[0].splice.sequence_delta, 4'711u);
 }
 
 TEST_F(FlowFileTest, what_cannot_be_read_is_begun_anew_and_said) {

@@ -245,7 +245,7 @@ TEST_F(SettleTest, generated_frames_count_when_they_are_sent) {
   EXPECT_EQ(take_all(tx_[0]), 15u);
   EXPECT_EQ(last_bytes_, 42u);
   EXPECT_EQ(last_first_, 'a');
-  EXPECT_EQ(world_->generated.room(), 32u);
+  EXPECT_EQ(world_->generated.room(), 128u);
   expect_balance();
 }
 

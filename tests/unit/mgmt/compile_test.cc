@@ -60,6 +60,20 @@ TEST(Compile, RowsOfTheBaseConfiguration) {
   EXPECT_EQ(s.snat_pools()[0].address_count_v6, 1u);
 }
 
+TEST(Compile, ASplicedClusterAndItsProxyProtocol) {
+  const std::string yaml =
+      replaced(replaced(base_yaml(), "forwarding: FULL_NAT", "forwarding: SPLICE"),
+               "  sluice: {algorithm: MAGLEV", "  proxy_protocol_v1: {}\n  sluice: {algorithm: MAGLEV");
+  const View view(compiled(objects_from(yaml)));
+  EXPECT_EQ(view.cluster().forwarding, Forwarding::splice);
+  EXPECT_EQ(view.cluster().proxy_protocol, ProxyProtocol::version_1);
+  EXPECT_EQ(view.snapshot.node().splice_capacity, 65'536u);
+  EXPECT_EQ(view.snapshot.vips()[0].syn_cookies, SynCookies::never);
+  const View cookies(compiled(objects_from(replaced(
+      base_yaml(), "  proxy: TCP_PROXY", "  proxy: TCP_PROXY\n  sluice: {syn_cookies: ALWAYS}"))));
+  EXPECT_EQ(cookies.snapshot.vips()[0].syn_cookies, SynCookies::always);
+}
+
 TEST(Compile, UdpHasAShorterIdleTimeout) {
   std::string yaml = base_yaml();
   for (const char* at : {"proxy: TCP_PROXY", "protocol: TCP, port: 80}",

@@ -121,7 +121,15 @@ INSTANTIATE_TEST_SUITE_P(
              "expected one of TCP_PROXY, UDP_PROXY\n"},
         Case{"forwarding_later", "forwarding: FULL_NAT", "forwarding: DSR_L2", "",
              "cluster web: spec.sluice.forwarding: DSR_L2 is not supported by this version; "
-             "expected one of FULL_NAT, NAT\n"},
+             "expected one of FULL_NAT, NAT, SPLICE\n"},
+        Case{"proxy_protocol_without_splice", "  sluice: {algorithm: MAGLEV",
+             "  proxy_protocol_v2: {}\n  sluice: {algorithm: MAGLEV", "",
+             "cluster web: spec.proxy_protocol_v2: forwarding FULL_NAT cannot put a PROXY header "
+             "before a client's bytes; expected spec.sluice.forwarding SPLICE\n"},
+        Case{"splice_without_pool", "forwarding: FULL_NAT, snat_pool: inside",
+             "forwarding: SPLICE", "",
+             "cluster web: spec.sluice.snat_pool: cluster web forwards by SPLICE and names no SNAT "
+             "pool; expected one of inside\n"},
         Case{"host_bits", "prefix: \"0.0.0.0/0\"", "prefix: \"10.7.0.1/24\"", "",
              "node lb: spec.routes[0].prefix: '10.7.0.1/24' is not accepted; expected the "
              "network's own address: 10.7.0.0/24\n"},

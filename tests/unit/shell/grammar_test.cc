@@ -86,7 +86,7 @@ TEST(Grammar, RefusesWithAReasonAndASuggestion) {
            {"flows", "'flows' is not a command", "show flows"},
            {"show",
             "'show' needs one word more: virtual-hosts, vips, clusters, endpoints, flows, ports, "
-            "drops, neighbors, captures, config, version",
+            "drops, neighbors, splices, captures, config, version",
             ""},
            {"delete endpoint", "'delete' needs NAME: name of the object", ""},
            {"apply", "'apply' needs -f FILE...: a YAML file, a directory of them, or - for stdin",

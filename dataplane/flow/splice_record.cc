@@ -1,0 +1,83 @@
+#include "dataplane/flow/splice_record.h"
+
+#include <algorithm>
+
+#include "dataplane/net/checksum.h"
+#include "dataplane/net/headers.h"
+#include "dataplane/net/tcp_options.h"
+
+namespace sluice {
+namespace {
+
+void add_at(std::span<std::byte> options, std::size_t at, std::uint32_t delta) {
+  Be32 word;
+  std::memcpy(&word, options.data() + at, sizeof word);
+  word = be32(word.host() + delta);
+  std::memcpy(options.data() + at, &word, sizeof word);
+}
+
+std::uint32_t word_at(std::span<const std::byte> options, std::size_t at) {
+  Be32 word;
+  std::memcpy(&word, options.data() + at, sizeof word);
+  return word.host();
+}
+
+void blank(std::span<std::byte> options, std::size_t at, std::size_t bytes) {
+  std::fill_n(options.begin() + static_cast<std::ptrdiff_t>(at), bytes, std::byte{tcp_option::no_operation});
+}
+
+Be16 shifted(Be16 window, int shift) {
+  const std::uint32_t wide = shift >= 0 ? static_cast<std::uint32_t>(window.host()) << shift : window.host() >> -shift;
+  return be16(static_cast<std::uint16_t>(std::min(wide, 0xffffu)));
+}
+
+// Runs `change` on the header and puts what it did to the sum into the checksum.
+template <class Change>
+void keep_checksum(std::span<std::byte> header, Change change) {
+  auto& tcp = *reinterpret_cast<TcpHeader*>(header.data());
+  const std::uint16_t before = fold_checksum(checksum_sum(header));
+  change(tcp, header.subspan(sizeof tcp));
+  const std::uint16_t after = fold_checksum(checksum_sum(header));
+  tcp.checksum = ChecksumDelta().change(before, after).apply_to(tcp.checksum);
+}
+
+bool is_syn(const TcpHeader& tcp) { return (tcp.flags & tcp_flag::syn) != 0; }  // its window is not scaled
+
+}  // namespace
+
+void translate_to_endpoint(SpliceRecord& splice, std::span<std::byte> header) {
+  keep_checksum(header, [&](TcpHeader& tcp, std::span<std::byte> options) {
+    if ((tcp.flags & tcp_flag::ack) != 0) tcp.acknowledgment = be32(tcp.acknowledgment.host() - splice.sequence_delta);
+    if (!is_syn(tcp)) tcp.window = shifted(tcp.window, splice.shift_to_endpoint);
+    if (options.empty()) return;
+    const TcpOptionPlaces places = find_options(options);
+    if (places.timestamps != TcpOptionPlaces::absent) {
+      if ((splice.flags & splice_flag::lends_timestamps) != 0) {
+        splice.client_timestamp = word_at(options, places.timestamps + 2u);
+        blank(options, places.timestamps, 10);
+      } else {
+        add_at(options, places.timestamps + 6u, 0 - splice.timestamp_delta);
+      }
+    }
+    if (places.sack == TcpOptionPlaces::absent) return;
+    if ((splice.flags & splice_flag::removes_sack) != 0) {
+      blank(options, places.sack, 2u + places.sack_block_count * 8u);
+      return;
+    }
+    for (std::size_t edge = 0; edge < places.sack_block_count * 2u; ++edge) {
+      add_at(options, places.sack + 2u + edge * 4, 0 - splice.sequence_delta);
+    }
+  });
+}
+
+void translate_to_client(const SpliceRecord& splice, std::span<std::byte> header) {
+  keep_checksum(header, [&](TcpHeader& tcp, std::span<std::byte> options) {
+    tcp.sequence = be32(tcp.sequence.host() + splice.sequence_delta);
+    if (!is_syn(tcp)) tcp.window = shifted(tcp.window, splice.shift_to_client);
+    if (options.empty()) return;
+    const TcpOptionPlaces places = find_options(options);
+    if (places.timestamps != TcpOptionPlaces::absent) add_at(options, places.timestamps + 2u, splice.timestamp_delta);
+  });
+}
+
+}  // namespace sluice

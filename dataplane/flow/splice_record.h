@@ -1,0 +1,45 @@
+// SpliceRecord: what is added to and taken from the TCP headers of a spliced flow, beside its FlowRecord.
+//
+// We answered the client's SYN before there was an endpoint, so each side knows the other's numbers by another name:
+//
+//   to the endpoint   acknowledgment, SACK blocks and echoed timestamps are what the endpoint has sent: minus the delta
+//   to the client     sequence and timestamps: plus the delta
+//
+// The client's own sequence numbers need no change: the connection to the endpoint was opened with them. Windows are shifted
+// where the two sides agreed on other scales. What the client was promised and the endpoint does not speak is taken out
+// of its segments (SACK, timestamps) and put into the endpoint's (timestamps).
+// Self-contained like the FlowRecord, and in the same file: both outlive the process. Any change raises flow_layout.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace sluice {
+
+struct SpliceRecord {
+  std::uint32_t check = 0;           // FlowRecord::check of the flow that it belongs to, once both sides are joined
+  std::uint32_t sequence_delta = 0;
+  std::uint32_t timestamp_delta = 0;
+  std::uint32_t client_isn = 0;
+  std::uint32_t client_timestamp = 0;  // the client's last, with splice_flag::lends_timestamps
+  std::uint32_t pending = 0;         // 1 + index of the PendingSplice; 0: joined. Means nothing to another process
+  std::int8_t shift_to_client = 0;   // of windows: positive to the left
+  std::int8_t shift_to_endpoint = 0;
+  std::uint8_t flags = 0;            // splice_flag::*
+  std::uint8_t is_used = 0;
+  std::uint32_t reserved = 0;
+};
+static_assert(sizeof(SpliceRecord) == 32);
+
+namespace splice_flag {
+inline constexpr std::uint8_t lends_timestamps = 1;  // the client has them, the endpoint has not
+inline constexpr std::uint8_t removes_sack = 2;      // likewise
+}  // namespace splice_flag
+
+// Rewrites the TCP header in place, its checksum included (by difference: a wrong one stays wrong). `header` is the whole
+// header with its options, lengths checked.
+void translate_to_endpoint(SpliceRecord& splice, std::span<std::byte> header);
+void translate_to_client(const SpliceRecord& splice, std::span<std::byte> header);
+
+}  // namespace sluice

@@ -1,0 +1,70 @@
+// Splice: connections whose endpoint is chosen after their client has spoken ("delayed binding").
+//
+//   client                     here                                                    endpoint
+//   SYN            ->  answer_with_cookie: SYN-ACK, nothing is kept       splice_peek
+//   ACK            ->  the cookie is right: a PendingSplice, greeted      splice_peek
+//   first bytes    ->  held; is the ClientHello whole? where does it go?  splice_peek
+//                      call_endpoint: a flow; SYN with the client's ISN   splice_join  ->
+//                      its SYN-ACK: now both number spaces are known      splice_join  <-
+//                      deliver: what is held, until it is acknowledged    splice_join  ->
+//                      joined: the PendingSplice goes                     splice_join  <-
+//   all that follows  <->  splice_packet: translate the TCP header, then the same rewrite as for any flow  <->
+//
+// A VIP that does not peek (no server names, or SYN cookies on a FULL_NAT VIP) calls as soon as the cookie is back, so the
+// endpoint may speak first.
+//
+// Who keeps what reliable: bytes that we have not acknowledged are the client's to send again. A ClientHello in one segment
+// is never acknowledged by us. Of an incomplete one the prefix without gaps always is (a client that is never answered
+// stays at its first window), and then it is ours: it is sent again until the endpoint acknowledges it. Until then no
+// byte of the client's that we hold reaches the endpoint by another way: it gets what we parsed.
+#pragma once
+
+#include "dataplane/pipeline/packet.h"
+#include "dataplane/pipeline/world.h"
+
+namespace sluice {
+
+inline constexpr std::uint8_t our_window_scale = 7;  // what we tell clients, before we know the endpoint's
+// As much as we hold: a client that sends no more loses nothing.
+inline constexpr std::uint32_t greeting_window_bytes = held_bytes_max;
+
+// Whether connections to this VIP begin with a cookie.
+inline bool is_spliced(const Snapshot& tables, const VipRow& vip) {
+  return vip.syn_cookies != SynCookies::never || tables.clusters()[vip.cluster].forwarding == Forwarding::splice;
+}
+
+// Our clock toward clients that use TCP timestamps; milliseconds.
+inline std::uint32_t timestamp_now(const World& world) {
+  return world.now.stamp() + static_cast<std::uint32_t>(world.cookie_secret.b);
+}
+
+inline FlowRecord& flow_of(World& world, const PendingSplice& pending) { return world.flows.at(pending.flow - 1); }
+
+// Remembers what every segment of the client tells anew. Also what its headers say of windows and timestamps.
+void hear_client(PendingSplice& pending, Packet& packet);
+std::span<std::byte> tcp_header(Packet& packet);   // with options
+std::span<std::byte> tcp_payload(Packet& packet);
+// What we hold gets a checksum of ours when it leaves: so it is checked when it comes.
+bool is_tcp_checksum_right(Packet& packet);
+
+// splice_join.cc. Chooses an endpoint of the VIP's cluster, opens the flow and sends the SYN. `undecided`: done; otherwise the
+// verdict for the client's packet, and the pending splice is as before.
+Verdict call_endpoint(World& world, PendingSplice& pending, const VipRow& vip);
+
+// A segment that we send ourselves.
+struct OwnSegment {
+  std::uint32_t sequence = 0;
+  std::uint32_t acknowledgment = 0;  // with tcp_flag::ack
+  std::uint8_t flags = 0;
+  std::uint16_t window = 0;
+  std::span<const std::byte> options{};  // a multiple of 4 bytes
+  std::span<const std::byte> payload{};  // copied; at most proxy_header_bytes_max
+  std::span<const std::byte> tail{};     // more payload, which stays where it is until the burst is sent
+};
+// splice_segments.cc. In place, back to the sender; what does not fit (options, then payload) is left out.
+void answer(Packet& packet, const OwnSegment& segment, Verdict verdict);
+// As a frame of our own. False: no room, no route, or the next hop's hardware address is not known yet and was asked for.
+bool send_to_endpoint(World& world, const FlowRecord& flow, const OwnSegment& segment);
+bool send_to_client(World& world, const PendingSplice& pending, const OwnSegment& segment);
+
+}  // namespace sluice
