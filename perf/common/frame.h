@@ -40,20 +40,30 @@ inline std::uint16_t write_headers(std::byte* out, const FlowKey& key, const Fra
   const bool is_v4 = key.source.is_v4();
   const bool is_tcp = key.protocol == protocol::tcp;
   const std::size_t l4_offset = l4_offset_of(is_v4);
-  const std::size_t header_bytes = l4_header_bytes_of(key.protocol);
-  const std::size_t l4_bytes = header_bytes + fields.payload_bytes;
+  const std::size_t l4_bytes = l4_header_bytes_of(key.protocol) + fields.payload_bytes;
   auto* ethernet = reinterpret_cast<EthernetHeader*>(out);
   *ethernet = {fields.to, fields.from, is_v4 ? ether_type::ipv4 : ether_type::ipv6};
+  // Both sums are made of the values at hand: to read back what was just written in other pieces
+  // would cost more than all the rest.
+  const std::uint64_t pseudo = pseudo_header_sum(key.source, key.destination, key.protocol,
+                                                 static_cast<std::uint32_t>(l4_bytes));
   if (is_v4) {
     auto* ip = reinterpret_cast<Ipv4Header*>(out + sizeof(EthernetHeader));
-    *ip = {};
-    ip->version_and_words = 0x45;
-    ip->total_bytes = be16(static_cast<std::uint16_t>(sizeof(Ipv4Header) + l4_bytes));
-    ip->ttl = 64;
-    ip->protocol = key.protocol;
-    ip->source = key.source.as_v4();
-    ip->destination = key.destination.as_v4();
-    ip->checksum = checksum_of({out + sizeof(EthernetHeader), sizeof(Ipv4Header)});
+    const Be16 total_bytes = be16(static_cast<std::uint16_t>(sizeof(Ipv4Header) + l4_bytes));
+    constexpr std::uint8_t version_and_words = 0x45, ttl = 64;
+    const std::uint64_t sum = version_and_words + std::uint64_t{total_bytes.raw} +
+                              (ttl | std::uint64_t{key.protocol} << 8) + key.source.as_v4().raw +
+                              key.destination.as_v4().raw;
+    *ip = {version_and_words,
+           0,
+           total_bytes,
+           be16(0),
+           be16(0),
+           ttl,
+           key.protocol,
+           static_cast<std::uint16_t>(~fold_checksum(sum)),
+           key.source.as_v4(),
+           key.destination.as_v4()};
   } else {
     auto* ip = reinterpret_cast<Ipv6Header*>(out + sizeof(EthernetHeader));
     ip->version_class_flow = be32(6u << 28);
@@ -63,40 +73,42 @@ inline std::uint16_t write_headers(std::byte* out, const FlowKey& key, const Fra
     std::memcpy(ip->source, &key.source, 16);
     std::memcpy(ip->destination, &key.destination, 16);
   }
-  const std::uint64_t sum =
-      fields.payload_sum + pseudo_header_sum(key.source, key.destination, key.protocol,
-                                             static_cast<std::uint32_t>(l4_bytes));
+  std::uint64_t sum = fields.payload_sum + pseudo + key.source_port.raw + key.destination_port.raw;
   if (is_tcp) {
     auto* tcp = reinterpret_cast<TcpHeader*>(out + l4_offset);
-    *tcp = {};
-    tcp->source_port = key.source_port;
-    tcp->destination_port = key.destination_port;
-    tcp->sequence = be32(fields.sequence);
-    tcp->acknowledgment = be32(fields.acknowledgment);
-    tcp->data_offset = 5 << 4;
-    tcp->flags = fields.tcp_flags;
-    tcp->window = be16(65'535);
-    tcp->checksum = checksum_of({out + l4_offset, header_bytes}, sum);
+    const Be32 sequence = be32(fields.sequence), acknowledgment = be32(fields.acknowledgment);
+    constexpr std::uint8_t data_offset = 5 << 4;
+    constexpr Be16 window = be16(65'535);
+    sum += std::uint64_t{sequence.raw} + acknowledgment.raw + window.raw +
+           (data_offset | std::uint64_t{fields.tcp_flags} << 8);
+    *tcp = {key.source_port, key.destination_port,
+            sequence,        acknowledgment,
+            data_offset,     fields.tcp_flags,
+            window,          static_cast<std::uint16_t>(~fold_checksum(sum)),
+            be16(0)};
   } else {
     auto* udp = reinterpret_cast<UdpHeader*>(out + l4_offset);
-    *udp = {};
-    udp->source_port = key.source_port;
-    udp->destination_port = key.destination_port;
-    udp->bytes = be16(static_cast<std::uint16_t>(l4_bytes));
-    const std::uint16_t checksum = checksum_of({out + l4_offset, header_bytes}, sum);
-    udp->checksum =
-        checksum == 0 ? 0xffff : checksum;  // zero would say that there is none, RFC 768
+    const Be16 bytes = be16(static_cast<std::uint16_t>(l4_bytes));
+    const auto checksum = static_cast<std::uint16_t>(~fold_checksum(sum + bytes.raw));
+    // Zero would say that there is none, RFC 768.
+    *udp = {key.source_port, key.destination_port, bytes,
+            checksum == 0 ? std::uint16_t{0xffff} : checksum};
   }
   return static_cast<std::uint16_t>(std::max(l4_offset + l4_bytes, frame_bytes_least));
+}
+
+inline bool has_right_l4_checksum(std::span<const std::byte> frame, const FlowKey& key,
+                                  std::size_t l4, std::size_t l4_bytes) {
+  return checksum_of(frame.subspan(l4, l4_bytes),
+                     pseudo_header_sum(key.source, key.destination, key.protocol,
+                                       static_cast<std::uint32_t>(l4_bytes))) == 0;
 }
 
 // Whether IP and transport checksums of the frame are right.
 inline bool has_right_checksums(std::span<const std::byte> frame, const FlowKey& key,
                                 std::size_t l3, std::size_t l4, std::size_t l4_bytes) {
   if (key.source.is_v4() && checksum_of(frame.subspan(l3, sizeof(Ipv4Header))) != 0) return false;
-  return checksum_of(frame.subspan(l4, l4_bytes),
-                     pseudo_header_sum(key.source, key.destination, key.protocol,
-                                       static_cast<std::uint32_t>(l4_bytes))) == 0;
+  return has_right_l4_checksum(frame, key, l4, l4_bytes);
 }
 
 }  // namespace sluice::perf

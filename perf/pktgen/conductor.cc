@@ -101,6 +101,7 @@ class Conductor {
   Result<void> wait_for_links();
   Result<void> make_generator();
   Result<void> open_flows();
+  Result<void> handshake();
   void say(const std::string& text) const {
     if (!options_.is_quiet) fmt::print(stderr, "{}\n", text);
   }
@@ -232,7 +233,18 @@ Result<void> Conductor::open_flows() {
                       gateway.text(), options_.wait_seconds));
     }
   }
-  if (traffic_.kind != Kind::tcp || !traffic_.has_handshake) return {};
+  if (traffic_.kind == Kind::tcp && traffic_.has_handshake) {
+    if (auto opened = handshake(); !opened) return opened;
+  }
+  if (!traffic_.is_prebuilt) return {};
+  std::uint32_t known = 0;
+  on_lcore([&] { known = generator_->prebuild(options_.wait_seconds); });
+  if (known == 0) return fail("no frame could be prebuilt: nothing comes to the endpoints");
+  say(fmt::format("frames of {} of {} flows are prebuilt", known, traffic_.flows));
+  return {};
+}
+
+Result<void> Conductor::handshake() {
   std::uint32_t open = 0;
   const double rate = options_.opening_rate.packets_per_second(generator_->mean_frame_bytes());
   const double seconds = options_.wait_seconds + (std::isinf(rate) ? 0 : traffic_.flows / rate);

@@ -2,11 +2,10 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
-
-#include "dataplane/pipeline/counters.h"
 
 namespace sluice::perf {
 
@@ -80,17 +79,28 @@ struct CountsSeen {
   }
 };
 
+// Counted in plain memory and shown to readers now and then: several counts change with every
+// packet.
 class Counts {
  public:
-  void add(Count kind, std::uint64_t n = 1) { counters_[static_cast<std::size_t>(kind)].add(n); }
-  CountsSeen read() const {
+  void add(Count kind, std::uint64_t n = 1) { own_.values[static_cast<std::size_t>(kind)] += n; }
+  void publish() {
+    for (std::size_t i = 0; i < count_kinds; ++i) {
+      shown_[i].store(own_.values[i], std::memory_order_relaxed);
+    }
+  }
+  const CountsSeen& own() const { return own_; }  // for the writer
+  CountsSeen read() const {                       // as last published
     CountsSeen seen;
-    for (std::size_t i = 0; i < count_kinds; ++i) seen.values[i] = counters_[i].read();
+    for (std::size_t i = 0; i < count_kinds; ++i) {
+      seen.values[i] = shown_[i].load(std::memory_order_relaxed);
+    }
     return seen;
   }
 
  private:
-  std::array<Counter, count_kinds> counters_;
+  CountsSeen own_;
+  std::array<std::atomic<std::uint64_t>, count_kinds> shown_{};
 };
 
 }  // namespace sluice::perf

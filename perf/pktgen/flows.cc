@@ -14,15 +14,15 @@ Result<Tuples> Tuples::create(std::vector<AddressPort> vips, const Clients& clie
                               std::uint8_t protocol_number, std::uint32_t flows) {
   Tuples tuples;
   tuples.clients_ = clients;
-  tuples.flows_ = flows;
+  tuples.flows_ = Divisor(flows);
   tuples.protocol_number_ = protocol_number;
-  tuples.addresses_ = std::min(clients.v4.count, clients.v6.count);
+  tuples.addresses_ = Divisor(std::min(clients.v4.count, clients.v6.count));
   tuples.vips_ = std::move(vips);
-  const std::uint64_t all =
-      std::min<std::uint64_t>(std::uint64_t{tuples.addresses_} * clients.ports.count(), 1u << 31);
+  const std::uint64_t all = std::min<std::uint64_t>(
+      std::uint64_t{std::uint32_t{tuples.addresses_}} * clients.ports.count(), 1u << 31);
   if (all < flows) {
     return fail(fmt::format("{} flows need more than {} client addresses with {} ports each", flows,
-                            tuples.addresses_, clients.ports.count()));
+                            std::uint32_t{tuples.addresses_}, clients.ports.count()));
   }
   tuples.count_ = static_cast<std::uint32_t>(all / flows * flows);
   return tuples;
@@ -31,9 +31,10 @@ Result<Tuples> Tuples::create(std::vector<AddressPort> vips, const Clients& clie
 FlowKey Tuples::key_of(std::uint32_t tuple) const {
   const AddressPort& vip = vips_.size() == 1 ? vips_[0] : vips_[tuple % vips_.size()];
   FlowKey key;
-  key.source = (vip.address.is_v4() ? clients_.v4 : clients_.v6).at(tuple % addresses_);
+  key.source = (vip.address.is_v4() ? clients_.v4 : clients_.v6).at(addresses_.remainder(tuple));
   key.destination = vip.address;
-  key.source_port = be16(static_cast<std::uint16_t>(clients_.ports.first + tuple / addresses_));
+  key.source_port =
+      be16(static_cast<std::uint16_t>(clients_.ports.first + addresses_.quotient(tuple)));
   key.destination_port = be16(vip.port);
   key.protocol = protocol_number_;
   return key;
@@ -44,7 +45,7 @@ std::optional<std::uint32_t> Tuples::tuple_of_reply(const FlowKey& key) const {
   const std::uint32_t index = range.index_of(key.destination);
   const std::uint32_t port = key.destination_port.host() - std::uint32_t{clients_.ports.first};
   if (index >= addresses_ || port >= clients_.ports.count()) return std::nullopt;
-  const std::uint64_t tuple = std::uint64_t{port} * addresses_ + index;
+  const std::uint64_t tuple = std::uint64_t{port} * std::uint32_t{addresses_} + index;
   if (tuple >= count_) return std::nullopt;
   const AddressPort& vip = vips_.size() == 1 ? vips_[0] : vips_[tuple % vips_.size()];
   if (key.source != vip.address || key.source_port != be16(vip.port) ||

@@ -21,6 +21,25 @@ struct Clients {
   PortSpan ports;
 };
 
+// Division by a number that is not known before the run, without the division: Lemire, Kaser, Kurz,
+// "Faster remainder by direct computation", 2019. Exact for all 32-bit numbers.
+class Divisor {
+ public:
+  explicit Divisor(std::uint32_t by = 1) : by_(by), magic_(UINT64_MAX / by + 1) {}
+  std::uint32_t quotient(std::uint32_t n) const {
+    if (by_ == 1) return n;  // its magic number does not fit
+    return static_cast<std::uint32_t>(static_cast<unsigned __int128>(magic_) * n >> 64);
+  }
+  std::uint32_t remainder(std::uint32_t n) const {
+    return static_cast<std::uint32_t>(static_cast<unsigned __int128>(magic_ * n) * by_ >> 64);
+  }
+  operator std::uint32_t() const { return by_; }
+
+ private:
+  std::uint32_t by_;
+  std::uint64_t magic_;
+};
+
 class Tuples {
  public:
   // Errors: not enough addresses and ports for that many flows.
@@ -37,7 +56,7 @@ class Tuples {
   }
   // The tuple of which `key` is the exact reverse.
   std::optional<std::uint32_t> tuple_of_reply(const FlowKey& key) const;
-  std::uint32_t slot_of(std::uint32_t tuple) const { return tuple % flows_; }
+  std::uint32_t slot_of(std::uint32_t tuple) const { return flows_.remainder(tuple); }
   std::uint32_t after(std::uint32_t tuple) const {  // the next one of the same slot
     return tuple + flows_ < count_ ? tuple + flows_ : tuple + flows_ - count_;
   }
@@ -47,8 +66,8 @@ class Tuples {
 
   std::vector<AddressPort> vips_;
   Clients clients_;
-  std::uint32_t addresses_ = 0;  // of clients, of either family
-  std::uint32_t flows_ = 0;
+  Divisor addresses_;  // of clients, of either family
+  Divisor flows_;
   std::uint32_t count_ = 0;
   std::uint8_t protocol_number_ = 0;
 };

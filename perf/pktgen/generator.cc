@@ -77,6 +77,7 @@ Generator::~Generator() {
   for (TxQueue* queue : {&to_clients_, &to_endpoints_}) {
     for (std::uint32_t i = 0; i < queue->count; ++i) rte_pktmbuf_free(queue->mbufs[i]);
   }
+  rte_pktmbuf_free_bulk(fresh_.data(), fresh_count_);
 }
 
 // --- the loop
@@ -100,6 +101,7 @@ bool Generator::find_gateway(const IpAddress& gateway, double seconds) {
     if (!serve()) rte_pause();
   }
   wanted_gateway_.reset();
+  counts_.publish();
   return has_gateway_;
 }
 
@@ -107,7 +109,7 @@ std::uint32_t Generator::open_flows(double per_second, double seconds) {
   if (traffic_.kind != Kind::tcp || !traffic_.has_handshake) return traffic_.flows;
   Pacer pacer(per_second, tsc_hz(), tsc());
   const std::uint64_t end = tsc() + ticks_of(seconds);
-  const std::uint64_t opened_before = counts_.read()[Count::opened];
+  const std::uint64_t opened_before = counts_.own()[Count::opened];
   std::uint64_t opened = 0;
   retries_ = true;
   for (std::uint64_t now = tsc(); now < end && !is_stopping(); now = tsc()) {
@@ -119,12 +121,48 @@ std::uint32_t Generator::open_flows(double per_second, double seconds) {
       pacer.pay(due);
     }
     sweep(now);
-    opened = counts_.read()[Count::opened] - opened_before;
+    opened = counts_.own()[Count::opened] - opened_before;
+    publish_now_and_then();
     if (opened >= traffic_.flows) break;
   }
   retries_ = false;
   cursor_ = 0;
+  counts_.publish();
   return static_cast<std::uint32_t>(opened);
+}
+
+std::uint32_t Generator::prebuild(double seconds) {
+  templates_.resize(2 * std::size_t{traffic_.flows});
+  is_learning_ = true;
+  const std::size_t side = ports_.endpoints ? 1 : 0;
+  const std::uint64_t end = tsc() + ticks_of(seconds);
+  std::uint32_t known = 0, index = 0;
+  for (now_ = tsc(); now_ < end && !is_stopping(); now_ = tsc()) {
+    serve();
+    if (!to_clients_.is_empty()) continue;
+    // One burst after the other, round and round, until every flow is known.
+    const std::uint32_t last = std::min(index + burst_count_max, traffic_.flows);
+    for (; index < last; ++index) {
+      Slot& slot = slots_[index];
+      const bool is_open = traffic_.kind != Kind::tcp || !traffic_.has_handshake ||
+                           slot.train.phase == FlowPhase::open;
+      if (templates_[2 * index + side].frame_bytes != 0 || !is_open) continue;
+      send_stamped(slot, tcp_flag::psh | tcp_flag::ack, slot.train.sequence, now_);
+    }
+    flush(to_clients_);
+    if (index < traffic_.flows) continue;
+    settle(0.01, 1);
+    known = 0;
+    for (std::size_t i = 0; i < traffic_.flows; ++i) {
+      known += templates_[2 * i + side].frame_bytes != 0 ? 1 : 0;
+    }
+    if (known == traffic_.flows) break;
+    index = 0;
+  }
+  is_learning_ = false;
+  is_replaying_ = known > 0;
+  counts_.publish();
+  return known;
 }
 
 void Generator::begin_measuring() {
@@ -148,6 +186,7 @@ void Generator::run(double per_second, double seconds) {
     const bool is_busy = serve();
     if (!is_sending) {
       if (!is_busy) rte_pause();
+      publish_now_and_then();
       continue;
     }
     if (to_clients_.is_empty()) {
@@ -161,8 +200,10 @@ void Generator::run(double per_second, double seconds) {
       }
     }
     if (needs_sweep()) sweep(now);
+    publish_now_and_then();
   }
   churn_.reset();
+  counts_.publish();
 }
 
 void Generator::settle(double quiet_seconds, double seconds) {
@@ -171,6 +212,7 @@ void Generator::settle(double quiet_seconds, double seconds) {
   for (; now < end && now - heard < quiet; now = tsc()) {
     if (serve() || to_clients_.count > 0 || to_endpoints_.count > 0) heard = now;
   }
+  counts_.publish();
 }
 
 FlowLosses Generator::flow_losses() const {
@@ -214,20 +256,27 @@ void Generator::flush(TxQueue& queue) {
 }
 
 rte_mbuf* Generator::new_frame() {
-  rte_mbuf* mbuf = rte_pktmbuf_alloc(ports_.pool);
-  if (mbuf == nullptr) counts_.add(Count::no_buffer);
-  return mbuf;
+  if (fresh_count_ == 0) {
+    if (rte_pktmbuf_alloc_bulk(ports_.pool, fresh_.data(), burst_count_max) != 0) {
+      counts_.add(Count::no_buffer);
+      return nullptr;
+    }
+    fresh_count_ = burst_count_max;
+  }
+  return fresh_[--fresh_count_];
 }
 
 // --- what is sent
 
 std::uint32_t Generator::send_some(std::uint32_t most) {
+  now_ = tsc();
+  if (is_replaying_) return send_prebuilt(most);
   return traffic_.kind == Kind::connections ? send_connections(most) : send_stream(most);
 }
 
 std::uint32_t Generator::send_stream(std::uint32_t most) {
   std::array<std::uint32_t, burst_count_max> chosen;
-  const std::uint64_t now = tsc();
+  const std::uint64_t now = now_;
   if (traffic_.kind == Kind::syn) {
     for (std::uint32_t i = 0; i < most; ++i) {
       begin_slot(cursor_, now);
@@ -254,8 +303,40 @@ std::uint32_t Generator::send_stream(std::uint32_t most) {
   return most;
 }
 
+std::uint32_t Generator::send_prebuilt(std::uint32_t most) {
+  std::array<const Template*, burst_count_max> chosen;
+  const bool has_replies = ports_.endpoints.has_value();
+  for (std::uint32_t i = 0; i < most; ++i) {
+    const std::size_t flow = order_.next();
+    chosen[i] = &templates_[2 * flow + (has_replies ? i & 1 : 0)];
+    __builtin_prefetch(chosen[i]);
+    __builtin_prefetch(chosen[i]->bytes.data() + 64);
+  }
+  std::uint32_t count = 0;
+  std::uint64_t bytes = 0;
+  for (std::uint32_t i = 0; i < most; ++i) {
+    const Template& made = *chosen[i];
+    rte_mbuf* mbuf = made.frame_bytes == 0 ? nullptr : new_frame();
+    if (mbuf == nullptr) continue;
+    auto* frame = rte_pktmbuf_mtod(mbuf, std::byte*);
+    std::memcpy(frame, made.bytes.data(), made.bytes.size());
+    if (made.frame_bytes > made.bytes.size()) {
+      std::memset(frame + made.bytes.size(), 0, made.frame_bytes - made.bytes.size());
+    }
+    mbuf->data_len = made.frame_bytes;
+    mbuf->pkt_len = made.frame_bytes;
+    bytes += made.frame_bytes + fcs_bytes;
+    push(has_replies && (i & 1) != 0 ? *endpoints_queue_ : to_clients_, mbuf);
+    ++count;
+  }
+  counts_.add(Count::requests, count);
+  counts_.add(Count::sent, count);
+  counts_.add(Count::sent_bytes, bytes);
+  return most;
+}
+
 std::uint32_t Generator::send_connections(std::uint32_t most) {
-  const std::uint64_t now = tsc();
+  const std::uint64_t now = now_;
   std::uint32_t begun = 0;
   for (; begun < most && free_count_ > 0; ++begun) {
     const std::uint32_t index = free_[free_first_];
@@ -309,7 +390,7 @@ bool Generator::send_steps(Slot& slot, const TrainStep& step) {
 
 bool Generator::send_segment(Slot& slot, const TrainSegment& segment) {
   if (segment.has_payload) {
-    return send_stamped(slot, segment.tcp_flags, slot.train.sequence, tsc());
+    return send_stamped(slot, segment.tcp_flags, slot.train.sequence, now_);
   }
   const std::uint32_t sequence = advance(slot.train, segment, 0);
   send_bare(tuples_.key_of(slot.tuple), segment.tcp_flags, sequence, slot.train.acknowledgment);
@@ -324,7 +405,9 @@ bool Generator::send_stamped(Slot& slot, std::uint8_t tcp_flags, std::uint32_t s
   const std::size_t payload_offset = payload_offset_of(key);
   const std::uint16_t bytes = sizes_.next();
   auto* frame = rte_pktmbuf_mtod(mbuf, std::byte*);
-  const Stamp stamp{static_cast<std::uint16_t>(slot.sent), stamp_time(now)};
+  // While frames are learned the stamp tells the endpoint whose they are.
+  const auto index = static_cast<std::uint32_t>(&slot - slots_.rows().data());
+  const Stamp stamp{static_cast<std::uint16_t>(slot.sent), is_learning_ ? index : stamp_time(now)};
   stamp.write(frame + payload_offset);
   std::memset(frame + payload_offset + stamp_bytes, 0, bytes - payload_offset - stamp_bytes);
   FrameFields fields;
@@ -338,6 +421,11 @@ bool Generator::send_stamped(Slot& slot, std::uint8_t tcp_flags, std::uint32_t s
   const std::uint16_t frame_bytes = write_headers(frame, key, fields);
   mbuf->data_len = frame_bytes;
   mbuf->pkt_len = frame_bytes;
+  if (is_learning_) {
+    Template& made = templates_[2 * std::size_t{index}];
+    std::memcpy(made.bytes.data(), frame, std::min<std::size_t>(frame_bytes, made.bytes.size()));
+    made.frame_bytes = frame_bytes;
+  }
   ++slot.sent;
   slot.train.sequence = sequence + static_cast<std::uint32_t>(fields.payload_bytes);
   counts_.add(Count::requests);

@@ -42,8 +42,12 @@ struct Traffic {
   std::uint32_t flows = 1'000;  // connections: how many may be open at the same time
   Distribution distribution;
   std::vector<Size> sizes{{64, 1}};
-  std::uint16_t exchanges = 1;            // per connection
-  double timeout_seconds = 0.5;           // without an answer a connection is given up
+  std::uint16_t exchanges = 1;   // per connection
+  double timeout_seconds = 0.5;  // without an answer a connection is given up
+                                 // udp, tcp: frames of both directions are written once and sent
+                                 // again and again; what comes back is
+  // counted, and every 64th looked at. Half the generator's work: for devices faster than it.
+  bool is_prebuilt = false;
   bool has_handshake = true;              // tcp: false for a device that only hands packets back
   bool verifies = false;                  // checksums of all that arrives
   std::optional<AddressRange> endpoints;  // all there are; anything else is wrong
@@ -79,6 +83,9 @@ class Generator {
   void set_gateway(MacAddress mac) { gateway_mac_ = mac; }
   // Opens all flows (tcp only). How many are open.
   std::uint32_t open_flows(double per_second, double seconds);
+  // Writes the frames of prebuilt traffic, which wants the flows to be open: a packet of every flow
+  // goes to its endpoint and back, and what it looked like there is kept. How many flows did.
+  std::uint32_t prebuild(double seconds);
   // Forgets what was counted per flow and in the histograms.
   void begin_measuring();
   void run(double per_second, double seconds);
@@ -107,6 +114,11 @@ class Generator {
   static constexpr std::uint32_t burst_count_max = 32;
   static constexpr std::uint32_t queue_count_max = 1'024;
 
+  struct Reply {  // whose packet this may be the answer to
+    Slot* slot = nullptr;
+    std::uint32_t tuple = 0;
+  };
+
   // Packets on their way to a port. What the port does not take stays, and no new requests are made
   // meanwhile; answers are, and what finds the queue full is lost and counted: to stop receiving
   // instead would let two that wait for each other wait for ever.
@@ -121,12 +133,15 @@ class Generator {
   ~Generator();
   friend struct std::default_delete<Generator>;
 
+  void publish_now_and_then() {
+    if (++rounds_ % 1'024 == 0) counts_.publish();
+  }
   void flush(TxQueue& queue);
   void push(TxQueue& queue, rte_mbuf* mbuf);
   bool serve();  // both ports; whether anything came
   bool receive(std::uint16_t port);
-  void handle(rte_mbuf* mbuf, const ParsedFrame& parsed, bool is_at_endpoints);
-  void on_reply(std::span<const std::byte> frame, const ParsedFrame& parsed);
+  void handle(rte_mbuf* mbuf, const ParsedFrame& parsed, const Reply& reply, bool is_at_endpoints);
+  void on_reply(std::span<const std::byte> frame, const ParsedFrame& parsed, const Reply& reply);
   void on_answer(Slot& slot, const std::byte* payload, std::uint32_t payload_bytes);
   void on_train(Slot& slot, const TcpHeader& tcp, std::uint32_t payload_bytes);
   void acknowledge_stray_fin(const ParsedFrame& parsed, const TcpHeader& tcp);
@@ -136,6 +151,9 @@ class Generator {
   std::uint32_t send_stream(std::uint32_t most);
   std::uint32_t send_connections(std::uint32_t most);
   void replace_flows(std::uint64_t now);
+  std::uint32_t send_prebuilt(std::uint32_t most);
+  bool receive_prebuilt(std::span<rte_mbuf*> mbufs, bool is_at_endpoints);
+  void learn(std::span<const std::byte> reply, const std::byte* payload);
   bool send_segment(Slot& slot, const TrainSegment& segment);
   bool send_stamped(Slot& slot, std::uint8_t tcp_flags, std::uint32_t sequence, std::uint64_t now);
   bool send_steps(Slot& slot, const TrainStep& step);
@@ -153,6 +171,16 @@ class Generator {
   SizeOrder sizes_;
   MappedRows<Slot> slots_;
   std::vector<IpAddress> vip_addresses_;
+  // Prebuilt: the beginning of a frame, as far as it is not zero; the client's and the endpoint's
+  // of
+  // each flow beside each other.
+  struct Template {
+    std::array<std::byte, 96> bytes{};
+    std::uint16_t frame_bytes = 0;  // 0: not known
+  };
+  std::vector<Template> templates_;
+  bool is_learning_ = false, is_replaying_ = false;
+  std::uint32_t replayed_ = 0, looked_at_ = 0;
   std::vector<std::uint32_t> free_;  // connections: slots without one; a ring
   std::uint32_t free_first_ = 0, free_count_ = 0;
   std::uint32_t cursor_ = 0;  // the next slot to be opened, or replaced
@@ -168,6 +196,10 @@ class Generator {
   TxQueue* endpoints_queue_ = nullptr;
   Histogram latency_, handshake_;
   double ns_per_stamp_ = 1;
+  std::uint64_t now_ = 0;  // when the burst in hand came, or is made: its packets share it
+  std::array<rte_mbuf*, burst_count_max> fresh_{}, done_{};  // to be written; to be freed
+  std::uint32_t fresh_count_ = 0, done_count_ = 0;
+  std::uint32_t rounds_ = 0;
   Counts counts_;
   std::atomic<bool> is_stopping_{false};
 };

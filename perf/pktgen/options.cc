@@ -79,6 +79,11 @@ std::string contradiction(const Options& options) {
   if (traffic.endpoints && !has_endpoints) {
     return "--endpoints is checked where endpoints are played: --reflect or --endpoints-port";
   }
+  if (traffic.is_prebuilt &&
+      ((traffic.kind != Kind::udp && traffic.kind != Kind::tcp) || traffic.sizes.size() > 1 ||
+       traffic.distribution.kind == Distribution::Kind::churn)) {
+    return "--prebuilt is of udp or tcp flows that stay, with frames of one size";
+  }
   if (options.gateway && options.gateway_mac)
     return "--gateway is asked for its MAC, --to-mac gives one";
   if (options.is_rfc2544 && traffic.kind == Kind::connections) {
@@ -218,6 +223,10 @@ Parsed parse_options(int argc, const char* const* argv) {
       ->option_text("SECONDS");
   app.add_flag("!--no-handshake", traffic.has_handshake,
                "tcp: open nothing; for devices that only hand packets back");
+  app.add_flag("--prebuilt", traffic.is_prebuilt,
+               "udp, tcp: write the frames of both directions once and send them again and again; "
+               "what comes back is "
+               "counted, every 64th looked at: twice as fast, no latency, no loss by flow");
   app.add_flag("--verify", traffic.verifies,
                "check both checksums of all that arrives (five-tuples and stamps always are)");
 

@@ -22,6 +22,23 @@ Tuples tuples(std::uint32_t flows,
   return *Tuples::create(parsed, clients, protocol::tcp, flows);
 }
 
+TEST(Divisor, DividesAsTheProcessorDoes) {
+  Random random;
+  for (const std::uint32_t by :
+       {1u, 2u, 3u, 7u, 254u, 64'000u, 64'512u, 1'000'000u, 0x7fffffffu, 0x80000001u, UINT32_MAX}) {
+    const Divisor divisor(by);
+    for (const std::uint32_t n : {0u, 1u, by - 1, by, by + 1, UINT32_MAX - 1, UINT32_MAX}) {
+      EXPECT_EQ(divisor.quotient(n), n / by) << n << " by " << by;
+      EXPECT_EQ(divisor.remainder(n), n % by) << n << " by " << by;
+    }
+    for (int i = 0; i < 1'000; ++i) {
+      const std::uint32_t n = random.next();
+      ASSERT_EQ(divisor.quotient(n), n / by) << n << " by " << by;
+      ASSERT_EQ(divisor.remainder(n), n % by) << n << " by " << by;
+    }
+  }
+}
+
 TEST(Tuples, EveryTupleIsAnotherAndIsFoundByItsReply) {
   const Tuples all = tuples(7);
   EXPECT_EQ(all.count(), 500u / 7 * 7);  // five addresses of either family, 100 ports

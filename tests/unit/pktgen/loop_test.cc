@@ -272,6 +272,33 @@ TEST_F(Loop, ASpoiltPayloadIsSeenByWhoeverGetsIt) {
   EXPECT_EQ(seen[Count::answers] + seen[Count::bad_checksum], seen[Count::requests]);
 }
 
+TEST_F(Loop, PrebuiltFramesGoBothWays) {
+  Traffic prebuilt = traffic(Kind::tcp, {"10.9.0.1:80", "10.9.0.2:80"});
+  prebuilt.sizes = *parse_sizes("512");
+  prebuilt.timeout_seconds = 0.05;
+  prebuilt.is_prebuilt = true;
+  // Of each direction one packet in 1,000 is lost; so are some while the frames are learned.
+  start(prebuilt, [](std::uint64_t n, bool) { return n % 1'000 == 50 ? Fate::lose : Fate::pass; });
+  EXPECT_EQ(generator_->open_flows(20'000, 20), 200u);
+  EXPECT_EQ(generator_->prebuild(20), 200u);
+  const CountsSeen seen = send(10'000);
+  EXPECT_EQ(seen[Count::received], seen[Count::answers]);
+  EXPECT_NEAR(static_cast<double>(seen.lost()), static_cast<double>(seen[Count::requests]) / 1'000,
+              2.01);
+  EXPECT_EQ(seen[Count::reflected], 0u) << "both directions are sent";
+  EXPECT_EQ(seen.broken(), 0u);
+  EXPECT_EQ(seen[Count::sent_bytes], 512 * seen[Count::sent]);
+}
+
+TEST_F(Loop, PrebuiltFramesAreLookedAtNowAndThen) {
+  Traffic prebuilt = traffic(Kind::udp, {"10.9.0.1:80"});
+  prebuilt.sizes = *parse_sizes("512");
+  prebuilt.is_prebuilt = true;
+  start(prebuilt, [](std::uint64_t n, bool) { return n > 1'000 ? Fate::spoil : Fate::pass; });
+  EXPECT_EQ(generator_->prebuild(20), 200u);
+  EXPECT_GT(send(10'000)[Count::bad_checksum], 50u);
+}
+
 TEST_F(Loop, APacketToNoEndpointIsBroken) {
   Traffic udp = traffic(Kind::udp, {"10.9.0.1:80"});
   udp.endpoints = *parse_address_range("10.2.0.1+3");  // the device leaves 10.9.0.1

@@ -13,7 +13,10 @@ int trials_until_found(double limit, double least, double most, double resolutio
     EXPECT_GE(*rate, least);
     EXPECT_LE(*rate, most);
     search.report(*rate <= limit);
-    if (++trials > 100) break;
+    if (++trials > 100) {
+      ADD_FAILURE() << "does not end";
+      break;
+    }
   }
   found = search.found();
   return trials;
