@@ -6,7 +6,6 @@
 #include <rte_version.h>
 #include <sys/utsname.h>
 
-#include <CLI/CLI.hpp>
 #include <fstream>
 
 #include "perf/bench/connections.h"
@@ -17,6 +16,7 @@
 #include "perf/bench/packet_path.h"
 #include "perf/bench/report.h"
 #include "perf/bench/republish.h"
+#include "perf/common/command_line.h"
 
 namespace sluice::perf {
 namespace {
@@ -351,18 +351,17 @@ bool start_eal(std::uint32_t flows_max) {
 int main(int argc, char** argv) {
   using namespace sluice::perf;
   Options options;
-  CLI::App app(
+  sluice::CommandLine command_line(
       "What Sluice costs on this machine, beside the floor. Ends with 1 on a broken packet, never "
       "on time.");
-  app.add_option("--flows", options.flows_max, "the largest number of flows; 10 M take 5 GB")
-      ->check(CLI::Range(1'000, 20'000'000));
-  app.add_option("--repeats", options.repeats, "samples of each figure")
-      ->check(CLI::Range(1, 1'000));
-  app.add_option("--json", options.json, "also write the rows to this file");
-  app.add_option("--capture", options.capture,
-                 "keep the capture of the I/O benchmark in this file");
-  app.add_flag("--quick", options.is_quick,
-               "a smoke run: every benchmark, small and short; its figures mean little");
+  command_line.add("--flows", options.flows_max, "the largest number of flows; 10 M take 5 GB")
+      .between(1'000, 20'000'000);
+  command_line.add("--repeats", options.repeats, "samples of each figure").between(1, 1'000);
+  command_line.add("--json", options.json, "also write the rows to this file");
+  command_line.add("--capture", options.capture,
+                   "keep the capture of the I/O benchmark in this file");
+  command_line.add("--quick", options.is_quick,
+                   "a smoke run: every benchmark, small and short; its figures mean little");
   struct Benchmark {
     const char* name;
     void (Benchmarks::*run)();
@@ -376,8 +375,8 @@ int main(int argc, char** argv) {
   };
   std::vector<std::string> names;
   for (const Benchmark& benchmark : all) names.emplace_back(benchmark.name);
-  app.add_option("--only", options.only, "these benchmarks only")->check(CLI::IsMember(names));
-  CLI11_PARSE(app, argc, argv);
+  command_line.add("--only", options.only, "these benchmarks only").one_of(names);
+  if (const auto status = command_line.parse(argc, argv)) return *status;
   if (options.is_quick) {
     options.flows_max = std::min(options.flows_max, 10'000u);
     options.repeats = std::min(options.repeats, 3);

@@ -3,10 +3,10 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <unordered_map>
 
+#include "perf/common/command_line.h"
 #include "tests/tools/common.h"
 
 namespace sluice::tools {
@@ -116,12 +116,12 @@ int main(int argc, char** argv) {
   std::string address = "::";
   std::uint16_t tcp_port = 0;
   std::uint16_t udp_port = 0;
-  CLI::App app{"Answer every TCP request and UDP datagram with a name."};
-  app.add_option("--name", name)->required();
-  app.add_option("--address", address, "listen here (default: all, both families)");
-  app.add_option("--tcp", tcp_port, "TCP port");
-  app.add_option("--udp", udp_port, "UDP port");
-  CLI11_PARSE(app, argc, argv);
+  sluice::CommandLine command{"Answer every TCP request and UDP datagram with a name."};
+  command.add("--name", name).required();
+  command.add("--address", address, "listen here (default: all, both families)");
+  command.add("--tcp", tcp_port, "TCP port");
+  command.add("--udp", udp_port, "UDP port");
+  if (const auto status = command.parse(argc, argv)) return *status;
   if (!tcp_port && !udp_port) die("give --tcp PORT, --udp PORT or both");
   install_signal_handlers();
   Answer(name, tcp_port ? open_server(SOCK_STREAM, tcp_port, address) : -1,

@@ -4,10 +4,10 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstring>
 
+#include "perf/common/command_line.h"
 #include "tests/tools/common.h"
 
 namespace sluice::tools {
@@ -232,18 +232,18 @@ class Cps {
 int main(int argc, char** argv) {
   using namespace sluice::tools;
   Options options;
-  CLI::App app{"Open short connections in a closed loop and say who answered and what failed."};
-  app.add_option("--connect", options.connect, "ADDRESS:PORT")->required();
-  app.add_option("--protocol", options.protocol)->check(CLI::IsMember({"tcp", "udp"}));
-  app.add_option("--source", options.sources, "source addresses: A, A-B, or a list with commas");
-  app.add_option("--request", options.request, "what to ask (default: who)");
-  app.add_flag("--http", options.http, "ask with an HTTP/1.0 GET");
-  app.add_option("--count", options.count, "end after this many connections");
-  app.add_option("--seconds", options.seconds, "end after this many seconds");
-  app.add_option("--concurrency", options.concurrency, "connections open at a time");
-  app.add_option("--rate", options.rate, "connections a second at most");
-  app.add_option("--timeout-ms", options.timeout_ms, "a connection may take this long");
-  CLI11_PARSE(app, argc, argv);
+  sluice::CommandLine command{"Open short connections in a closed loop and say who answered and what failed."};
+  command.add("--connect", options.connect, "ADDRESS:PORT").required();
+  command.add("--protocol", options.protocol).one_of({"tcp", "udp"});
+  command.add("--source", options.sources, "source addresses: A, A-B, or a list with commas");
+  command.add("--request", options.request, "what to ask (default: who)");
+  command.add("--http", options.http, "ask with an HTTP/1.0 GET");
+  command.add("--count", options.count, "end after this many connections");
+  command.add("--seconds", options.seconds, "end after this many seconds");
+  command.add("--concurrency", options.concurrency, "connections open at a time");
+  command.add("--rate", options.rate, "connections a second at most");
+  command.add("--timeout-ms", options.timeout_ms, "a connection may take this long");
+  if (const auto status = command.parse(argc, argv)) return *status;
   install_signal_handlers();
   return Cps(options).run();
 }

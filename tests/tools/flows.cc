@@ -5,11 +5,11 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <deque>
 #include <random>
 
+#include "perf/common/command_line.h"
 #include "tests/tools/common.h"
 #include "tests/tools/flows_server.h"
 #include "tests/tools/stream.h"
@@ -402,23 +402,23 @@ int main(int argc, char** argv) {
   std::string name;
   std::string address = "::";
   std::uint16_t port = 0;
-  CLI::App app{"Hold many flows open, each echoing a keyed stream, and say what went wrong."};
-  app.add_flag("--serve", is_server, "be the echoing end, TCP and UDP on one port");
-  app.add_option("--name", name, "server: who answers");
-  app.add_option("--port", port, "server: port");
-  app.add_option("--address", address, "server: listen here (default: all, both families)");
-  app.add_option("--connect", options.connect, "ADDRESS:PORT");
-  app.add_option("--protocol", options.protocol)->check(CLI::IsMember({"tcp", "udp"}));
-  app.add_option("--source", options.sources, "source addresses: A, A-B, or a list with commas");
-  app.add_option("--count", options.count, "flows");
-  app.add_option("--bytes", options.bytes, "size of a message")->check(CLI::Range(40, 65000));
-  app.add_option("--interval-ms", options.interval_ms, "between two messages of a flow");
-  app.add_option("--seconds", options.seconds, "end so long after all are open");
-  app.add_option("--open-rate", options.open_rate, "flows opened a second");
-  app.add_option("--open-timeout-ms", options.open_timeout_ms, "a flow may take this to open");
-  app.add_option("--stall-ms", options.stall_ms, "an echo later than this is a stall");
-  app.add_flag("--reset-at-end", options.reset_at_end, "close with RST instead of FIN");
-  CLI11_PARSE(app, argc, argv);
+  sluice::CommandLine command{"Hold many flows open, each echoing a keyed stream, and say what went wrong."};
+  command.add("--serve", is_server, "be the echoing end, TCP and UDP on one port");
+  command.add("--name", name, "server: who answers");
+  command.add("--port", port, "server: port");
+  command.add("--address", address, "server: listen here (default: all, both families)");
+  command.add("--connect", options.connect, "ADDRESS:PORT");
+  command.add("--protocol", options.protocol).one_of({"tcp", "udp"});
+  command.add("--source", options.sources, "source addresses: A, A-B, or a list with commas");
+  command.add("--count", options.count, "flows");
+  command.add("--bytes", options.bytes, "size of a message").between(40, 65000);
+  command.add("--interval-ms", options.interval_ms, "between two messages of a flow");
+  command.add("--seconds", options.seconds, "end so long after all are open");
+  command.add("--open-rate", options.open_rate, "flows opened a second");
+  command.add("--open-timeout-ms", options.open_timeout_ms, "a flow may take this to open");
+  command.add("--stall-ms", options.stall_ms, "an echo later than this is a stall");
+  command.add("--reset-at-end", options.reset_at_end, "close with RST instead of FIN");
+  if (const auto status = command.parse(argc, argv)) return *status;
   install_signal_handlers();
   if (is_server) {
     if (name.empty() || !port) die("--serve needs --name and --port");

@@ -1,19 +1,19 @@
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <random>
 
+#include "perf/common/command_line.h"
 #include "tests/tools/storm.h"
 
 int main(int argc, char** argv) {
-  CLI::App app("Random and mutated packets against the pipeline, in process, beside 100 live flows.");
+  sluice::CommandLine command("Random and mutated packets against the pipeline, in process, beside 100 live flows.");
   sluice::StormOptions options;
   options.seed = std::random_device{}();
   std::string layers = "all";
-  app.add_option("--count", options.count, "packets")->capture_default_str();
-  app.add_option("--seed", options.seed, "the same seed sends the same packets; default: a new one");
-  app.add_option("--class", layers, "what is spoilt: l2, l3, l4 or all")->check(CLI::IsMember({"l2", "l3", "l4", "all"}));
-  CLI11_PARSE(app, argc, argv);
+  command.add("--count", options.count, "packets");
+  command.add("--seed", options.seed, "the same seed sends the same packets; default: a new one");
+  command.add("--class", layers, "what is spoilt: l2, l3, l4 or all").one_of({"l2", "l3", "l4", "all"});
+  if (const auto status = command.parse(argc, argv)) return *status;
   options.spoils_l2 = layers == "all" || layers == "l2";
   options.spoils_l3 = layers == "all" || layers == "l3";
   options.spoils_l4 = layers == "all" || layers == "l4";
