@@ -32,10 +32,10 @@ double maglev_build_ms(std::uint32_t endpoints) {
   return slots.size() == table_size ? static_cast<double>(end - begin) / tsc_hz() * 1e3 : 0;
 }
 
-double maglev_moved_share(Leaving leaving, std::uint32_t tries) {
+std::vector<double> maglev_moved_shares(Leaving leaving, std::uint32_t tries) {
   const std::vector<SlotEndpoint> all = endpoints_of(members);
   const auto before = maglev_slots(all, table_size);
-  std::uint32_t worst = 0;
+  std::vector<double> shares;
   for (std::uint32_t gone = 0; gone < std::min(tries, members); ++gone) {
     std::vector<SlotEndpoint> rest = all;
     if (leaving == Leaving::removed) {
@@ -48,9 +48,9 @@ double maglev_moved_share(Leaving leaving, std::uint32_t tries) {
     for (std::size_t slot = 0; slot < before.size(); ++slot) {
       if (before[slot] != gone && before[slot] != after[slot]) ++moved;
     }
-    worst = std::max(worst, moved);
+    shares.push_back(static_cast<double>(moved) / table_size);
   }
-  return static_cast<double>(worst) / table_size;
+  return shares;
 }
 
 }  // namespace sluice::perf
