@@ -97,9 +97,16 @@ void readdress(std::span<std::byte> quoted, const InnerPacket& inner, const Flow
     std::memcpy(ip.source, &to.source, sizeof ip.source);
     std::memcpy(ip.destination, &to.destination, sizeof ip.destination);
   }
-  delta.change(inner.key.source_port.raw, to.source_port.raw)
+  readdress_transport(quoted.subspan(inner.l4_offset), inner, to);
+}
+
+void readdress_transport(std::span<std::byte> quoted_transport, const InnerPacket& inner, const FlowKey& to) {
+  ChecksumDelta delta;
+  delta.change(inner.key.source, to.source)
+      .change(inner.key.destination, to.destination)
+      .change(inner.key.source_port.raw, to.source_port.raw)
       .change(inner.key.destination_port.raw, to.destination_port.raw);
-  std::byte* l4 = quoted.data() + inner.l4_offset;
+  std::byte* l4 = quoted_transport.data();
   std::memcpy(l4, &to.source_port, sizeof to.source_port);
   std::memcpy(l4 + sizeof to.source_port, &to.destination_port, sizeof to.destination_port);
   const bool is_udp = inner.key.protocol == protocol::udp;

@@ -37,4 +37,8 @@ InnerPacket parse_inner(std::span<const std::byte> quoted, bool is_v4);
 // said of these bytes.
 void readdress(std::span<std::byte> quoted, const InnerPacket& inner, const FlowKey& to);
 
+// The transport part of readdress: ports, and the checksum if it is quoted. `quoted_transport`: from its header on; the
+// families of `inner.key` and `to` may differ.
+void readdress_transport(std::span<std::byte> quoted_transport, const InnerPacket& inner, const FlowKey& to);
+
 }  // namespace sluice

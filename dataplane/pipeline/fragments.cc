@@ -106,6 +106,11 @@ void forward(World& world, Packet& packet, FlowRecord& flow, Direction direction
     return;
   }
   const FlowKey leaving = leaving_key(flow, direction);
+  if (leaving.source.is_v4() != packet.frame.key.source.is_v4()) {
+    packet.verdict = Verdict::drop_fragment_family;
+    packet.flow = &flow;
+    return;
+  }
   if (leaving.source.is_v4()) {
     auto& ip = packet.at<Ipv4Header>(packet.frame.l3_offset);
     ip.source = leaving.source.as_v4();
@@ -208,6 +213,7 @@ bool handle_fragment(World& world, Packet& packet) {
     forward(world, packet, *match.record, match.direction);
     return false;
   }
+  packet.is_fragment = true;
   packet.hash = hash;
   packet.flow = match.record;
   packet.direction = match.direction;

@@ -132,9 +132,7 @@ void unsplice(World& world, const FlowRecord& flow, std::span<std::byte> quoted_
   std::memcpy(quoted_tcp.data() + offsetof(TcpHeader, checksum), &checksum, sizeof checksum);
 }
 
-void translate(Packet& packet, const FlowRecord& flow, Direction direction,
-               const InnerPacket& inner) {
-  const FlowKey leaving = leaving_key(flow, direction);
+void rewrite_within_family(Packet& packet, const FlowKey& leaving, const InnerPacket& inner) {
   readdress(quoted_by(packet), inner, leaving.reversed());
   if (is_v4(packet)) {
     auto& ip = packet.at<Ipv4Header>(packet.frame.l3_offset);
@@ -148,6 +146,14 @@ void translate(Packet& packet, const FlowRecord& flow, Direction direction,
     std::memcpy(ip.source, &leaving.source, sizeof ip.source);
     std::memcpy(ip.destination, &leaving.destination, sizeof ip.destination);
     --ip.hop_limit;
+  }
+}
+
+void translate(World& world, Packet& packet, const FlowKey& leaving, const InnerPacket& inner) {
+  if (leaving.source.is_v4() == is_v4(packet)) {
+    rewrite_within_family(packet, leaving, inner);
+  } else if (!exchange_error(world, packet, leaving, inner)) {
+    return;
   }
   set_checksum(packet.span().subspan(packet.frame.l4_offset, packet.frame.l4_bytes), leaving.source,
                leaving.destination);
@@ -211,6 +217,8 @@ bool may_make_error(World& world, const Packet& packet) {
              world.now, share_of(world.tables->node().icmp_errors_per_second, world.lcore_count));
 }
 
+bool is_ipv4_on_wire(Packet& packet) { return packet.at<EthernetHeader>(0).type == ether_type::ipv4; }
+
 // Makes the packet what its sender had sent.
 void undo_rewrite(Packet& packet, const FlowRecord& flow) {
   const auto l3 = packet.span().subspan(packet.frame.l3_offset);
@@ -265,7 +273,7 @@ void handle_icmp_error(World& world, Packet& packet) {
   if (match.direction == Direction::to_endpoint) {
     unsplice(world, *match.record, quoted_by(packet).subspan(inner.l4_offset, inner.l4_bytes));
   }
-  translate(packet, *match.record, match.direction, inner);
+  translate(world, packet, leaving_key(*match.record, match.direction), inner);
 }
 
 void refuse_ttl(World& world, Packet& packet) {
@@ -277,20 +285,26 @@ void refuse_ttl(World& world, Packet& packet) {
     packet.verdict = Verdict::reject_ttl_expired;
 }
 
-void refuse_length(World& world, Packet& packet, std::uint16_t mtu) {
+void refuse_unrewritten(World& world, Packet& packet, std::uint16_t mtu) {
   packet.verdict = Verdict::drop_mtu_exceeded;
   const bool is_ipv4 = packet.frame.key.source.is_v4();
-  const bool is_kept_whole =
-      !is_ipv4 || packet.at<Ipv4Header>(packet.frame.l3_offset).is_kept_whole();
-  if (packet.flow == nullptr || !is_kept_whole || !may_make_error(world, packet)) return;
-  undo_rewrite(packet, *packet.flow);
-  if (packet.direction == Direction::to_client) {
-    unsplice(world, *packet.flow, packet.span().subspan(packet.frame.l4_offset, packet.frame.l4_bytes));
-  }
+  const bool is_kept_whole = !is_ipv4 || packet.at<Ipv4Header>(packet.frame.l3_offset).is_kept_whole();
+  if (!is_kept_whole || !may_make_error(world, packet)) return;
   const IcmpHeader icmp =
       is_ipv4 ? IcmpHeader{icmp_type::unreachable, icmp_code_too_long, 0, be16(0), be16(mtu)}
               : IcmpHeader{icmp_type::v6_packet_too_big, 0, 0, be16(0), be16(mtu)};
   if (turn_into_error(world, packet, icmp)) packet.verdict = Verdict::reject_mtu_exceeded;
+}
+
+void refuse_length(World& world, Packet& packet, std::uint16_t mtu) {
+  packet.verdict = Verdict::drop_mtu_exceeded;
+  // Of another family than it came: its length was looked at before.
+  if (packet.flow == nullptr || is_ipv4_on_wire(packet) != packet.frame.key.source.is_v4()) return;
+  undo_rewrite(packet, *packet.flow);
+  if (packet.direction == Direction::to_client) {
+    unsplice(world, *packet.flow, packet.span().subspan(packet.frame.l4_offset, packet.frame.l4_bytes));
+  }
+  refuse_unrewritten(world, packet, mtu);
 }
 
 }  // namespace sluice

@@ -58,6 +58,11 @@ void send_or_hold(World& world, Packet& packet, std::uint16_t index) {
 
 }  // namespace
 
+std::uint16_t mtu_ahead(World& world, Packet& packet) {
+  const std::uint16_t index = look_up_for_flow(world, packet, *packet.flow);
+  return index == no_neighbor ? std::uint16_t{0} : world.ports[world.neighbors[index].port].mtu;
+}
+
 void resolve_next_hop(World& world, Burst& burst) {
   for_each_live(burst, [&](Packet& packet) {
     const std::uint16_t index = packet.flow != nullptr ? look_up_for_flow(world, packet, *packet.flow)

@@ -102,8 +102,9 @@ bool decide(World& world, Packet& packet, Opening& opening) {
     }
   }
   const EndpointRow& endpoint = *chosen;
-  if (endpoint.address.is_v4() != key.destination.is_v4()) [[unlikely]] {
-    refuse(packet);  // families are not translated
+  const bool is_translated = endpoint.address.is_v4() != key.destination.is_v4();
+  if (is_translated && cluster.forwarding != Forwarding::full_nat) [[unlikely]] {
+    refuse(packet);  // the client has no address of that family to be seen with
     return false;
   }
 

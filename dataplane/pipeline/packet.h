@@ -27,6 +27,7 @@ struct Packet {
   std::uint16_t port = 0;   // index of the port it came in by
   std::uint16_t headroom = 0;  // bytes before `data` that are the frame's to grow into
   std::uint8_t hops = 0;    // lcores that have handed it on already
+  bool is_fragment = false; // set by handle_fragment: the first of a datagram
   bool is_resumed = false;  // a fragment that had waited for its first
 
   // Set by the stages.

@@ -58,11 +58,17 @@ void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
   constexpr bool is_to_endpoint = direction == Direction::to_endpoint;
   const auto l3_delta = is_to_endpoint ? flow.l3_delta : static_cast<std::uint16_t>(~flow.l3_delta);
   const auto l4_delta = is_to_endpoint ? flow.l4_delta : static_cast<std::uint16_t>(~flow.l4_delta);
+  constexpr std::uint8_t both_v6 = flow_flag::client_is_v6 | flow_flag::endpoint_is_v6;
+  const std::uint8_t families = flow.flags & both_v6;
+  const bool is_translated = families != 0 && families != both_v6;
+  if (is_translated && !fits_other_family(world, packet, packet.frame.key.source.is_v4())) [[unlikely]] return;
   rewrite_ports<direction>(packet, flow, l4_delta);
-  if ((flow.flags & flow_flag::client_is_v6) == 0) {
+  if (families == 0) {
     rewrite_v4<direction>(packet, flow, l3_delta);
-  } else {
+  } else if (!is_translated) {
     rewrite_v6<direction>(packet, flow);
+  } else {
+    exchange_header(world, packet, leaving_key(flow, direction));
   }
   VipCounters& vip = world.counters.vips[flow.vip_id];
   EndpointCounters& endpoint = world.counters.endpoints[flow.endpoint_id];

@@ -2,6 +2,7 @@
 // packets that are still undecided, and knows nothing of the others but what they leave in the Packet.
 #pragma once
 
+#include "dataplane/net/icmp_inner.h"
 #include "dataplane/pipeline/packet.h"
 #include "dataplane/pipeline/world.h"
 
@@ -37,7 +38,17 @@ bool is_icmp_error(Packet& packet);
 void handle_icmp_error(World& world, Packet& packet);  // leaves: a packet to be routed by its new destination
 // A hop's answers, as far as the configured rate allows: reject_*, else drop_*. For packets of a flow or about to open one.
 void refuse_ttl(World& world, Packet& packet);
-void refuse_length(World& world, Packet& packet, std::uint16_t mtu);  // after rewrite()
+void refuse_length(World& world, Packet& packet, std::uint16_t mtu);      // after rewrite()
+void refuse_unrewritten(World& world, Packet& packet, std::uint16_t mtu);  // before
+// MTU of the port by which a packet of a flow will leave; 0 with a verdict when there is none.
+std::uint16_t mtu_ahead(World& world, Packet& packet);
+
+// Between the families, see families.cc. `is_v4`: of the packet as it came. False: the packet has its verdict.
+bool fits_other_family(World& world, Packet& packet, bool is_v4);
+// Ports and transport checksum are rewritten already.
+void exchange_header(World& world, Packet& packet, const FlowKey& leaving);
+// An ICMP error with all that it quotes, but for its checksum. False: the packet has its verdict.
+bool exchange_error(World& world, Packet& packet, const FlowKey& leaving, const InnerPacket& inner);
 // Turns a packet of `l3_bytes` around: addresses, lengths, TTL, header checksum. The transport is the caller's.
 void send_back(Packet& packet, std::size_t l3_bytes, Verdict verdict);
 // Answers a TCP segment, which is no RST itself, with the RST that its sender will believe.

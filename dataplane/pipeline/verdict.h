@@ -47,6 +47,7 @@ namespace sluice {
   X(drop_fragment_duplicate, "a fragment whose bytes were forwarded already")                               \
   X(drop_fragment_scattered, "fragments of one datagram come in too wild an order")                         \
   X(drop_fragment_protocol, "a fragment to a VIP or SNAT address that is neither TCP nor UDP")              \
+  X(drop_fragment_family, "a fragment to an endpoint or client of the other IP family; fragments are not translated") \
   X(drop_fragment_no_flow, "a fragment of a datagram whose first fragment belongs to no flow")              \
   X(drop_fragment_hold_full, "too many fragments of one datagram wait for its first, or node.fragments allows none to") \
   X(drop_fragment_unclaimed, "its first fragment did not come in node.fragments.timeout, or newer datagrams took the place") \

@@ -446,15 +446,16 @@ void check_vip(const ObjectStore& objects, const ResolvedVip& vip, Findings& fin
         protocol == protocol_udp ? "UDP" : "TCP");
   }
   check_vip_address(vip, findings);
+  if (cluster_spec(*vip.cluster).sluice().forwarding() == api::ClusterExtension::FULL_NAT) return;
   for (const ResolvedEndpoint& endpoint : endpoints_of(objects, *vip.cluster)) {
     if (endpoint.address.is_v4() == vip.address.is_v4()) continue;
     findings.error(vip.policy->key(), "spec.address",
-                   fmt::format("the {} VIP {} leads to the {} {} ({}): translation between "
-                               "families is not supported by this version",
+                   fmt::format("the {} VIP {} leads to the {} {} ({}): only FULL_NAT translates "
+                               "between the families",
                                vip.address.is_v4() ? "IPv4" : "IPv6", vip.text(),
                                endpoint.address.is_v4() ? "IPv4" : "IPv6",
                                endpoint.object->key().text(), endpoint.address.text()),
-                   "a VIP and endpoints of one family");
+                   "a VIP and endpoints of one family, or forwarding FULL_NAT");
     return;
   }
 }

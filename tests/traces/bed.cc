@@ -11,6 +11,10 @@ namespace {
 constexpr std::uint64_t step_ms = 25;
 constexpr MacAddress kernel_mac{{0x02, 0, 0, 0, 0, 0xee}};
 
+std::size_t read_number(const Bytes& frame, std::size_t at) {
+  return static_cast<std::size_t>(frame[at]) << 8 | static_cast<std::size_t>(frame[at + 1]);
+}
+
 std::size_t l3_bytes_of_addresses(bool is_v4) { return is_v4 ? 8 : 32; }
 
 }  // namespace
@@ -343,6 +347,7 @@ void Bed::check_output(const Output& output, const Buffer* from) {
   if (output.verdict == Verdict::forward && output.is_spliced) {
     check_spliced(output, *from);
   } else if (output.verdict == Verdict::forward) {
+    if (from->original[12] != output.frame[12]) return check_exchange(output, *from);
     // All but what the rewrite is meant to change must be as it came; addresses and ports are the trace's business.
     Bytes expected = from->original;
     if (expected.size() != output.frame.size()) return complain("the frame's length changed");
@@ -434,6 +439,26 @@ std::vector<Bed::Seen> Bed::take_seen() {
     });
   }
   return seen;
+}
+
+// Between the families: the payload is as it came, all else is read by who wrote the trace.
+void Bed::check_exchange(const Output& output, const Buffer& from) {
+  const PacketText before = read_frame(from.original), after = read_frame(output.frame);
+  const auto payload_of = [](const Bytes& frame, const PacketText& text) {
+    const std::size_t length = text.number("len", 0);
+    const std::size_t end = frame[12] == std::byte{0x08} ? 14 + read_number(frame, 16) : 54 + read_number(frame, 18);
+    return Bytes(frame.begin() + static_cast<long>(end - length), frame.begin() + static_cast<long>(end));
+  };
+  if (before.number("ttl", 0) != after.number("ttl", 0) + 1) fault("time to live across families");
+  if (after.kind != "icmp" && (before.kind != after.kind || before.flags != after.flags || payload_of(from.original, before) != payload_of(output.frame, after))) {
+    fault(fmt::format("{} became {}", before.text(), after.text()));
+  }
+  if (const Bytes quoted = quoted_frame(output.frame); !quoted.empty() && after.about && after.about->number("quote", 0) + 14 >= quoted.size()) {
+    if (!faults_of(quoted).empty()) fault("the quoted packet: " + faults_of(quoted));
+  }
+  const auto destination = IpAddress::parse(after.destination);
+  const auto hop = destination ? hop_to(*destination) : std::nullopt;
+  if (!hop || hop->port != output.port || after.option("dmac") != mac_of(hop->address).text()) fault("it left by the wrong way: " + after.text());
 }
 
 // A fragment: all but addresses, identification, time to live and, in the first, ports and checksum is as it came; and

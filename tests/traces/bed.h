@@ -104,6 +104,7 @@ class Bed {
   bool resume_fragments(std::uint32_t lcore);
   void emit(Output output, const Buffer* from);
   void check_output(const Output& output, const Buffer* from);
+  void check_exchange(const Output& output, const Buffer& from);
   void check_fragment(const Output& output, const Buffer& from);
   void check_spliced(const Output& output, const Buffer& from);
   void check_ledger();

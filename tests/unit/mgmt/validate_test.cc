@@ -188,10 +188,14 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"two_endpoints_one_place", "ip: 10.2.0.12", "ip: 10.2.0.11", "",
              "cluster web: spec.endpoints: endpoint web-1 and endpoint web-2 are both "
              "10.2.0.11:8080; expected one endpoint for an address and port\n"},
-        Case{"families", "{name: web-2}]", "{name: web-3}]", v6_endpoint,
+        Case{"families", "{name: web-2}]", "{name: web-3}]", v6_endpoint, ""},
+        Case{"families_nat",
+             "{name: web-2}]\n  sluice: {algorithm: MAGLEV, forwarding: FULL_NAT, snat_pool: "
+             "inside}",
+             "{name: web-3}]\n  sluice: {forwarding: NAT}", v6_endpoint,
              "advertise_policy web: spec.address: the IPv4 VIP 10.9.0.1:80/tcp leads to the IPv6 "
-             "endpoint web-3 (fd00:2::11): translation between families is not "
-             "supported by this version; expected a VIP and endpoints of one family\n"},
+             "endpoint web-3 (fd00:2::11): only FULL_NAT translates between the families; "
+             "expected a VIP and endpoints of one family, or forwarding FULL_NAT\n"},
         Case{"policy_protocol", "address: 10.9.0.1, protocol: TCP",
              "address: 10.9.0.1, protocol: UDP", "",
              "advertise_policy web: spec.protocol: advertise_policy web is udp but virtual_host "
