@@ -237,13 +237,14 @@ void undo_rewrite(Packet& packet, const FlowRecord& flow) {
 }  // namespace
 
 bool is_icmp_error(Packet& packet) {
+  const bool is_v4 = packet.frame.kind == FrameKind::icmp;
+  if (!is_v4 && packet.frame.kind != FrameKind::icmpv6) return false;
   const auto type = packet.at<IcmpHeader>(packet.frame.l4_offset).type;
-  if (packet.frame.kind == FrameKind::icmp) {
+  if (is_v4) {
     return type == icmp_type::unreachable || type == icmp_type::time_exceeded ||
            type == icmp_type::parameter_problem;
   }
-  return packet.frame.kind == FrameKind::icmpv6 && type >= icmp_type::v6_unreachable &&
-         type <= icmp_type::v6_parameter_problem;
+  return type >= icmp_type::v6_unreachable && type <= icmp_type::v6_parameter_problem;
 }
 
 void handle_icmp_error(World& world, Packet& packet) {
