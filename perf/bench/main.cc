@@ -16,6 +16,7 @@
 #include "perf/bench/packet_path.h"
 #include "perf/bench/report.h"
 #include "perf/bench/republish.h"
+#include "perf/bench/workers.h"
 #include "perf/common/command_line.h"
 
 namespace sluice::perf {
@@ -48,6 +49,7 @@ class Benchmarks {
   void lookups();
   void maglev();
   void latency();
+  void workers();
   void with_io();
 
  private:
@@ -299,6 +301,21 @@ void Benchmarks::latency() {
                ""});
 }
 
+void Benchmarks::workers() {
+  const std::uint32_t flows = std::min(100'000u, options_.flows_max);
+  const WorkersFigures figures =
+      measure_two_workers(flows, options_.repeats, options_.is_quick ? 3 : 25);
+  if (!figures.is_measured) return;
+  const std::string group = "two workers at once, " + flows_text(flows) + " each";
+  const auto add = [&](const char* name, Figure figure, std::optional<double> must, const char* note) {
+    report_.add({group, name, figure, "x", Better::lower, must, {}, note});
+  };
+  add("bare additions, together / alone", figures.bare, {},
+      "near 1: the CPUs are cores of their own; near 2: threads of one core");
+  add("FULL_NAT, first worker, together / alone", figures.first, 1.05, "");
+  add("FULL_NAT, second worker, together / alone", figures.second, 1.05, "");
+}
+
 void Benchmarks::with_io() {
   constexpr std::uint32_t flows = 1'000;
   const std::string path = options_.capture.empty()
@@ -372,7 +389,8 @@ int main(int argc, char** argv) {
       {"new", &Benchmarks::new_flows},    {"connections", &Benchmarks::connections},
       {"refused", &Benchmarks::refusals}, {"memory", &Benchmarks::memory},
       {"lookup", &Benchmarks::lookups},   {"maglev", &Benchmarks::maglev},
-      {"latency", &Benchmarks::latency},  {"io", &Benchmarks::with_io},
+      {"latency", &Benchmarks::latency},  {"workers", &Benchmarks::workers},
+      {"io", &Benchmarks::with_io},
   };
   std::vector<std::string> names;
   for (const Benchmark& benchmark : all) names.emplace_back(benchmark.name);

@@ -30,7 +30,7 @@ std::vector<FlowKey> write_established(Rig& rig, Batch& batch) {
 }  // namespace
 
 double established(Rig& rig) {
-  static Batch batch;
+  static thread_local Batch batch;
   const std::vector<FlowKey> leaving = write_established(rig, batch);
   const std::uint64_t spent = batch.run(rig.world(), [&](Burst& burst, std::size_t first) {
     for (Packet& packet : burst.all()) check_leaves_as(packet, leaving[first++]);
@@ -94,7 +94,7 @@ void Opener::close_all() {
 }
 
 double refused(Rig& rig, std::uint16_t port, Verdict verdict) {
-  static Batch batch;
+  static thread_local Batch batch;
   batch.clear();
   while (!batch.is_full()) {
     FlowKey key = rig.client_key(rig.fresh_flow());

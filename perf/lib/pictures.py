@@ -53,6 +53,18 @@ def pictures(document):
             "connections per second", [Series("Sluice FULL_NAT", sorted(fills))],
             [(p[0], f"{p[0]:g} %") for p in sorted(fills)]).text()
 
+    over_memif = {}
+    for (group, name), row in rows.items():
+        found = re.fullmatch(r"throughput over memif, .* (\d+)-byte frames", group)
+        if found and row["unit"] == "pkt/s":
+            over_memif.setdefault(name, []).append(point(float(found.group(1)), row))
+    sizes = sorted(p[0] for p in next(iter(over_memif.values()), []))
+    if len(sizes) > 1:
+        yield "memif", Chart(
+            "Throughput over a memif pair, 64 k TCP flows", where, "bytes of a frame, FCS included",
+            "packets per second", [Series(name, sorted(points)) for name, points in over_memif.items()],
+            [(size, f"{size:g}") for size in sizes]).text()
+
     steps = [(1, "p50"), (2, "p99"), (3, "p99.9")]
     series = []
     for name in ("this machine, no pipeline", "forwarding", "VIPs republished"):
