@@ -1,17 +1,21 @@
 #include "dataplane/io/ours_maps.h"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <fmt/format.h>
 #include <string.h>
 
+#include <numeric>
 #include <string_view>
+#include <vector>
 
 namespace sluice {
 namespace {
 
-const IpAddress& address_of(const IpAddress& key) { return key; }
-const IpAddress& address_of(const XdpSourceKey& key) { return key.address; }
+IpAddress address_of(const IpAddress& key) { return key; }
+IpAddress address_of(const XdpSourceKey& key) { return key.address; }
+IpAddress address_of(const XdpPrefixKey& key) { return IpAddress::v6(key.bytes.data()); }
 
 template <class Key>
 Result<void> change_map(const Fd& map, const XdpChange<Key>& change, const std::string& interface) {
@@ -40,6 +44,8 @@ void OursMaps::take(Fd map) {
   const std::string_view name(info.name, strnlen(info.name, sizeof info.name));
   if (name == "sluice_addrs" && info.key_size == sizeof(IpAddress)) addresses_ = std::move(map);
   if (name == "sluice_sources" && info.key_size == xdp_source_key_bytes) sources_ = std::move(map);
+  if (name == "sluice_blocked" && info.key_size == sizeof(XdpPrefixKey)) blocked_ = std::move(map);
+  if (name == "sluice_drops" && info.value_size == sizeof(std::uint64_t)) drops_ = std::move(map);
   if (name == "sluice_host" && info.key_size == sizeof(IpAddress)) host_ = std::move(map);
 }
 
@@ -50,7 +56,19 @@ Result<void> OursMaps::update(const XdpContent& content, const std::string& inte
   content_.addresses = content.addresses;
   if (auto done = change_map(sources_, xdp_change(content_.sources, content.sources), interface); !done) return done;
   content_.sources = content.sources;
+  if (!blocked_) return {};
+  if (auto done = change_map(blocked_, xdp_change(content_.blocked, content.blocked), interface); !done) return done;
+  content_.blocked = content.blocked;
   return {};
+}
+
+std::uint64_t OursMaps::blocked_packets() const {
+  const int cpus = libbpf_num_possible_cpus();
+  if (!drops_ || cpus <= 0) return 0;
+  std::vector<std::uint64_t> counts(static_cast<std::size_t>(cpus));
+  const std::uint32_t zero = 0;
+  if (bpf_map_lookup_elem(drops_.get(), &zero, counts.data()) != 0) return 0;
+  return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
 }
 
 }  // namespace sluice

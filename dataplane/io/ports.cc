@@ -357,6 +357,12 @@ XdpContent Ports::content_of(const Snapshot& tables) const {
   return content;
 }
 
+std::uint64_t Ports::blocked_packets() const {
+  std::uint64_t count = 0;
+  for (const Port& port : ports_) count += port.xdp ? port.xdp->blocked_packets() : 0;
+  return count;
+}
+
 PortStats Ports::stats(std::size_t slot) const {
   PortStats stats;
   rte_eth_stats raw{};

@@ -89,6 +89,7 @@ class Ports {
   // The host's addresses have changed since: serve_addresses() again.
   bool has_host_changed() { return host_ && host_->has_changed(); }
   PortStats stats(std::size_t slot) const;
+  std::uint64_t blocked_packets() const;  // dropped by the XDP programs of all ports
 
  private:
   Ports() = default;

@@ -39,12 +39,18 @@ XdpContent xdp_content_of(const Snapshot& tables) {
       content.sources.push_back({endpoint.address, 0, endpoint.protocol, 0, 0});  // its fragments
     }
   }
+  for (const BlockedRow& row : tables.blocked()) content.blocked.push_back({row.length, row.network.bytes()});
+  sort_unique(content.blocked);
   sort_unique(content.addresses);
   sort_unique(content.sources);
   return content;
 }
 
 XdpChange<IpAddress> xdp_change(const std::vector<IpAddress>& from, const std::vector<IpAddress>& to) {
+  return change_of(from, to);
+}
+
+XdpChange<XdpPrefixKey> xdp_change(const std::vector<XdpPrefixKey>& from, const std::vector<XdpPrefixKey>& to) {
   return change_of(from, to);
 }
 

@@ -5,6 +5,7 @@
 // stays is missing for a moment.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -23,10 +24,19 @@ struct XdpSourceKey {
 };
 inline constexpr std::size_t xdp_source_key_bytes = 20;
 
+// The key of the trie of blocked sources.
+struct XdpPrefixKey {
+  std::uint32_t bits = 0;  // of the 128-bit form
+  std::array<std::uint8_t, 16> bytes{};
+  friend auto operator<=>(const XdpPrefixKey&, const XdpPrefixKey&) = default;
+};
+static_assert(sizeof(XdpPrefixKey) == 20);
+
 // Sorted, without duplicates.
 struct XdpContent {
   std::vector<IpAddress> addresses;   // VIPs, SNAT addresses, the box's own
   std::vector<XdpSourceKey> sources;  // whose packets are replies of a NAT-mode cluster
+  std::vector<XdpPrefixKey> blocked;  // sources that are dropped
   std::vector<IpAddress> host;        // addresses of the host's kernel: what goes there is no reply of ours
 };
 
@@ -41,6 +51,7 @@ struct XdpChange {
 
 // Both sorted.
 XdpChange<IpAddress> xdp_change(const std::vector<IpAddress>& from, const std::vector<IpAddress>& to);
+XdpChange<XdpPrefixKey> xdp_change(const std::vector<XdpPrefixKey>& from, const std::vector<XdpPrefixKey>& to);
 XdpChange<XdpSourceKey> xdp_change(const std::vector<XdpSourceKey>& from, const std::vector<XdpSourceKey>& to);
 
 }  // namespace sluice

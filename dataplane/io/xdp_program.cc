@@ -134,7 +134,7 @@ Result<XdpProgram> XdpProgram::find(const std::string& interface) {
   for (std::uint32_t i = 0; i < (*attached)->map_count; ++i) {
     program.maps_.take(Fd(bpf_map_get_fd_by_id((*attached)->map_ids[i])));
   }
-  if (!program.maps_.is_complete()) {
+  if (!program.maps_.is_complete() || !program.maps_.has_blocklist()) {
     return fail(fmt::format("interface {}: the attached XDP program has not the maps of this version; rebuild "
                             "xdp_redirect.bpf.o together with sluice-dataplane",
                             interface));

@@ -34,6 +34,8 @@ class XdpProgram {
   // After the port was set up.
   static Result<XdpProgram> find(const std::string& interface);
 
+  // Packets of blocked sources that it dropped.
+  std::uint64_t blocked_packets() const { return maps_.blocked_packets(); }
   // Brings the maps to `content`.
   Result<void> update(const XdpContent& content) { return maps_.update(content, interface_); }
 

@@ -14,9 +14,57 @@ struct {
   __type(value, __u32);
 } xsks_map SEC(".maps");
 
+struct prefix_key {
+  __u32 bits;  // of the 128-bit form
+  __u8 bytes[16];
+};
+
+// Sources that get nothing from us.
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(max_entries, 131072);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct prefix_key);
+  __type(value, __u8);
+} sluice_blocked SEC(".maps");
+
+// How many packets of theirs were dropped.
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, __u64);
+} sluice_drops SEC(".maps");
+
+static __always_inline int is_source_blocked(void *data, void *end) {
+  struct ethhdr *ethernet = data;
+  struct prefix_key key = {.bits = 128};
+  if ((void *)(ethernet + 1) > end) return 0;
+  if (ethernet->h_proto == bpf_htons(ETH_P_IP)) {
+    struct ipv4_packet *ip = (void *)(ethernet + 1);
+    if ((void *)(ip + 1) > end) return 0;
+    map_v4(key.bytes, ip->source);
+  } else if (ethernet->h_proto == bpf_htons(ETH_P_IPV6)) {
+    struct ipv6hdr *ip = (void *)(ethernet + 1);
+    if ((void *)(ip + 1) > end) return 0;
+    __builtin_memcpy(key.bytes, &ip->saddr, 16);
+  } else {
+    return 0;
+  }
+  return bpf_map_lookup_elem(&sluice_blocked, &key) != 0;
+}
+
 SEC("xdp")
 int sluice_redirect(struct xdp_md *context) {
-  if (!is_frame_ours((void *)(long)context->data, (void *)(long)context->data_end)) return XDP_PASS;
+  void *data = (void *)(long)context->data;
+  void *end = (void *)(long)context->data_end;
+  if (!is_frame_ours(data, end)) return XDP_PASS;
+  if (is_source_blocked(data, end)) {
+    __u32 zero = 0;
+    __u64 *drops = bpf_map_lookup_elem(&sluice_drops, &zero);
+    if (drops) ++*drops;
+    return XDP_DROP;
+  }
   return bpf_redirect_map(&xsks_map, context->rx_queue_index, XDP_DROP);
 }
 

@@ -118,7 +118,9 @@ std::string drops_reply(const Engine& engine) {
   for (std::size_t i = 0; i < verdict_count; ++i) {
     const auto verdict = static_cast<Verdict>(i);
     if (!is_drop(verdict) && !is_reject(verdict)) continue;
-    json.open_object().field("name", counter_name_of(verdict)).field("packets", sum_of(engine, verdict));
+    // Most of the blocklist's work is done before a packet comes to an lcore.
+    const std::uint64_t before_lcores = verdict == Verdict::drop_blocklisted ? engine.ports().blocked_packets() : 0;
+    json.open_object().field("name", counter_name_of(verdict)).field("packets", before_lcores + sum_of(engine, verdict));
     json.field("help", help_of(verdict)).key("lcores").open_array();
     for (const auto& worker : engine.workers()) json.value(worker->world().counters.of(verdict).read());
     json.close_array().close_object();

@@ -118,6 +118,10 @@ void classify_one(World& world, Packet& packet) {
     packet.verdict = Verdict::drop_source_invalid;
     return;
   }
+  if (world.tables->is_blocked(key.source)) {
+    packet.verdict = Verdict::drop_blocklisted;
+    return;
+  }
   const AddressIndexRow destination = world.tables->find_address(key.destination);
   if (packet.frame.kind == FrameKind::fragment && destination.kind != AddressKind::own) {
     if (!handle_fragment(world, packet) || packet.flow != nullptr) return;

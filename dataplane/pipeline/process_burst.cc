@@ -36,10 +36,11 @@ bool is_pending(const World& world, const FlowRecord& record) {
 
 // What a new snapshot means for a flow that was opened under an older one; whether it is over. Flows of a VIP or an
 // endpoint that is no longer configured are: nobody may inherit them. Those of an endpoint whose drain deadline has
-// passed are ended.
+// passed, or that is down and whose cluster wants it so, are ended; those of a blocked client are forgotten.
 bool is_over_since_snapshot(const World& world, FlowRecord& record) {
   const EndpointRow* endpoint = world.tables->endpoint_by_id(record.endpoint_id);
   if (!is_known(record, world.tables->vip_by_id(record.vip_id), endpoint)) return true;
+  if (world.tables->is_blocked(arriving_key(record, Direction::to_endpoint).source)) return true;
   if (endpoint->state != EndpointState::ended || record.state == FlowState::ended) return false;
   if (record.protocol != protocol::tcp) return true;
   record.state = FlowState::ended;
@@ -65,7 +66,14 @@ void expire_flows(World& world) {
         return (is_expired(record, node, world.now) && !is_pending(world, record)) ||
                (is_snapshot_new && is_over_since_snapshot(world, record));
       },
-      [&](FlowRecord& record) { close_flow(world, record); });
+      [&](FlowRecord& record) {
+        const VipRow* vip = world.tables->vip_by_id(record.vip_id);
+        if (vip != nullptr && vip->is_reset_on_expiry != 0 && record.state == FlowState::established &&
+            record.protocol == protocol::tcp && is_expired(record, node, world.now)) {
+          return end_flow(world, record);
+        }
+        close_flow(world, record);
+      });
 }
 
 // Every pending splice is looked at once in this time, so its timers are late by at most as much.

@@ -84,6 +84,8 @@ bool announce_by_arp(World& world, IpAddress address, std::uint16_t port);
 // A neighbour answered: its waiting packets leave.
 void release_held(World& world, std::uint16_t neighbor_index);
 
+// Ends a TCP flow: both ends are made to speak, and told with a reset when they do. Without room for that, later.
+void end_flow(World& world, FlowRecord& record);
 // Closes a flow and settles the counters that know of it.
 void close_flow(World& world, FlowRecord& record);
 

@@ -69,6 +69,7 @@ namespace sluice {
   X(drop_icmp_out_of_window, "an ICMP error that quotes a sequence number which the handshake has not sent: made up") \
   X(drop_icmp_mtu_refused, "an ICMP error that claims an MTU below 552 (IPv4) or 1280 (IPv6): made up to slow a flow down") \
   X(drop_vip_pending, "the VIP waits for its first health verdicts")                                        \
+  X(drop_blocklisted, "the source is in node.blocklist")                                                   \
   X(drop_source_denied, "a service policy of the virtual host denies the source")                           \
   X(drop_connection_limit, "UDP to a VIP that has all the flows that it or its endpoints may have")         \
   X(drop_rate_connections, "more new connections a second than the virtual host's new_connections allows")  \

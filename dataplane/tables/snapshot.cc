@@ -43,6 +43,7 @@ constexpr SectionShape shapes[section_count] = {
     {"prefix_roots", sizeof(std::uint32_t), 0, any_count},
     {"prefix_nodes", sizeof(PrefixNode), 0, any_count},
     {"prefix_values", sizeof(std::uint8_t), 0, any_count},
+    {"blocked", sizeof(BlockedRow), 0, blocked_max},
     {"names", 1, 0, any_count},
     {"server_name_index", sizeof(ServerNameRow), 2, any_count},
 };
@@ -124,6 +125,10 @@ Result<void> Snapshot::verify_rows() const {
   }
 
   if (node_row.splice_capacity > node_row.flow_capacity) return bad("node", 0, "splice capacity");
+  if (node_row.blocklist > prefix_tables().size()) return bad("node", 0, "no such blocklist");
+  for (std::size_t i = 0; i < blocked().size(); ++i) {
+    if (blocked()[i].length > 128) return bad("blocked", i, "prefix length");
+  }
 
   for (std::size_t i = 0; i < ports().size(); ++i) {
     const PortRow& row = ports()[i];

@@ -45,6 +45,11 @@ class Snapshot {
   std::span<const ClusterRow> clusters() const { return section<ClusterRow>(Section::clusters); }
   std::span<const EndpointRow> endpoints() const { return section<EndpointRow>(Section::endpoints); }
   std::string_view name(NameRef ref) const;
+  std::span<const BlockedRow> blocked() const { return section<BlockedRow>(Section::blocked); }
+  bool is_blocked(IpAddress source) const {
+    const std::uint32_t table = node().blocklist;
+    return table != 0 && prefix_table(prefix_tables()[table - 1]).value_of(source) != 0;
+  }
   // Nothing when no VIP has limits.
   std::span<const VipLimitsRow> vip_limits() const { return section<VipLimitsRow>(Section::vip_limits); }
   // nullptr when there are none at all.

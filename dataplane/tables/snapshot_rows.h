@@ -18,7 +18,7 @@
 namespace sluice {
 
 inline constexpr char snapshot_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 'S', 'N'};
-inline constexpr std::uint32_t snapshot_format = 5;
+inline constexpr std::uint32_t snapshot_format = 6;
 inline constexpr std::uint64_t snapshot_bytes_max = 4ull << 30;
 
 // Limits that the dataplane sizes its tables by.
@@ -28,6 +28,7 @@ inline constexpr std::uint32_t routes_max = 1'024;
 inline constexpr std::uint32_t vips_max = 16'384;        // ids are below this
 inline constexpr std::uint32_t endpoints_max = 131'072;  // ids are below this
 inline constexpr std::uint32_t cluster_endpoints_max = 65'535;
+inline constexpr std::uint32_t blocked_max = 131'072;    // networks of the blocklist
 inline constexpr std::uint32_t slots_max = 655'373;      // a cluster's table
 
 struct SnapshotHeader {
@@ -44,7 +45,7 @@ static_assert(sizeof(SnapshotHeader) == 40);
 enum class Section : std::uint32_t {
   node, ports, addresses, routes, snat_pools, snat_addresses, vips, clusters, endpoints, slots, vip_index,
   address_index, return_index, vip_rows_by_id, endpoint_rows_by_id, vip_limits, prefix_tables, prefix_roots,
-  prefix_nodes, prefix_values, names, server_name_index, count
+  prefix_nodes, prefix_values, blocked, names, server_name_index, count
 };
 
 struct SectionEntry {
@@ -82,8 +83,10 @@ struct NodeRow {
   std::uint32_t fragment_timeout_ms;
   std::uint8_t is_idle_backoff;      // changes at once
   std::uint8_t reserved[3];
+  std::uint32_t blocklist;           // row of its prefix table + 1; 0: none. Changes at once
+  std::uint32_t reserved_too;
 };
-static_assert(sizeof(NodeRow) == 128);
+static_assert(sizeof(NodeRow) == 136);
 
 enum class Steering : std::uint8_t { none, snat_port_hash, flow_rules, handoff };
 
@@ -151,7 +154,8 @@ struct VipRow {
   SynCookies syn_cookies;          // splice clusters: always
   std::uint8_t is_peeking;         // the TLS server name leads to the row that counts, see server_name_index
   std::uint8_t is_named;           // reached by server name only: shares address and port with an is_peeking row
-  std::uint8_t reserved[3];
+  std::uint8_t is_reset_on_expiry; // both ends of an idle TCP flow are told when it is forgotten
+  std::uint8_t reserved[2];
 };
 static_assert(sizeof(VipRow) == 64);
 
@@ -174,7 +178,7 @@ struct ClusterRow {
 };
 static_assert(sizeof(ClusterRow) == 40);
 
-// Only `up` is in the slots. `ended`: its drain deadline has passed, and its flows are reset.
+// Only `up` is in the slots. `ended`: its drain deadline has passed, or it is down and its cluster says so: its flows are reset.
 enum class EndpointState : std::uint8_t { up, down, draining, unknown, ended };
 
 struct EndpointRow {  // an endpoint as a member of one cluster
@@ -205,6 +209,14 @@ struct VipLimitsRow {
   RateLimitRow packets, source_packets;      // from clients
 };
 static_assert(sizeof(VipLimitsRow) == 72);
+
+// A network of the blocklist once more, as the XDP programs want it.
+struct BlockedRow {
+  IpAddress network;
+  std::uint8_t length;  // of 128
+  std::uint8_t reserved[7];
+};
+static_assert(sizeof(BlockedRow) == 24);
 
 namespace source_action {
 inline constexpr std::uint8_t allow = 1, deny = 2;  // values of a prefix table of sources

@@ -116,6 +116,11 @@ std::vector<ServerNameRow> SnapshotWriter::build_server_name_index() const {
   return index;
 }
 
+void SnapshotWriter::set_blocklist(std::span<const IpPrefix> networks, const PrefixTableParts& table) {
+  for (const IpPrefix& network : networks) blocked_.push_back({network.network, network.length, {}});
+  node.blocklist = add(table) + 1;
+}
+
 std::vector<std::uint32_t> SnapshotWriter::build_vip_index() const {
   std::vector<std::uint32_t> index(index_size(vips_.size()), no_row);
   for (std::uint32_t i = 0; i < vips_.size(); ++i) {
@@ -182,7 +187,7 @@ Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
       part(snat_pools_),       part(snat_addresses_), part(vips_),    part(clusters_),
       part(endpoints_),        part(slots_),     part(vip_index),     part(address_index),
       part(return_index),      part(vip_rows),   part(endpoint_rows), part(vip_limits_),
-      part(prefix_tables_),    part(prefix_roots_), part(prefix_nodes_), part(prefix_values_), part(names_),
+      part(prefix_tables_),    part(prefix_roots_), part(prefix_nodes_), part(prefix_values_), part(blocked_), part(names_),
       part(server_names)};
   static_assert(std::size(parts) == static_cast<std::size_t>(Section::count));
 

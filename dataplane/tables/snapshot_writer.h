@@ -52,6 +52,8 @@ class SnapshotWriter {
   // A server name that leads from one row of VIPs to another: "a.example", or "*.example" for what ends so.
   void add_server_name(std::uint32_t listener, std::string_view server_name, std::string_view alpn, std::uint32_t vip);
   void set_default_vip(std::uint32_t listener, std::uint32_t vip) { vips_[listener].default_vip = vip; }
+  // Sources that are dropped on every port; once.
+  void set_blocklist(std::span<const IpPrefix> networks, const PrefixTableParts& table);
   // `endpoints`: cluster is filled in. `slots`: indexes into `endpoints`.
   std::uint32_t add_cluster(ClusterRow row, std::span<const EndpointRow> endpoints,
                             std::span<const std::uint16_t> slots);
@@ -84,6 +86,7 @@ class SnapshotWriter {
   std::vector<PrefixNode> prefix_nodes_;
   std::vector<std::uint8_t> prefix_values_;
   std::vector<ServerNameRow> server_names_;
+  std::vector<BlockedRow> blocked_;
   std::string names_;
   std::unordered_map<std::string, NameRef> known_names_;
 };

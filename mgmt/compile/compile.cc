@@ -219,6 +219,21 @@ std::vector<PrefixRule> source_rules(const std::vector<ObjectPtr>& policies) {
   return rules;
 }
 
+void write_blocklist(SnapshotWriter& writer, const ObjectPtr& node, SlotCache* cache) {
+  std::vector<IpPrefix> networks;
+  std::vector<PrefixRule> rules;
+  for (const std::string& text : node_spec(*node).blocklist()) {
+    networks.push_back(*IpPrefix::parse(text));
+    rules.push_back({networks.back(), 1});
+  }
+  if (networks.empty()) return;
+  if (cache == nullptr) return writer.set_blocklist(networks, build_prefix_table(rules));
+  std::erase_if(cache->blocklist, [&](const auto& known) { return known.first != node; });
+  const auto [table, is_fresh] = cache->blocklist.try_emplace(node);
+  if (is_fresh) table->second = build_prefix_table(rules);
+  writer.set_blocklist(networks, table->second);
+}
+
 // What VIPs admit; VIPs with the same policies share a table.
 class LimitsCompiler {
  public:
@@ -338,6 +353,23 @@ std::optional<std::uint64_t> drain_deadline(const Object& cluster, const ObjectK
   return since->second + cluster_spec(cluster).sluice().drain_timeout();
 }
 
+// How far an endpoint that came up has been let in: tenths of its weight, and when there will be one more.
+constexpr std::uint16_t ramp_steps = 10;
+struct Ramp {
+  std::uint16_t tenths = ramp_steps;
+  std::optional<std::uint64_t> next_unix_ms;
+};
+
+Ramp ramp_of(const Object& cluster, const EndpointStatus& status, std::uint64_t now_unix_ms) {
+  const api::ClusterExtension& spec = cluster_spec(cluster).sluice();
+  if (!spec.has_slow_start() || status.state != EndpointState::up || !status.is_checked) return {};
+  const std::uint64_t age_ms = now_unix_ms > status.since_unix_ms ? now_unix_ms - status.since_unix_ms : 0;
+  const std::uint64_t step_ms = spec.slow_start() / ramp_steps;
+  const std::uint64_t step = age_ms / step_ms;
+  if (step + 1 >= ramp_steps) return {};
+  return {static_cast<std::uint16_t>(step + 1), status.since_unix_ms + (step + 1) * step_ms};
+}
+
 struct ClusterResult {
   std::uint32_t row = 0;
   bool is_pending = false;  // no health verdict says yet whether anything answers
@@ -373,8 +405,9 @@ class ClusterCompiler {
     bool has_unknown = false;
     bool has_up = false;
     std::uint8_t first_priority = UINT8_MAX;
+    std::vector<std::uint16_t> tenths;
     for (const ResolvedEndpoint& endpoint : endpoints) {
-      const EndpointState state = state_of(cluster, endpoint.object->key());
+      const EndpointState state = state_of(cluster, endpoint.object->key(), endpoint.protocol);
       EndpointRow row{};
       row.address = endpoint.address;
       row.name = writer_.name(endpoint.object->key().name);
@@ -387,6 +420,7 @@ class ClusterCompiler {
       member.identity = endpoint_identity(endpoint.address, endpoint.port, endpoint.protocol);
       member.index = static_cast<std::uint16_t>(rows.size());
       member.weight = endpoint.weight;
+      tenths.push_back(ramp_of(cluster, endpoint_health(cluster, endpoint.object->key(), input_.health), input_.now_unix_ms).tenths);
       member.takes_flows = state == EndpointState::up ? 1 : 0;
       if (member.takes_flows != 0) first_priority = std::min(first_priority, endpoint.priority);
       members.push_back(member);
@@ -395,6 +429,12 @@ class ClusterCompiler {
       rows.push_back(row);
     }
 
+    // While one is let in slowly, all weights are tenths.
+    if (std::any_of(tenths.begin(), tenths.end(), [](std::uint16_t share) { return share < ramp_steps; })) {
+      for (std::size_t i = 0; i < members.size(); ++i) {
+        members[i].weight = rows[i].weight = static_cast<std::uint16_t>(members[i].weight * tenths[i]);
+      }
+    }
     // Backups wait while an endpoint of a lower number is up.
     for (std::size_t i = 0; i < members.size(); ++i) {
       if (endpoints[i].priority != first_priority) members[i].takes_flows = 0;
@@ -417,9 +457,17 @@ class ClusterCompiler {
   }
 
  private:
-  EndpointState state_of(const Object& cluster, const ObjectKey& endpoint) const {
-    if (!input_.drains.contains(endpoint))
-      return endpoint_health(cluster, endpoint, input_.health).state;
+  static bool flows_end_when_down(const Object& cluster, std::uint8_t protocol) {
+    const auto what = cluster_spec(cluster).sluice().on_endpoint_down();
+    return what == api::ClusterExtension::RESET ||
+           (what == api::ClusterExtension::REPICK && protocol == protocol_udp);
+  }
+
+  EndpointState state_of(const Object& cluster, const ObjectKey& endpoint, std::uint8_t protocol) const {
+    if (!input_.drains.contains(endpoint)) {
+      const EndpointState state = endpoint_health(cluster, endpoint, input_.health).state;
+      return state == EndpointState::down && flows_end_when_down(cluster, protocol) ? EndpointState::ended : state;
+    }
     const auto deadline = drain_deadline(cluster, endpoint, input_.drains);
     return deadline && *deadline <= input_.now_unix_ms ? EndpointState::ended
                                                        : EndpointState::draining;
@@ -489,14 +537,19 @@ EndpointStatus endpoint_health(const Object& cluster, const ObjectKey& endpoint,
   return status;
 }
 
-std::optional<std::uint64_t> next_drain_deadline(const ObjectStore& objects, const Drains& drains,
-                                                 std::uint64_t now_unix_ms) {
+std::optional<std::uint64_t> next_change(const ObjectStore& objects, const Drains& drains, const HealthRecords& health,
+                                         std::uint64_t now_unix_ms) {
   std::optional<std::uint64_t> next;
-  if (drains.empty()) return next;
+  const auto consider = [&](std::optional<std::uint64_t> moment) {
+    if (moment && *moment > now_unix_ms && (!next || *moment < *next)) next = moment;
+  };
   for (const ObjectPtr& cluster : objects.of_kind("cluster")) {
+    const bool has_ramp = cluster_spec(*cluster).sluice().has_slow_start();
+    if (drains.empty() && !has_ramp) continue;
     for (const ResolvedEndpoint& endpoint : endpoints_of(objects, *cluster)) {
-      const auto deadline = drain_deadline(*cluster, endpoint.object->key(), drains);
-      if (deadline && *deadline > now_unix_ms && (!next || *deadline < *next)) next = deadline;
+      const ObjectKey& key = endpoint.object->key();
+      consider(drain_deadline(*cluster, key, drains));
+      if (has_ramp) consider(ramp_of(*cluster, endpoint_health(*cluster, key, health), now_unix_ms).next_unix_ms);
     }
   }
   return next;
@@ -510,6 +563,7 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
   const api::NodeSpec& spec = node_spec(*node);
   for (int i = 0; i < spec.ports_size(); ++i) write_port(writer, spec.ports(i), i, input.profiles);
   write_addresses_and_routes(writer, spec);
+  write_blocklist(writer, node, cache);
   const auto snat_pools = write_snat_pools(writer, spec);
 
   const auto vips = vips_of(input.objects);
@@ -529,6 +583,7 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
     row.idle_timeout_ms = idle_timeout_ms_of(virtual_host_spec(*vip.virtual_host));
     row.port = be16(vip.port);
     row.protocol = vip.protocol;
+    row.is_reset_on_expiry = virtual_host_spec(*vip.virtual_host).sluice().reset_on_expiry() ? 1 : 0;
     row.mss_max =
         static_cast<std::uint16_t>(virtual_host_spec(*vip.virtual_host).sluice().mss_max());
     row.state = cluster.is_pending ? VipState::pending : VipState::ready;

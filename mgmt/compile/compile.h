@@ -28,6 +28,8 @@ class SlotCache {
 
   // The tables of sources, by the policies that they were made of.
   std::map<std::vector<ObjectPtr>, PrefixTableParts> sources;
+  // That of the blocklist, by its node.
+  std::map<ObjectPtr, PrefixTableParts> blocklist;
 
  private:
   struct Entry {
@@ -63,8 +65,9 @@ struct EndpointStatus {
 EndpointStatus endpoint_health(const Object& cluster, const ObjectKey& endpoint,
                                const HealthRecords& health);
 
-// The next moment after `now_unix_ms` at which a drain deadline passes; nothing when none will.
-std::optional<std::uint64_t> next_drain_deadline(const ObjectStore& objects, const Drains& drains,
-                                                 std::uint64_t now_unix_ms);
+// The next moment after `now_unix_ms` at which time alone changes the tables: a drain deadline passes, an endpoint that
+// came up gets a larger share. Nothing when none will.
+std::optional<std::uint64_t> next_change(const ObjectStore& objects, const Drains& drains, const HealthRecords& health,
+                                         std::uint64_t now_unix_ms);
 
 }  // namespace sluice

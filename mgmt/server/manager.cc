@@ -192,7 +192,7 @@ struct Manager::State {
   std::string boot_id = current_boot_id();
   std::optional<Instant> publish_due;
   Instant flips_published;                              // the last time
-  std::optional<std::uint64_t> drain_deadline_unix_ms;  // the next one to come
+  std::optional<std::uint64_t> next_change_unix_ms;  // the next one to come
   HealthInbox inbox;
   std::unique_ptr<Publisher> publisher;
   std::optional<Prober> prober;  // last: its thread uses the inbox and must end first
@@ -275,7 +275,7 @@ Result<void> Manager::State::load() {
   std::erase_if(drains, [&](const auto& entry) { return objects.find(entry.first) == nullptr; });
 
   if (auto covered = ids.cover(objects); !covered) return covered;
-  drain_deadline_unix_ms = next_drain_deadline(objects, drains, unix_ms());
+  next_change_unix_ms = next_change(objects, drains, health, unix_ms());
   update_probes();
   std::erase_if(health, [&](const auto& entry) { return !probed_places.contains(entry.first); });
   if (node_of(objects) == nullptr) return {};
@@ -452,8 +452,8 @@ ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, 
     snapshot = fresh;
     generation = fresh_generation;
   }
-  drain_deadline_unix_ms = next_drain_deadline(objects, drains, unix_ms());
   health = std::move(candidate_health);
+  next_change_unix_ms = next_change(objects, drains, health, unix_ms());
   update_probes();
   save_health();
   result.generation = generation;
@@ -478,7 +478,7 @@ void Manager::State::take_verdicts(Instant now) {
 // After a change that is no commit: verdicts, a drain deadline, a dataplane that is ahead.
 void Manager::State::publish_anew() {
   publish_due.reset();
-  drain_deadline_unix_ms = next_drain_deadline(objects, drains, unix_ms());
+  next_change_unix_ms = next_change(objects, drains, health, unix_ms());
   if (node_of(objects) == nullptr) return;
   const std::uint64_t fresh_generation = next_generation();
   auto fresh = compile_with(objects, ids, drains, health, fresh_generation);
@@ -610,8 +610,8 @@ Result<DrainResult> Manager::set_draining(const ObjectKey& endpoint, bool is_dra
         !saved) {
       result.warnings.push_back(saved.error().message + ": a restart of mgmt would forget this");
     }
-    state_->drain_deadline_unix_ms =
-        next_drain_deadline(state_->objects, state_->drains, unix_ms());
+    state_->next_change_unix_ms =
+        next_change(state_->objects, state_->drains, state_->health, unix_ms());
     state_->save_health();
     log_info("{} is {}", endpoint.text(), is_draining ? "draining" : "no longer draining");
   }
@@ -643,11 +643,11 @@ void Manager::tick(Instant now) {
   // A dataplane that is ahead has tables of which this mgmt knows nothing: go above it.
   const bool is_ahead = state_->snapshot != nullptr &&
                         state_->publisher->status().acknowledged_generation > state_->generation;
-  const bool is_drain_over =
-      state_->drain_deadline_unix_ms && *state_->drain_deadline_unix_ms <= unix_ms();
+  const bool is_time_come =
+      state_->next_change_unix_ms && *state_->next_change_unix_ms <= unix_ms();
   const bool is_due = state_->publish_due && *state_->publish_due <= now;
   if (is_due) state_->flips_published = now;
-  if (is_ahead || is_drain_over || is_due) state_->publish_anew();
+  if (is_ahead || is_time_come || is_due) state_->publish_anew();
 }
 
 void Manager::settle() {

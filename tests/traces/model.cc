@@ -232,7 +232,8 @@ Result<void> Model::change_vip(const Words& words, std::size_t& at) {
       else if (statement[i] == "default" && i + 1 < statement.size()) found->default_cluster = statement[++i];
       else if (statement[i] == "hello" && i + 1 < statement.size()) {
         found->hello_ms = static_cast<std::uint32_t>(parse_duration_ms(statement[++i]).value_or(0));
-      } else if (statement[i] == "pending") found->state = VipState::pending;
+      } else if (statement[i] == "reset_on_expiry") found->is_reset_on_expiry = true;
+      else if (statement[i] == "pending") found->state = VipState::pending;
       else if (statement[i] == "ready") found->state = VipState::ready;
       else if (statement[i] == "cluster" && i + 1 < statement.size()) found->cluster = statement[++i];
       else if (statement[i] == "idle" && i + 1 < statement.size()) {
@@ -345,6 +346,11 @@ Result<void> Model::change(const Words& words) {
         for (std::size_t i = 1; i + 1 < line.size(); i += 2) {
           (line[i] == "datagrams" ? fragment_datagrams_ : fragment_held_bytes_) = static_cast<std::uint32_t>(number_of(line[i + 1]).value_or(0));
         }
+      } else if (line[0] == "block") {
+        const auto prefix = IpPrefix::parse(arg(1));
+        if (!prefix && arg(1) != "none") return fail(fmt::format("block: '{}' is no prefix", arg(1)));
+        if (prefix) blocked.push_back(*prefix);
+        else blocked.clear();
       } else if (line[0] == "lcores") {
         lcore_count = static_cast<std::uint32_t>(number_of(arg(1)).value_or(1));
       } else if (line[0] == "flows") {
@@ -463,6 +469,7 @@ Result<SnapshotBuffer> Model::compile() const {
     row.port = be16(vip.port);
     row.protocol = vip.protocol;
     row.state = vip.state;
+    row.is_reset_on_expiry = vip.is_reset_on_expiry ? 1 : 0;
     row.mss_max = vip.mss_max;
     row.hello_timeout_ms = vip.hello_ms;
     row.default_vip = no_row;
@@ -504,6 +511,11 @@ Result<SnapshotBuffer> Model::compile() const {
       writer.add_server_name(listener, name.name, name.alpn, named_row(name.cluster));
     }
     if (!vip.default_cluster.empty()) writer.set_default_vip(listener, named_row(vip.default_cluster));
+  }
+  if (!blocked.empty()) {
+    std::vector<PrefixRule> rules;
+    for (const IpPrefix& prefix : blocked) rules.push_back({prefix, 1});
+    writer.set_blocklist(blocked, build_prefix_table(rules));
   }
   return writer.finish(++generation_);
 }

@@ -87,6 +87,7 @@ struct VipModel {
   std::uint32_t hello_ms = 10'000;
   std::vector<ServerNameModel> names;
   std::string default_cluster;
+  bool is_reset_on_expiry = false;
 };
 
 std::optional<std::uint64_t> parse_duration_ms(const std::string& word);  // "31s", "250ms", "1h", "5m"
@@ -109,6 +110,7 @@ class Model {
   const EndpointModel* endpoint(const std::string& text) const;
   const VipModel* vip(const std::string& text) const;
 
+  std::vector<IpPrefix> blocked;      // `block PREFIX`; `block none`
   std::uint32_t lcore_count = 1;
   std::uint64_t flow_capacity = 1'024;
   std::uint64_t splice_capacity = 256;

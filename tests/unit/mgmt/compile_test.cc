@@ -139,8 +139,8 @@ TEST(Compile, ADrainEndsAtItsDeadline) {
   const Drains drains = {{{"endpoint", "default", "web-1"}, 1'000}};
   EXPECT_EQ(View(compiled(objects, {}, drains, 5'999)).state(0), EndpointState::draining);
   EXPECT_EQ(View(compiled(objects, {}, drains, 6'000)).state(0), EndpointState::ended);
-  EXPECT_EQ(next_drain_deadline(objects, drains, 2'000), 6'000u);
-  EXPECT_EQ(next_drain_deadline(objects, drains, 6'000), std::nullopt);
+  EXPECT_EQ(next_change(objects, drains, {}, 2'000), 6'000u);
+  EXPECT_EQ(next_change(objects, drains, {}, 6'000), std::nullopt);
 }
 
 TEST(Compile, EachAlgorithmHasItsChoiceAndSlots) {
@@ -356,6 +356,50 @@ TEST(Compile, BackupsTakeFlowsOnlyWhileNobodyOfALowerNumberIsUp) {
   EXPECT_EQ(owners(HealthVerdict::down, HealthVerdict::up), Set{1});
   EXPECT_EQ(owners(HealthVerdict::up, HealthVerdict::down), Set{0});
   EXPECT_EQ(owners(HealthVerdict::down, HealthVerdict::down), Set{});
+}
+
+TEST(Compile, AnEndpointThatComesUpIsLetInSlowly) {
+  const ObjectStore objects = objects_from(
+      replaced(replaced(checked_yaml, "algorithm: MAGLEV", "algorithm: ROUND_ROBIN, slow_start: 10s"),
+               "{ip: 10.2.0.12, port: 8080, protocol: TCP}",
+               "{ip: 10.2.0.12, port: 8080, protocol: TCP, sluice: {weight: 2}}"));
+  HealthRecords health;
+  health[target("web-1")] = {HealthVerdict::up, "", 1'000};
+  health[target("web-2")] = {HealthVerdict::up, "", 100'000};
+  const auto share_of_the_second = [&](std::uint64_t now) {
+    const View view(compiled(objects, health, {}, now));
+    const auto slots = view.snapshot.slots_of(view.cluster());
+    return static_cast<double>(std::count(slots.begin(), slots.end(), 1)) / static_cast<double>(slots.size());
+  };
+  EXPECT_NEAR(share_of_the_second(100'500), 2.0 / 12, 1e-9);
+  EXPECT_NEAR(share_of_the_second(104'500), 10.0 / 20, 1e-9);
+  EXPECT_NEAR(share_of_the_second(109'000), 2.0 / 3, 1e-9);
+  EXPECT_EQ(next_change(objects, {}, health, 100'500), 101'000u);
+  EXPECT_EQ(next_change(objects, {}, health, 108'500), 109'000u);
+  EXPECT_EQ(next_change(objects, {}, health, 109'000), std::nullopt);
+}
+
+TEST(Compile, FlowsOfADeadEndpointEndWhenTheClusterSaysSo) {
+  HealthRecords health;
+  health[target("web-1")].verdict = HealthVerdict::down;
+  health[target("web-2")].verdict = HealthVerdict::up;
+  const auto state = [&](const std::string& options) {
+    return View(compiled(objects_from(replaced(checked_yaml, "algorithm: MAGLEV", options + "algorithm: MAGLEV")), health))
+        .state(0);
+  };
+  EXPECT_EQ(state(""), EndpointState::down);
+  EXPECT_EQ(state("on_endpoint_down: KEEP, "), EndpointState::down);
+  EXPECT_EQ(state("on_endpoint_down: RESET, "), EndpointState::ended);
+  EXPECT_EQ(state("on_endpoint_down: REPICK, "), EndpointState::down) << "of UDP only";
+}
+
+TEST(Compile, ABlocklistIsATableAndAList) {
+  const View view(compiled(objects_from(
+      replaced(base_yaml(), "  workers: [0, 1]\n", "  workers: [0, 1]\n  blocklist: [\"10.66.0.0/16\", \"2001:db8::/32\"]\n"))));
+  ASSERT_EQ(view.snapshot.blocked().size(), 2u);
+  EXPECT_TRUE(view.snapshot.is_blocked(*IpAddress::parse("10.66.3.4")));
+  EXPECT_TRUE(view.snapshot.is_blocked(*IpAddress::parse("2001:db8::7")));
+  EXPECT_FALSE(view.snapshot.is_blocked(*IpAddress::parse("10.67.3.4")));
 }
 
 TEST(Consequences, AreReadOffTheTables) {

@@ -1,0 +1,69 @@
+// Both ends of a flow that we forget are told. A reset is believed only with the sequence number
+// that its receiver expects next (RFC 5961 3), which a record does not hold. So each end is sent an
+// ACK that cannot be: it answers with where it stands (RFC 9293 3.10.7.4), and the answer finds a
+// flow that has ended, which is reset in its own terms.
+#include "dataplane/pipeline/stages.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint8_t initial_ttl = 64;  // RFC 1700
+
+void send_question(World& world, const FlowKey& key) {
+  const Neighbor* neighbor = next_hop_to(world, key.destination);
+  if (neighbor == nullptr) return;  // it is told when it speaks by itself
+  GeneratedFrame& frame = *world.generated.add();
+  const bool is_v4 = key.source.is_v4();
+  const EthernetHeader ethernet{neighbor->mac, world.ports[neighbor->port].mac,
+                                is_v4 ? ether_type::ipv4 : ether_type::ipv6};
+  std::byte* out = frame.data.data();
+  std::memcpy(out, &ethernet, sizeof ethernet);
+  std::byte* const l3 = out + sizeof ethernet;
+  std::size_t l3_bytes = 0;
+  if (is_v4) {
+    Ipv4Header ip{0x45,
+                  0,
+                  be16(sizeof(Ipv4Header) + sizeof(TcpHeader)),
+                  be16(0),
+                  be16(0x4000),
+                  initial_ttl,
+                  protocol::tcp,
+                  0,
+                  key.source.as_v4(),
+                  key.destination.as_v4()};
+    ip.checksum = checksum_of(std::as_bytes(std::span(&ip, 1)));
+    std::memcpy(l3, &ip, l3_bytes = sizeof ip);
+  } else {
+    Ipv6Header ip{be32(6u << 28), be16(sizeof(TcpHeader)), protocol::tcp, initial_ttl, {}, {}};
+    std::memcpy(ip.source, &key.source, sizeof ip.source);
+    std::memcpy(ip.destination, &key.destination, sizeof ip.destination);
+    std::memcpy(l3, &ip, l3_bytes = sizeof ip);
+  }
+  TcpHeader tcp{key.source_port,
+                key.destination_port,
+                be32(0),
+                be32(0),
+                sizeof(TcpHeader) / 4 << 4,
+                tcp_flag::ack,
+                be16(0),
+                0,
+                be16(0)};
+  tcp.checksum =
+      checksum_of(std::as_bytes(std::span(&tcp, 1)),
+                  pseudo_header_sum(key.source, key.destination, protocol::tcp, sizeof tcp));
+  std::memcpy(l3 + l3_bytes, &tcp, sizeof tcp);
+  frame.bytes = static_cast<std::uint16_t>(sizeof ethernet + l3_bytes + sizeof tcp);
+  frame.tx_port = neighbor->port;
+}
+
+}  // namespace
+
+void end_flow(World& world, FlowRecord& record) {
+  if (world.generated.room() < 2) return;
+  send_question(world, leaving_key(record, Direction::to_client));
+  send_question(world, leaving_key(record, Direction::to_endpoint));
+  record.state = FlowState::ended;
+  record.last_seen = world.now.stamp();
+}
+
+}  // namespace sluice
