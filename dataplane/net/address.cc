@@ -31,22 +31,6 @@ std::optional<IpAddress> IpAddress::parse(std::string_view text) {
   return std::nullopt;
 }
 
-bool IpAddress::is_multicast() const {
-  return is_v4() ? (as_v4().host() >> 28) == 0xe : (high & 0xff) == 0xff;
-}
-
-bool IpAddress::is_loopback() const {
-  return is_v4() ? (as_v4().host() >> 24) == 127 : high == 0 && low == 1ull << 56;
-}
-
-bool IpAddress::is_link_local() const {
-  return is_v4() ? (as_v4().host() >> 16) == 0xa9fe : (high & 0xc0ff) == 0x80fe;
-}
-
-bool IpAddress::is_unspecified() const { return is_v4() ? (as_v4().host() >> 24) == 0 : is_unset(); }
-
-bool IpAddress::is_broadcast() const { return is_v4() && as_v4().raw == 0xffffffff; }
-
 std::string IpAddress::text() const {
   char buffer[INET6_ADDRSTRLEN];
   const auto copy = bytes();

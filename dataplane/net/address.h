@@ -34,11 +34,12 @@ struct IpAddress {
   constexpr bool is_v4() const { return high == 0 && (low & 0xffffffff) == mapped_prefix; }
   constexpr bool is_unset() const { return high == 0 && low == 0; }
   constexpr Be32 as_v4() const { return Be32{static_cast<std::uint32_t>(low >> 32)}; }
-  bool is_multicast() const;
-  bool is_loopback() const;
-  bool is_link_local() const;   // fe80::/10, 169.254/16
-  bool is_unspecified() const;  // 0.0.0.0/8, ::
-  bool is_broadcast() const;    // 255.255.255.255
+  constexpr bool is_multicast() const { return is_v4() ? (as_v4().host() >> 28) == 0xe : (high & 0xff) == 0xff; }
+  constexpr bool is_loopback() const { return is_v4() ? (as_v4().host() >> 24) == 127 : high == 0 && low == 1ull << 56; }
+  // fe80::/10, 169.254/16
+  constexpr bool is_link_local() const { return is_v4() ? (as_v4().host() >> 16) == 0xa9fe : (high & 0xc0ff) == 0x80fe; }
+  constexpr bool is_unspecified() const { return is_v4() ? (as_v4().host() >> 24) == 0 : is_unset(); }  // 0/8, ::
+  constexpr bool is_broadcast() const { return is_v4() && as_v4().raw == 0xffffffff; }
 
   std::array<std::uint8_t, 16> bytes() const {
     std::array<std::uint8_t, 16> copy;
