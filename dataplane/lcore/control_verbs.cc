@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <map>
 
 #include "dataplane/base/json_writer.h"
 #include "dataplane/flow/tcp_state.h"
@@ -321,17 +322,33 @@ std::string flows_reply(const Engine& engine, const ControlRequest& request) {
 }
 
 std::string neighbors_reply(const Engine& engine) {
-  // Every lcore learns by itself; the first one is told the most, for it hears all ARP and ND of its queues and the
-  // copies of the others.
-  std::vector<Neighbor> neighbors;
-  if (!engine.workers().front()->copy_neighbors(neighbors, {500})) {
-    return json_error("neighbors: worker lcore 0 does not answer; is its CPU held by another task?");
-  }
+  // Every lcore learns by itself: of one neighbour, what was confirmed last counts, and what waits anywhere.
+  std::map<std::pair<IpAddress, std::uint16_t>, Neighbor> known;
   const Instant moment = now();
+  for (const auto& worker : engine.workers()) {
+    std::vector<Neighbor> copy;
+    if (!worker->copy_neighbors(copy, {500})) {
+      return json_error(fmt::format("neighbors: worker lcore {} does not answer; is its CPU held by another task?",
+                                    worker->world().lcore));
+    }
+    for (const Neighbor& neighbor : copy) {
+      const auto [found, is_new] = known.try_emplace({neighbor.address, neighbor.port}, neighbor);
+      if (is_new) continue;
+      Neighbor& best = found->second;
+      const auto held = static_cast<std::uint16_t>(best.held_count + neighbor.held_count);
+      const bool is_resolved = neighbor.state != NeighborState::incomplete;
+      const bool is_better = best.state == NeighborState::incomplete
+                                 ? is_resolved
+                                 : is_resolved && ms_since(neighbor.confirmed_stamp, moment) <
+                                                      ms_since(best.confirmed_stamp, moment);
+      if (is_better) best = neighbor;
+      best.held_count = held;
+    }
+  }
   const Snapshot& tables = engine.tables();
   JsonWriter json;
   json.open_object().field("ok", true).key("neighbors").open_array();
-  for (const Neighbor& neighbor : neighbors) {
+  for (const auto& [place, neighbor] : known) {
     const bool is_resolved = neighbor.state != NeighborState::incomplete;
     json.open_object().field("address", neighbor.address.text());
     json.field("mac", is_resolved ? neighbor.mac.text() : std::string());

@@ -43,6 +43,10 @@ def test_replies_on_the_wrong_worker_reach_the_flows_owner(two_workers):
     assert ledger["handed_in"] > 0, ledger
     drops = site.drops()
     assert drops["drop.handoff_full"] == drops["drop.no_flow"] == 0, drops
+    # What any worker learned is listed, and once.
+    neighbors = [neighbor["address"] for neighbor in site.ask_dataplane("neighbors")["neighbors"]]
+    assert len(set(neighbors)) == len(neighbors), neighbors
+    assert {origin.v4 for origin in layout.ORIGINS} <= set(neighbors), neighbors
 
 
 def test_no_two_live_flows_of_two_workers_share_a_snat_port(two_workers):
