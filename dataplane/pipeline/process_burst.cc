@@ -238,6 +238,7 @@ bool announce(World& world, std::size_t& cursor, std::span<const IpAddress> only
   for (; cursor < addresses * tables.ports().size(); ++cursor) {
     const std::size_t which = cursor / tables.ports().size();
     const auto port = static_cast<std::uint16_t>(cursor % tables.ports().size());
+    if (which < vips && tables.vips()[which].is_named != 0) continue;  // the row that it shares the address with is enough
     const IpAddress address = which < vips           ? tables.vips()[which].address
                               : which < vips + snats ? tables.snat_addresses()[which - vips]
                                                      : tables.addresses()[which - vips - snats].address;

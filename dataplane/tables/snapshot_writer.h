@@ -5,6 +5,7 @@
 // submits what it wrote: a snapshot that leaves here can be read.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -51,6 +52,10 @@ class SnapshotWriter {
   std::uint32_t add(const PrefixTableParts& table);
   // A server name that leads from one row of VIPs to another: "a.example", or "*.example" for what ends so.
   void add_server_name(std::uint32_t listener, std::string_view server_name, std::string_view alpn, std::uint32_t vip);
+  // The longest of those that share a listener counts: it is not known yet which of them a client wants.
+  void raise_hello_timeout(std::uint32_t listener, std::uint32_t ms) {
+    vips_[listener].hello_timeout_ms = std::max(vips_[listener].hello_timeout_ms, ms);
+  }
   void set_default_vip(std::uint32_t listener, std::uint32_t vip) { vips_[listener].default_vip = vip; }
   // Sources that are dropped on every port; once.
   void set_blocklist(std::span<const IpPrefix> networks, const PrefixTableParts& table);

@@ -555,6 +555,35 @@ std::optional<std::uint64_t> next_change(const ObjectStore& objects, const Drain
   return next;
 }
 
+namespace {
+
+// A virtual host with server names, and before it the VIP that it shares with others.
+void write_named(SnapshotWriter& writer, const ResolvedVip& vip, VipRow row,
+                 std::uint32_t listener_id, std::map<std::string, std::uint32_t>& listeners) {
+  const api::VirtualHostSpec& spec = virtual_host_spec(*vip.virtual_host);
+  const auto [listener, is_new] = listeners.try_emplace(vip.text(), 0);
+  if (is_new) {
+    VipRow shared = row;
+    shared.id = listener_id;
+    shared.virtual_host = writer.name("");
+    shared.state = VipState::ready;
+    shared.is_peeking = 1;
+    listener->second = writer.add(shared);
+  }
+  row.is_named = 1;
+  const std::uint32_t own = writer.add(row);
+  for (const std::string& domain : spec.domains()) {
+    if (spec.sluice().alpn().empty()) writer.add_server_name(listener->second, domain, "", own);
+    for (const std::string& protocol : spec.sluice().alpn()) {
+      writer.add_server_name(listener->second, domain, protocol, own);
+    }
+  }
+  if (spec.has_default_loadbalancer()) writer.set_default_vip(listener->second, own);
+  writer.raise_hello_timeout(listener->second, row.hello_timeout_ms);
+}
+
+}  // namespace
+
 Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
   const ObjectPtr node = node_of(input.objects);
   if (node == nullptr) return fail("there is no node object: apply one with at least one port");
@@ -572,6 +601,7 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
   std::map<ObjectKey, ClusterResult> cluster_rows;
   for (const ObjectPtr& cluster : compiled_clusters(vips))
     cluster_rows[cluster->key()] = clusters.write(*cluster);
+  std::map<std::string, std::uint32_t> listeners;  // rows, by address and port
   for (const ResolvedVip& vip : vips) {
     const ClusterResult& cluster = cluster_rows.at(vip.cluster->key());
     VipRow row{};
@@ -588,8 +618,13 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
         static_cast<std::uint16_t>(virtual_host_spec(*vip.virtual_host).sluice().mss_max());
     row.state = cluster.is_pending ? VipState::pending : VipState::ready;
     row.syn_cookies = syn_cookies_of(virtual_host_spec(*vip.virtual_host));
+    row.hello_timeout_ms = virtual_host_spec(*vip.virtual_host).sluice().hello_timeout();
     row.default_vip = no_row;
-    writer.add(row);
+    if (vip.is_named()) {
+      write_named(writer, vip, row, *input.ids.vips.find(listener_id_key(vip)), listeners);
+    } else {
+      writer.add(row);
+    }
     limits.write(vip);
   }
   limits.finish();

@@ -21,12 +21,14 @@ bool is_same(const PortRow& a, const PortRow& b, const Snapshot& before, const S
 
 void compare_vips(const Snapshot* before, const Snapshot& after, Consequences& found) {
   for (const VipRow& vip : after.vips()) {
+    if (vip.is_named != 0) continue;
     if (before == nullptr || before->find_vip(vip.address, vip.port, vip.protocol) == nullptr) {
       found.sentences.push_back(fmt::format("VIP {} is added", vip_text(vip)));
     }
   }
   if (before == nullptr) return;
   for (const VipRow& vip : before->vips()) {
+    if (vip.is_named != 0) continue;
     if (after.find_vip(vip.address, vip.port, vip.protocol) == nullptr) {
       found.sentences.push_back(fmt::format("VIP {} is removed", vip_text(vip)));
     }

@@ -66,6 +66,11 @@ bool IdSpace::restore(const std::string& key, Entry entry) {
 IdMap::IdMap() : vips(vips_max), clusters(clusters_max), endpoints(endpoints_max) {}
 
 std::string vip_id_key(const ResolvedVip& vip) {
+  const ObjectKey& host = vip.virtual_host->key();
+  return vip.is_named() ? fmt::format("{} {}/{}", vip.text(), host.space, host.name) : vip.text();
+}
+
+std::string listener_id_key(const ResolvedVip& vip) {
   return vip.text();
 }
 
@@ -92,7 +97,10 @@ Result<void> IdMap::cover(const ObjectStore& objects) {
   std::vector<std::string> cluster_keys;
   std::vector<std::string> endpoint_keys;
   const auto resolved = vips_of(objects);
-  for (const ResolvedVip& vip : resolved) vip_keys.push_back(vip_id_key(vip));
+  for (const ResolvedVip& vip : resolved) {
+    vip_keys.push_back(vip_id_key(vip));
+    if (vip.is_named()) vip_keys.push_back(listener_id_key(vip));
+  }
   for (const ObjectPtr& cluster : compiled_clusters(resolved)) {
     cluster_keys.push_back(cluster_id_key(*cluster));
     for (const ResolvedEndpoint& endpoint : endpoints_of(objects, *cluster)) {

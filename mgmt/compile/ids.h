@@ -56,6 +56,8 @@ struct IdMap {
 };
 
 std::string vip_id_key(const ResolvedVip& vip);
+// Of the VIP that virtual hosts with server names share: what is counted before one of them is chosen.
+std::string listener_id_key(const ResolvedVip& vip);
 std::string cluster_id_key(const Object& cluster);
 std::string endpoint_id_key(const Object& cluster, const ResolvedEndpoint& endpoint);
 

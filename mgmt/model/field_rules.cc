@@ -37,6 +37,26 @@ bool is_interface(std::string_view text) {
          text.find('/') == std::string_view::npos && text != "." && text != "..";
 }
 
+// RFC 1123 2.1, and underscores, which names in the wild have. A star stands for whole labels only.
+bool is_domain(std::string_view text) {
+  const bool is_suffix = text.starts_with("*.");
+  if (is_suffix) text.remove_prefix(2);
+  if (text.empty() || text.size() > 253) return false;
+  std::size_t labels = 0;
+  for (std::size_t at = 0; at <= text.size(); ++labels) {
+    const std::size_t dot = std::min(text.find('.', at), text.size());
+    const std::string_view label = text.substr(at, dot - at);
+    const bool is_label = !label.empty() && label.size() <= 63 && label.front() != '-' &&
+                          label.back() != '-' && std::all_of(label.begin(), label.end(), [](char c) {
+                            return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
+                                   c == '_';
+                          });
+    if (!is_label) return false;
+    at = dot + 1;
+  }
+  return !is_suffix || labels >= 2;  // never *.com
+}
+
 bool has_host_bits(std::string_view prefix_text) {
   const auto prefix = IpPrefix::parse(prefix_text);
   const auto address = IpAddress::parse(prefix_text.substr(0, prefix_text.find('/')));
@@ -62,6 +82,10 @@ std::string format_broken(api::FieldRule::Format format, const std::string& text
       return text.find('/') != std::string::npos && IpPrefix::parse(text)
                  ? ""
                  : "an address and the length of its network, like 192.0.2.1/24 or 2001:db8::1/64";
+    case api::FieldRule::FORMAT_DOMAIN:
+      return is_domain(text) ? ""
+                             : "a host name in lower case, or *. and at least two labels, such as "
+                               "www.example.com and *.example.com";
     case api::FieldRule::FORMAT_HEX:
       return is_hex(text) ? "" : "an even number of hexadecimal digits";
     case api::FieldRule::FORMAT_INTERFACE:

@@ -16,6 +16,10 @@ std::string ResolvedVip::text() const {
   return fmt::format("{}/{}", address_port_text(address, be16(port)), protocol_text(protocol));
 }
 
+bool ResolvedVip::is_named() const {
+  return virtual_host_spec(*virtual_host).proxy() == api::VirtualHostSpec::TCP_PROXY_WITH_SNI;
+}
+
 std::uint8_t protocol_number(api::Protocol protocol) {
   return protocol == api::UDP ? protocol_udp : protocol_tcp;
 }

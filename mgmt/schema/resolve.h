@@ -28,6 +28,7 @@ struct ResolvedVip {
   std::uint8_t protocol = 0;
 
   std::string text() const;  // "10.0.0.1:80/tcp"
+  bool is_named() const;     // chosen by server name: may share its address and port with others
 };
 
 struct ResolvedEndpoint {

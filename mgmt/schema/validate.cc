@@ -118,6 +118,7 @@ void check_vip_conflicts(const ObjectStore& objects, const std::vector<ResolvedV
     const auto [owner, is_new] = owners.try_emplace({vip.address, vip.port, vip.protocol}, &vip);
     if (is_new) continue;
     const ResolvedVip& first = *owner->second;
+    if (vip.is_named() && first.is_named()) continue;  // told apart by server name
     findings.error(vip.virtual_host->key(), "spec.advertise_policies",
                    fmt::format("{} is claimed twice: by {} ({}) and by {} ({})", vip.text(),
                                first.virtual_host->key().text(), first.policy->key().text(),
@@ -417,6 +418,32 @@ void check_virtual_host(const ObjectStore& objects, const Object& virtual_host,
                                protocol_text(endpoint.protocol), virtual_host.key().text(), proxy),
                    protocol == protocol_udp ? "UDP" : "TCP");
   }
+  const bool is_named = spec.proxy() == api::VirtualHostSpec::TCP_PROXY_WITH_SNI;
+  if (is_named) {
+    if (spec.domains().empty() && !spec.has_default_loadbalancer()) {
+      findings.error(virtual_host.key(), "spec.domains",
+                     fmt::format("{} needs a server name to be chosen by", proxy),
+                     "at least one domain, or default_loadbalancer");
+    }
+    if (cluster_spec(*cluster).sluice().forwarding() != api::ClusterExtension::SPLICE) {
+      findings.error(
+          cluster->key(), "spec.sluice.forwarding",
+          fmt::format("{} is a {}: its clients are answered before an endpoint is chosen",
+                      virtual_host.key().text(), proxy),
+          "SPLICE");
+    }
+  } else {
+    const char* given = !spec.domains().empty()              ? "domains"
+                        : spec.has_default_loadbalancer()     ? "default_loadbalancer"
+                        : spec.has_non_default_loadbalancer() ? "non_default_loadbalancer"
+                        : !spec.sluice().alpn().empty()       ? "sluice.alpn"
+                                                              : nullptr;
+    if (given != nullptr) {
+      findings.error(virtual_host.key(), fmt::format("spec.{}", given),
+                     fmt::format("{} looks at no server names", proxy),
+                     "proxy TCP_PROXY_WITH_SNI");
+    }
+  }
   if (protocol == protocol_udp && spec.sluice().has_mss_max()) {
     findings.error(
         virtual_host.key(), "spec.sluice.mss_max",
@@ -446,17 +473,55 @@ void check_vip(const ObjectStore& objects, const ResolvedVip& vip, Findings& fin
         protocol == protocol_udp ? "UDP" : "TCP");
   }
   check_vip_address(vip, findings);
-  if (cluster_spec(*vip.cluster).sluice().forwarding() == api::ClusterExtension::FULL_NAT) return;
+  const bool has_cookies = virtual_host_spec(*vip.virtual_host).sluice().syn_cookies() !=
+                           api::VirtualHostExtension::NEVER;
+  if (cluster_spec(*vip.cluster).sluice().forwarding() == api::ClusterExtension::FULL_NAT &&
+      !has_cookies) {
+    return;
+  }
   for (const ResolvedEndpoint& endpoint : endpoints_of(objects, *vip.cluster)) {
     if (endpoint.address.is_v4() == vip.address.is_v4()) continue;
     findings.error(vip.policy->key(), "spec.address",
-                   fmt::format("the {} VIP {} leads to the {} {} ({}): only FULL_NAT translates "
-                               "between the families",
+                   fmt::format("the {} VIP {} leads to the {} {} ({}): only FULL_NAT without "
+                               "SYN cookies translates between the families",
                                vip.address.is_v4() ? "IPv4" : "IPv6", vip.text(),
                                endpoint.address.is_v4() ? "IPv4" : "IPv6",
                                endpoint.object->key().text(), endpoint.address.text()),
-                   "a VIP and endpoints of one family, or forwarding FULL_NAT");
+                   "a VIP and endpoints of one family, or forwarding FULL_NAT and no syn_cookies");
     return;
+  }
+}
+
+// Virtual hosts that share a VIP: each name leads to one of them, and one at most takes the rest.
+void check_server_names(const std::vector<ResolvedVip>& vips, Findings& findings) {
+  std::map<std::tuple<std::string, std::string, std::string>, const ResolvedVip*> owners;
+  std::map<std::string, const ResolvedVip*> defaults;
+  for (const ResolvedVip& vip : vips) {
+    if (!vip.is_named()) continue;
+    const api::VirtualHostSpec& spec = virtual_host_spec(*vip.virtual_host);
+    std::vector<std::string> protocols(spec.sluice().alpn().begin(), spec.sluice().alpn().end());
+    if (protocols.empty()) protocols.emplace_back();
+    for (int i = 0; i < spec.domains_size(); ++i) {
+      for (const std::string& protocol : protocols) {
+        const auto [owner, is_new] =
+            owners.try_emplace({vip.text(), spec.domains(i), protocol}, &vip);
+        if (is_new) continue;
+        findings.error(vip.virtual_host->key(), fmt::format("spec.domains[{}]", i),
+                       fmt::format("{} on {} is claimed twice: by {} and by {}", spec.domains(i),
+                                   vip.text(), owner->second->virtual_host->key().text(),
+                                   vip.virtual_host->key().text()),
+                       "each name once, or once for each ALPN protocol");
+        break;
+      }
+    }
+    if (!spec.has_default_loadbalancer()) continue;
+    const auto [first, is_new] = defaults.try_emplace(vip.text(), &vip);
+    if (is_new) continue;
+    findings.error(vip.virtual_host->key(), "spec.default_loadbalancer",
+                   fmt::format("{} has two defaults: {} and {}", vip.text(),
+                               first->second->virtual_host->key().text(),
+                               vip.virtual_host->key().text()),
+                   "at most one for a VIP");
   }
 }
 
@@ -474,6 +539,7 @@ void validate_services(const ObjectStore& objects, const ValidationWorld& world,
   const auto vips = vips_of(objects);
   for (const ResolvedVip& vip : vips) check_vip(objects, vip, findings);
   check_vip_conflicts(objects, vips, world, findings);
+  check_server_names(vips, findings);
   if (vips.size() > limits::vips) {
     findings.error(vips[0].virtual_host->key(), "spec.advertise_policies",
                    fmt::format("there are {} VIPs", vips.size()),

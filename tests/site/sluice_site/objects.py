@@ -58,7 +58,7 @@ def service(name, number, vip_port, backend_port, protocol="TCP", family=4,
     The endpoints are called NAME-ORIGIN. `health` names a healthcheck object that the caller adds.
     """
     sluice = {"algorithm": algorithm, "forwarding": forwarding}
-    if forwarding == "FULL_NAT":
+    if forwarding in ("FULL_NAT", "SPLICE"):
         sluice["snat_pool"] = "inside"
     if maglev_size:
         sluice["maglev_size"] = maglev_size

@@ -74,6 +74,49 @@ TEST(Compile, ASplicedClusterAndItsProxyProtocol) {
   EXPECT_EQ(cookies.snapshot.vips()[0].syn_cookies, SynCookies::always);
 }
 
+// web and shop share 10.9.0.1:80 by server name.
+std::string named_yaml(const std::string& shop_names) {
+  const std::string spliced = replaced(base_yaml(), "forwarding: FULL_NAT", "forwarding: SPLICE");
+  return replaced(spliced, "proxy: TCP_PROXY",
+                  "proxy: TCP_PROXY_WITH_SNI\n  domains: [www.example.com, '*.example.com']") +
+         "---\nkind: virtual_host\nmetadata: {name: shop}\nspec: {proxy: TCP_PROXY_WITH_SNI, " +
+         shop_names + ", advertise_policies: [{name: web}], routes: [{name: web}]}\n";
+}
+
+TEST(Compile, VirtualHostsShareAVipByServerName) {
+  const View view(compiled(objects_from(
+      named_yaml("domains: ['*.shop.example.com'], default_loadbalancer: {}, sluice: {hello_timeout: 20s}"))));
+  const Snapshot& s = view.snapshot;
+  ASSERT_EQ(s.vips().size(), 3u);
+  const VipRow& listener = *s.find_vip(s.vips()[0].address, s.vips()[0].port, 6);
+  EXPECT_EQ(listener.is_peeking, 1);
+  EXPECT_EQ(listener.hello_timeout_ms, 20'000u);
+  const auto host_for = [&](const std::string& name) {
+    ClientHello hello;
+    std::copy(name.begin(), name.end(), hello.name_buffer.begin());
+    hello.name_bytes = static_cast<std::uint8_t>(name.size());
+    return s.name(s.find_by_hello(listener, hello)->virtual_host);
+  };
+  EXPECT_EQ(host_for("www.example.com"), "web");
+  EXPECT_EQ(host_for("x.example.com"), "web");
+  EXPECT_EQ(host_for("x.shop.example.com"), "shop");
+  EXPECT_EQ(host_for("shop.example.com"), "web");
+  EXPECT_EQ(host_for("example.com"), "shop") << "the default";
+  EXPECT_EQ(host_for(""), "shop");
+}
+
+TEST(Compile, ANameOrDefaultThatTwoClaimIsRefused) {
+  const auto message = [](const std::string& yaml) {
+    const Findings findings = findings_of(yaml);
+    return findings.errors.empty() ? std::string() : findings.errors[0].message;
+  };
+  EXPECT_EQ(message(named_yaml("domains: [other.example.com]")), "");
+  EXPECT_EQ(message(named_yaml("domains: [www.example.com]")),
+            "www.example.com on 10.9.0.1:80/tcp is claimed twice: by virtual_host shop and by "
+            "virtual_host web");
+  EXPECT_EQ(message(named_yaml("domains: [www.example.com], sluice: {alpn: [h2]}")), "");
+}
+
 TEST(Compile, UdpHasAShorterIdleTimeout) {
   std::string yaml = base_yaml();
   for (const char* at : {"proxy: TCP_PROXY", "protocol: TCP, port: 80}",

@@ -44,6 +44,10 @@ const std::string shop =
 const std::string v6_endpoint =
     "kind: endpoint\nmetadata: {name: web-3}\nspec: {ip: \"fd00:2::11\", port: 80}\n";
 
+const std::string domain_expected =
+    "expected a host name in lower case, or *. and at least two labels, such as www.example.com and "
+    "*.example.com";
+
 INSTANTIATE_TEST_SUITE_P(
     All, Validate,
     testing::Values(
@@ -115,13 +119,30 @@ INSTANTIATE_TEST_SUITE_P(
              "192.0.2.1 or 2001:db8::1\n"},
         Case{"proxy_default", "  proxy: TCP_PROXY\n", "", "",
              "virtual_host web: spec.proxy: HTTP_PROXY is not supported by this version; expected "
-             "one of TCP_PROXY, UDP_PROXY\n"},
-        Case{"proxy_later", "proxy: TCP_PROXY", "proxy: TCP_PROXY_WITH_SNI", "",
-             "virtual_host web: spec.proxy: TCP_PROXY_WITH_SNI is not supported by this version; "
-             "expected one of TCP_PROXY, UDP_PROXY\n"},
+             "one of TCP_PROXY, TCP_PROXY_WITH_SNI, UDP_PROXY\n"},
+
         Case{"forwarding_later", "forwarding: FULL_NAT", "forwarding: DSR_L2", "",
              "cluster web: spec.sluice.forwarding: DSR_L2 is not supported by this version; "
              "expected one of FULL_NAT, NAT, SPLICE\n"},
+        Case{"proxy_later", "proxy: TCP_PROXY", "proxy: SMA_PROXY", "",
+             "virtual_host web: spec.proxy: SMA_PROXY is not supported by this version; expected "
+             "one of TCP_PROXY, TCP_PROXY_WITH_SNI, UDP_PROXY\n"},
+        Case{"names_need_splice", "proxy: TCP_PROXY", "proxy: TCP_PROXY_WITH_SNI\n  domains: [a.example]",
+             "",
+             "cluster web: spec.sluice.forwarding: virtual_host web is a TCP_PROXY_WITH_SNI: its "
+             "clients are answered before an endpoint is chosen; expected SPLICE\n"},
+        Case{"names_of_tcp", "proxy: TCP_PROXY", "proxy: TCP_PROXY\n  domains: [a.example]", "",
+             "virtual_host web: spec.domains: TCP_PROXY looks at no server names; expected proxy "
+             "TCP_PROXY_WITH_SNI\n"},
+        Case{"domain_star", "proxy: TCP_PROXY", "proxy: TCP_PROXY_WITH_SNI\n  domains: ['*']", "",
+             "virtual_host web: spec.domains[0]: '*' is not accepted; " + domain_expected + "\n"},
+        Case{"domain_top_level", "proxy: TCP_PROXY", "proxy: TCP_PROXY_WITH_SNI\n  domains: ['*.com']",
+             "",
+             "virtual_host web: spec.domains[0]: '*.com' is not accepted; " + domain_expected + "\n"},
+        Case{"domain_partial_label", "proxy: TCP_PROXY",
+             "proxy: TCP_PROXY_WITH_SNI\n  domains: ['*bar.foo.com']", "",
+             "virtual_host web: spec.domains[0]: '*bar.foo.com' is not accepted; " + domain_expected +
+                 "\n"},
         Case{"proxy_protocol_without_splice", "  sluice: {algorithm: MAGLEV",
              "  proxy_protocol_v2: {}\n  sluice: {algorithm: MAGLEV", "",
              "cluster web: spec.proxy_protocol_v2: forwarding FULL_NAT cannot put a PROXY header "
@@ -194,8 +215,9 @@ INSTANTIATE_TEST_SUITE_P(
              "inside}",
              "{name: web-3}]\n  sluice: {forwarding: NAT}", v6_endpoint,
              "advertise_policy web: spec.address: the IPv4 VIP 10.9.0.1:80/tcp leads to the IPv6 "
-             "endpoint web-3 (fd00:2::11): only FULL_NAT translates between the families; "
-             "expected a VIP and endpoints of one family, or forwarding FULL_NAT\n"},
+             "endpoint web-3 (fd00:2::11): only FULL_NAT without SYN cookies translates between "
+             "the families; expected a VIP and endpoints of one family, or forwarding FULL_NAT and no "
+             "syn_cookies\n"},
         Case{"policy_protocol", "address: 10.9.0.1, protocol: TCP",
              "address: 10.9.0.1, protocol: UDP", "",
              "advertise_policy web: spec.protocol: advertise_policy web is udp but virtual_host "

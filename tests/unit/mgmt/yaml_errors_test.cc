@@ -108,7 +108,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"misspelt_enum",
              "kind: virtual_host\nmetadata: {name: v}\nspec: {proxy: TCP_PROXI}\n",
              {"f.yaml:3:15: spec.proxy: 'TCP_PROXI' is not a value of proxy; expected one of "
-              "TCP_PROXY, UDP_PROXY; did you mean 'TCP_PROXY'?"}},
+              "TCP_PROXY, TCP_PROXY_WITH_SNI, UDP_PROXY; did you mean 'TCP_PROXY'?"}},
         Case{"enum_in_lower_case",
              endpoint("  protocol: tcp\n"),
              {"f.yaml:4:13: spec.protocol: 'tcp' is not a value of protocol; expected one of TCP, "

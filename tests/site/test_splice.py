@@ -1,0 +1,264 @@
+"""Connections that the balancer answers before their endpoint is chosen: real kernels on both sides."""
+
+import hashlib
+import json
+import os
+import struct
+
+import pytest
+
+from sluice_site import host, layout, objects
+from sluice_site.process import Process
+
+WEB = f"{layout.vip(1)}:80"
+WEB_V6 = f"[{layout.vip(1, 6)}]:80"
+FLOWS = f"{layout.vip(2)}:7000"
+TLS_PORT = 8443
+PROXY_PORT = 8090
+
+SPLICED = [
+    objects.node(),
+    *objects.service("web", 1, 80, layout.HTTP_PORT, forwarding="SPLICE"),
+    *objects.service("web-v6", 1, 80, layout.HTTP_PORT, family=6, forwarding="SPLICE"),
+    *objects.service("flows", 2, 7000, layout.FLOWS_PORT, forwarding="SPLICE"),
+]
+
+
+def splices(site):
+    return {line["name"]: line["count"] for line in site.ask_dataplane("splices")["splices"]}
+
+
+def changed(items, kind, **spec):
+    """The objects, with more in the spec of those of a kind."""
+    for item in items:
+        if item["kind"] == kind:
+            item["spec"].update(spec)
+    return items
+
+
+@pytest.mark.parametrize("address", [WEB, WEB_V6], ids=["ipv4", "ipv6"])
+def test_1000_spliced_connections_over_three_endpoints_none_failed(site, address):
+    site.apply(SPLICED)
+    result = site.cps(address, http=True, count=1000).result()
+    assert (result["succeeded"], result["failed"]) == (1000, 0), result
+    shares = [entry["count"] for entry in result["by_server"].values()]
+    assert len(shares) == 3 and max(shares) - min(shares) <= 2, result
+    assert splices(site)["joined"] >= 1000 and splices(site)["pending"] == 0
+
+
+def test_spliced_connections_go_on_after_kill_9_of_the_dataplane(site):
+    site.apply(SPLICED)
+    tool = site.flows(FLOWS, count=300, interval_ms=300)
+    assert tool.event("ready")["established"] == 300
+    site.dataplane.kill()
+    site.start_dataplane()
+    assert site.ask_dataplane("status")["flows_adopted"] >= 300
+    before = tool.progress()["messages"]
+    host.wait_for(lambda: tool.progress()["messages"] >= before + 600, "two rounds of echoes", 20)
+    ended = tool.finish()
+    assert ended["broken"] == ended["wrong_bytes"] == ended["wrong_flow"] == ended["moved"] == 0, ended
+
+
+def tcp_options(site, machine, sack, timestamps, scaling):
+    site.network.sysctl(machine, net__ipv4__tcp_sack=sack, net__ipv4__tcp_timestamps=timestamps,
+                        net__ipv4__tcp_window_scaling=scaling)
+
+
+def exchange(site, there, here, digest):
+    site.curl(f"http://{WEB}/files/down", "--fail", "-o", here)
+    assert hashlib.sha256(here.read_bytes()).hexdigest() == digest
+    site.curl(f"http://{WEB}/files/up", "--fail", "-T", here)
+    assert hashlib.sha256((there / "up").read_bytes()).hexdigest() == digest
+
+
+@pytest.fixture
+def megabytes(site, tmp_path):
+    """exchange() with one origin: 3 MB each way, checked."""
+    site.apply([objects.node(), *objects.service("web", 1, 80, layout.HTTP_PORT, origins=layout.ORIGINS[:1],
+                                                 forwarding="SPLICE")])
+    block = os.urandom(3_000_000)
+    there = site.origins["web-1"].files
+    (there / "down").write_bytes(block)
+    return lambda: exchange(site, there, tmp_path / "here", hashlib.sha256(block).hexdigest())
+
+
+@pytest.mark.parametrize("client", range(8), ids=lambda bits: f"client-{bits:03b}")
+def test_options_that_one_side_only_has(site, megabytes, client):  # SP-12: sack, timestamps, scaling
+    tcp_options(site, "client-1", *(client >> bit & 1 for bit in (2, 1, 0)))
+    for endpoint in range(8):
+        tcp_options(site, "web-1", *(endpoint >> bit & 1 for bit in (2, 1, 0)))
+        megabytes()
+
+
+def test_bytes_are_exact_where_packets_are_lost(site, megabytes):  # SP-13
+    for machine in ("client-1", "web-1"):
+        host.run_in(site.network.namespace(machine), "nft", "-f", "-", input="""
+            table inet loss {
+              chain in { type filter hook input priority 0; meta l4proto tcp numgen random mod 100 < 2 drop; }
+            }""")
+    for _ in range(3):
+        megabytes()
+
+
+def certificate(directory, name):
+    """A key, and a certificate for *.NAME and NAME that vouches for itself."""
+    key, cert = directory / f"{name}.key", directory / f"{name}.pem"
+    host.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+             "-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name},DNS:*.{name}",
+             "-keyout", key, "-out", cert)
+    return key, cert
+
+
+def serve_tls(site, origin, name):
+    """A TLS server that answers with a page of its own; its certificate."""
+    directory = site.origins[origin].directory
+    key, cert = certificate(directory, name)
+    server = Process("tls", ["openssl", "s_server", "-quiet", "-WWW", "-accept", TLS_PORT, "-key", key, "-cert", cert],
+                     directory, site.network.namespace(origin))
+    pages = directory / "pages"
+    pages.mkdir()
+    (pages / "who").write_text(f"{origin}\n")
+    server.command = ["sh", "-c", f"cd {pages} && exec " + " ".join(server.command)]
+    server.start()
+    host.wait_for(lambda: site.origins[origin].listens(TLS_PORT), f"TLS at {origin}")
+    return server, cert
+
+
+def named(name, number, origin, **spec):
+    items = objects.service(name, number, 443, TLS_PORT, origins=[origin], forwarding="SPLICE")
+    changed(items, "virtual_host", proxy="TCP_PROXY_WITH_SNI", **spec)
+    # All of them behind the first one's address and port.
+    for item in items:
+        if item["kind"] == "virtual_host":
+            item["spec"]["advertise_policies"] = [{"name": "shop"}]
+    return [item for item in items if item["kind"] != "advertise_policy" or name == "shop"]
+
+
+def test_server_names_lead_to_their_own_endpoints_end_to_end(site):  # V09
+    servers = []
+    try:
+        certs = {}
+        for origin, name in (("web-1", "shop.example"), ("web-2", "mail.example")):
+            server, certs[name] = serve_tls(site, origin, name)
+            servers.append(server)
+        shop, mail = layout.ORIGINS[0], layout.ORIGINS[1]
+        site.apply([objects.node(), *named("shop", 1, shop, domains=["shop.example", "*.shop.example"]),
+                    *named("mail", 1, mail, domains=["mail.example", "*.mail.example"])])
+        vip = layout.vip(1)
+
+        def ask(name, cert, *more, **options):
+            return site.curl(f"https://{name}/who", "--resolve", f"{name}:443:{vip}", "--cacert", cert, *more, **options)
+
+        for _ in range(5):
+            assert ask("shop.example", certs["shop.example"]).stdout.endswith("web-1\n")
+            assert ask("www.shop.example", certs["shop.example"]).stdout.endswith("web-1\n")
+            assert ask("mail.example", certs["mail.example"]).stdout.endswith("web-2\n")
+        # The certificate is the origin's own: another one's is not believed.
+        assert ask("mail.example", certs["shop.example"], check=False).returncode == 60
+        # No such name: an alert that says so, and a reset.
+        refused = ask("other.example", certs["shop.example"], check=False)
+        assert refused.returncode == 35 and "unrecognized name" in refused.stderr, refused
+        # No TLS at all.
+        assert site.curl(f"http://{vip}:443/", check=False).returncode in (52, 56)
+        drops = site.drops()
+        assert drops["reject.name_unknown"] == 1 and drops["reject.not_tls"] == 1, drops
+        shown = site.shell("show", "virtual-hosts").stdout
+        assert "shop" in shown and "mail" in shown
+        # Somebody takes the rest.
+        site.apply([*named("mail", 1, mail, domains=["mail.example"], default_loadbalancer={})])
+        assert ask("other.example", certs["mail.example"], "-k").stdout.endswith("web-2\n")
+    finally:
+        for server in servers:
+            server.stop()
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_proxy_protocol_tells_the_endpoint_its_client(site, version):
+    origin = site.origins["web-1"]
+    conf = origin.directory / "proxy.conf"
+    conf.write_text(f"""daemon off; user root; worker_processes 1; pid {origin.directory}/proxy.pid;
+        error_log stderr; events {{}}
+        http {{ access_log off; server {{ listen {PROXY_PORT} proxy_protocol; default_type text/plain;
+          location / {{ return 200 "$proxy_protocol_addr $proxy_protocol_port $proxy_protocol_server_addr\\n"; }} }} }}""")
+    nginx = Process("nginx-proxy", ["nginx", "-c", conf, "-p", origin.directory, "-e", "stderr"], origin.directory,
+                    origin.namespace)
+    nginx.start()
+    try:
+        host.wait_for(lambda: origin.listens(PROXY_PORT), "nginx with PROXY protocol")
+        items = objects.service("web", 1, 80, PROXY_PORT, origins=layout.ORIGINS[:1], forwarding="SPLICE")
+        site.apply([objects.node(), *changed(items, "cluster", **{f"proxy_protocol_{version}": {}})])
+        for _ in range(20):
+            words = site.curl(f"http://{WEB}/", "--local-port", "20000-29999").stdout.split()
+            assert words[0] == layout.CLIENTS[0].v4 and words[2] == layout.vip(1), words
+            assert 20000 <= int(words[1]) <= 29999
+    finally:
+        nginx.stop()
+
+
+def syn_frames(site, count):
+    """SYNs to the VIP from as many sources, as they lie on the wire in front of the appliance."""
+    def checksum(data):
+        total = sum(struct.unpack(f">{len(data) // 2}H", data))
+        while total >> 16:
+            total = (total & 0xffff) + (total >> 16)
+        return ~total & 0xffff
+
+    def mac_of(namespace, device):
+        text = host.run("ip", "-n", site.network.namespace(namespace), "-json", "link", "show", "dev", device).stdout
+        return bytes.fromhex(json.loads(text)[0]["address"].replace(":", ""))
+
+    route = host.run("ip", "-n", site.network.namespace("client-2"), "-json", "route", "get", layout.vip(1)).stdout
+    device = json.loads(route)[0]["dev"]
+    head = mac_of("lb", "outside") + mac_of("client-2", device) + b"\x08\x00"
+    destination = bytes(map(int, layout.vip(1).split(".")))
+    for i in range(count):
+        source = struct.pack(">I", 0x0b000000 + i * 2654435761 % (1 << 24))
+        ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40, 0, 0x4000, 64, 6, 0, source, destination)
+        ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
+        tcp = struct.pack(">HHIIBBHHH", 1024 + i % 60000, 80, i, 0, 0x50, 2, 65535, 0, 0)
+        pseudo = source + destination + struct.pack(">BBH", 0, 6, 20)
+        tcp = tcp[:16] + struct.pack(">H", checksum(pseudo + tcp)) + tcp[18:]
+        yield device, head + ip + tcp
+
+
+FLOODER = """
+import socket, sys, time
+device, path, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
+data = open(path, "rb").read()
+frames = [data[i:i + 54] for i in range(0, len(data), 54)]
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind((device, 0))
+end, sent = time.monotonic() + seconds, 0
+while time.monotonic() < end:
+    for frame in frames:
+        try:
+            s.send(frame)
+            sent += 1
+        except OSError:
+            pass
+print(sent)
+"""
+
+
+def test_a_syn_flood_makes_no_flows_and_keeps_nobody_out(make_site, tmp_path):  # OV-01
+    site = make_site(sample=64)
+    site.start_appliance()
+    flows = objects.service("flows", 2, 7000, layout.FLOWS_PORT)
+    web = objects.service("web", 1, 80, layout.ANSWER_PORT)
+    changed(web, "virtual_host", sluice={"syn_cookies": "ALWAYS"})
+    site.apply([objects.node(), *web, *flows])
+    tool = site.flows(FLOWS, count=100, interval_ms=200)
+    frames = list(syn_frames(site, 5000))
+    (tmp_path / "frames").write_bytes(b"".join(frame for _, frame in frames))
+    flooder = Process("flood", ["/usr/bin/python3", "-c", FLOODER, frames[0][0], tmp_path / "frames", "4"],
+                      tmp_path, site.network.namespace("client-2"))
+    flooder.start()
+    host.wait_for(lambda: splices(site)["cookie_sent"] > 5000, "the flood to arrive")
+    result = site.cps(WEB, count=500, concurrency=8).result()
+    assert flooder.is_running(), "the flood was over before the honest clients were"
+    assert result["failed"] == 0, result
+    flooder.wait(30)
+    print(f"{flooder.output_text().strip()} SYNs sent, {splices(site)['cookie_sent']} answered")
+    assert site.ask_dataplane("status")["flows_in_use"] < 700
+    ended = tool.finish()
+    assert ended["broken"] == ended["lost"] == 0, ended
