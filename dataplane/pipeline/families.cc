@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::uint16_t header_difference = sizeof(Ipv6Header) - sizeof(Ipv4Header);
 constexpr std::uint16_t mtu_min_v6 = 1'280;
+constexpr std::size_t port_mtu_min = 576;  // no port has less (Snapshot::verify)
 constexpr std::uint16_t bytes_never_told = 1'260;  // RFC 7915 5.1: below it an IPv6 sender cannot go, so routers may cut
 
 struct HeaderFacts {
@@ -28,37 +29,54 @@ HeaderFacts facts_of(const std::byte* ip, bool is_v4) {
   return {static_cast<std::uint8_t>(header.version_class_flow.host() >> 20), header.hop_limit};
 }
 
+// The headers are written field by field where they belong, and the checksum is summed from what is in registers: a
+// header read back right after its parts were written would wait for each of them.
+void write_v4(std::byte* out, Be32 source, Be32 destination, std::uint8_t protocol_number, std::size_t payload_bytes,
+              HeaderFacts facts, std::uint16_t id) {
+  const auto total_bytes = static_cast<std::uint16_t>(sizeof(Ipv4Header) + payload_bytes);
+  const bool may_be_cut = total_bytes <= bytes_never_told;
+  const std::uint32_t first = 0x45u | std::uint32_t{facts.traffic_class} << 8 | std::uint32_t{be16(total_bytes).raw} << 16;
+  const std::uint32_t second = may_be_cut ? std::uint32_t{be16(id).raw} : std::uint32_t{be16(0x4000).raw} << 16;
+  const std::uint32_t third = facts.ttl | std::uint32_t{protocol_number} << 8;
+  const std::uint64_t sum = std::uint64_t{first} + second + third + source.raw + destination.raw;
+  const std::uint32_t words[] = {first, second,
+                                 third | static_cast<std::uint32_t>(static_cast<std::uint16_t>(~fold_checksum(sum))) << 16,
+                                 source.raw, destination.raw};
+  static_assert(sizeof words == sizeof(Ipv4Header));
+  for (std::size_t i = 0; i < std::size(words); ++i) std::memcpy(out + 4 * i, &words[i], 4);
+}
+
+void write_v6(std::byte* out, const IpAddress& source, const IpAddress& destination, std::uint8_t protocol_number,
+              std::size_t payload_bytes, HeaderFacts facts) {
+  const std::uint64_t first =
+      be32(6u << 28 | std::uint32_t{facts.traffic_class} << 20).raw |
+      static_cast<std::uint64_t>(be16(static_cast<std::uint16_t>(payload_bytes)).raw | protocol_number << 16 | facts.ttl << 24) << 32;
+  std::memcpy(out, &first, sizeof first);
+  std::memcpy(out + 8, &source, sizeof source);
+  std::memcpy(out + 24, &destination, sizeof destination);
+}
+
 // Writes a header for `payload_bytes` of payload at `out`.
 void write_header(std::byte* out, const FlowKey& key, std::uint8_t protocol_number, std::size_t payload_bytes, HeaderFacts facts,
                   std::uint16_t id) {
   if (key.source.is_v4()) {
-    const std::size_t total_bytes = sizeof(Ipv4Header) + payload_bytes;
-    const bool may_be_cut = total_bytes <= bytes_never_told;
-    Ipv4Header header{0x45, facts.traffic_class, be16(static_cast<std::uint16_t>(total_bytes)), be16(may_be_cut ? id : std::uint16_t{0}),
-                      be16(may_be_cut ? 0 : 0x4000), facts.ttl, protocol_number, 0, key.source.as_v4(), key.destination.as_v4()};
-    header.checksum = checksum_of(std::as_bytes(std::span(&header, 1)));
-    std::memcpy(out, &header, sizeof header);
+    write_v4(out, key.source.as_v4(), key.destination.as_v4(), protocol_number, payload_bytes, facts, id);
   } else {
-    Ipv6Header header{be32(6u << 28 | std::uint32_t{facts.traffic_class} << 20), be16(static_cast<std::uint16_t>(payload_bytes)),
-                      protocol_number, facts.ttl, {}, {}};
-    std::memcpy(header.source, &key.source, sizeof header.source);
-    std::memcpy(header.destination, &key.destination, sizeof header.destination);
-    std::memcpy(out, &header, sizeof header);
+    write_v6(out, key.source, key.destination, protocol_number, payload_bytes, facts);
   }
 }
 
 std::size_t header_bytes(const FlowKey& key) { return key.source.is_v4() ? sizeof(Ipv4Header) : sizeof(Ipv6Header); }
 
-// Lets the frame begin so that `l3_bytes` of headers end at `l4`, a place in it; the Ethernet header comes along.
+// Lets the frame begin so that `l3_bytes` of headers end at `l4`, a place in it. Of the Ethernet header only the type is
+// written: the hardware addresses are the next hop's business.
 void move_start(Packet& packet, std::byte* l4, std::size_t l3_bytes, bool is_v4) {
-  EthernetHeader ethernet = packet.at<EthernetHeader>(0);
-  ethernet.type = is_v4 ? ether_type::ipv4 : ether_type::ipv6;
   std::byte* const end = packet.data + packet.frame.l4_offset + packet.frame.l4_bytes;  // padding stays behind
-  std::byte* const data = l4 - l3_bytes - sizeof ethernet;
+  std::byte* const data = l4 - l3_bytes - sizeof(EthernetHeader);
   packet.headroom = static_cast<std::uint16_t>(packet.headroom + (data - packet.data));
   packet.data = data;
   packet.bytes = static_cast<std::uint16_t>(end - data);
-  packet.at<EthernetHeader>(0) = ethernet;
+  packet.at<EthernetHeader>(0).type = is_v4 ? ether_type::ipv4 : ether_type::ipv6;
 }
 
 struct ErrorKind {
@@ -97,35 +115,45 @@ bool fits_other_family(World& world, Packet& packet, bool is_v4) {
     packet.verdict = Verdict::drop_fragment_family;
     return false;
   }
-  const std::uint16_t mtu = mtu_ahead(world, packet);
-  if (!packet.is_live()) return false;
-  const std::size_t header = is_v4 ? sizeof(Ipv6Header) : sizeof(Ipv4Header);
-  if (header + packet.frame.l4_bytes > mtu) {
-    // What fits of his family: the header that he writes is shorter, or longer.
-    refuse_unrewritten(world, packet, static_cast<std::uint16_t>(is_v4 ? mtu - header_difference : mtu + header_difference));
-    return false;
+  const std::size_t l3_bytes = (is_v4 ? sizeof(Ipv6Header) : sizeof(Ipv4Header)) + std::size_t{packet.frame.l4_bytes};
+  if (l3_bytes > port_mtu_min) {
+    const std::uint16_t mtu = mtu_ahead(world, packet);
+    if (!packet.is_live()) return false;
+    if (l3_bytes > mtu) {
+      // What fits of his family: the header that he writes is shorter, or longer.
+      refuse_unrewritten(world, packet, static_cast<std::uint16_t>(is_v4 ? mtu - header_difference : mtu + header_difference));
+      return false;
+    }
   }
   if (packet.headroom < header_difference) packet.verdict = Verdict::drop_no_buffer;
   return packet.is_live();
 }
 
-void exchange_header(World& world, Packet& packet, const FlowKey& leaving) {
-  const bool was_v4 = !leaving.source.is_v4();
+void exchange_header(World& world, Packet& packet, const FlowRecord& flow) {
+  // Of the side by which the packet leaves.
+  const bool is_to_endpoint = packet.direction == Direction::to_endpoint;
+  const std::size_t wide = is_to_endpoint ? 1 : 0;
+  const bool was_v4 = packet.frame.key.source.is_v4();
   HeaderFacts facts = facts_of(packet.data + packet.frame.l3_offset, was_v4);
   --facts.ttl;
   std::byte* const l4 = packet.data + packet.frame.l4_offset;
+  const std::size_t l3_bytes = was_v4 ? sizeof(Ipv6Header) : sizeof(Ipv4Header);
   if (was_v4 && packet.frame.kind == FrameKind::udp) {
     auto& udp = *reinterpret_cast<UdpHeader*>(l4);
     if (udp.checksum == 0) {  // which IPv6 does not allow
-      udp.checksum = checksum_of({l4, udp.bytes.host()},
-                                 pseudo_header_sum(leaving.source, leaving.destination, protocol::udp, udp.bytes.host()));
+      udp.checksum = checksum_of({l4, udp.bytes.host()}, pseudo_header_sum(flow.wide_local[wide], flow.wide_remote[wide],
+                                                                           protocol::udp, udp.bytes.host()));
       if (udp.checksum == 0) udp.checksum = 0xffff;
     }
   }
-  const std::size_t l3_bytes = header_bytes(leaving);
-  move_start(packet, l4, l3_bytes, leaving.source.is_v4());
-  write_header(packet.data + sizeof(EthernetHeader), leaving, packet.frame.key.protocol, packet.frame.l4_bytes, facts,
-               static_cast<std::uint16_t>(++world.fragment_id));
+  move_start(packet, l4, l3_bytes, !was_v4);
+  std::byte* const l3 = packet.data + sizeof(EthernetHeader);
+  if (was_v4) {
+    write_v6(l3, flow.wide_local[wide], flow.wide_remote[wide], flow.protocol, packet.frame.l4_bytes, facts);
+  } else {
+    const FlowSide& side = is_to_endpoint ? flow.endpoint_side : flow.client_side;
+    write_v4(l3, side.local, side.remote, flow.protocol, packet.frame.l4_bytes, facts, static_cast<std::uint16_t>(++world.fragment_id));
+  }
   packet.frame.l4_offset = static_cast<std::uint16_t>(sizeof(EthernetHeader) + l3_bytes);
 }
 

@@ -68,7 +68,7 @@ void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
   } else if (!is_translated) {
     rewrite_v6<direction>(packet, flow);
   } else {
-    exchange_header(world, packet, leaving_key(flow, direction));
+    exchange_header(world, packet, flow);
   }
   VipCounters& vip = world.counters.vips[flow.vip_id];
   EndpointCounters& endpoint = world.counters.endpoints[flow.endpoint_id];

@@ -46,7 +46,7 @@ std::uint16_t mtu_ahead(World& world, Packet& packet);
 // Between the families, see families.cc. `is_v4`: of the packet as it came. False: the packet has its verdict.
 bool fits_other_family(World& world, Packet& packet, bool is_v4);
 // Ports and transport checksum are rewritten already.
-void exchange_header(World& world, Packet& packet, const FlowKey& leaving);
+void exchange_header(World& world, Packet& packet, const FlowRecord& flow);
 // An ICMP error with all that it quotes, but for its checksum. False: the packet has its verdict.
 bool exchange_error(World& world, Packet& packet, const FlowKey& leaving, const InnerPacket& inner);
 // Turns a packet of `l3_bytes` around: addresses, lengths, TTL, header checksum. The transport is the caller's.

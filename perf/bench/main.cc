@@ -122,11 +122,15 @@ void Benchmarks::modes() {
   Rig nat(setup(protocol::tcp, false, Forwarding::nat));
   Rig udp(setup(protocol::udp, false, Forwarding::full_nat));
   Rig v6(setup(protocol::tcp, true, Forwarding::full_nat));
+  Setup across = setup(protocol::tcp, true, Forwarding::full_nat);
+  across.is_translated = true;
+  Rig nat64(across);
   const auto samples = take_turns(
       options_.repeats,
       {steady([&] { return established(full_nat); }), steady([&] { return established(nat); }),
-       steady([&] { return established(udp); }), steady([&] { return established(v6); })});
-  const char* names[] = {"NAT / FULL_NAT", "UDP / TCP", "IPv6 / IPv4"};
+       steady([&] { return established(udp); }), steady([&] { return established(v6); }),
+       steady([&] { return established(nat64); })});
+  const char* names[] = {"NAT / FULL_NAT", "UDP / TCP", "IPv6 / IPv4", "NAT64 / FULL_NAT"};
   for (std::size_t i = 0; i < std::size(names); ++i) {
     report_.add({"modes, " + flows_text(flows), names[i], ratio_of(samples[i + 1], samples[0]), "x",
                  Better::lower, 1.25, 1.1, fmt::format("{:.0f} clk", median_of(samples[i + 1]))});

@@ -15,7 +15,7 @@ IpAddress address(const std::string& text) {
   return *IpAddress::parse(text);
 }
 
-void add_network(SnapshotWriter& writer, bool is_v6) {
+void add_links(SnapshotWriter& writer, bool is_v6) {
   AddressRow own{};
   own.address = address(is_v6 ? "2001:db8:2::1" : "172.16.0.1");
   own.prefix_length = is_v6 ? 64 : 96 + 16;
@@ -30,6 +30,12 @@ void add_network(SnapshotWriter& writer, bool is_v6) {
   gateway.prefix_length = is_v6 ? 0 : 96;
   gateway.next_hop = address(is_v6 ? "2001:db8:2::fe" : "172.16.255.254");
   writer.add(gateway);
+}
+
+void add_network(SnapshotWriter& writer, const Setup& setup) {
+  add_links(writer, setup.is_v6);
+  if (setup.is_translated) add_links(writer, !setup.is_v6);
+  const bool is_v6 = setup.is_v6 != setup.is_translated;
   std::vector<IpAddress> snat;
   for (int i = 0; i < 4; ++i) {
     snat.push_back(
@@ -46,8 +52,9 @@ std::uint32_t add_cluster(SnapshotWriter& writer, const Setup& setup, std::uint3
   for (std::uint32_t i = 0; i < count; ++i) {
     EndpointRow row{};
     const std::uint32_t id = first_id + i;
-    row.address = address(setup.is_v6 ? fmt::format("2001:db8:2::2:{}", i + 1)
-                                      : fmt::format("172.16.1.{}", i + 1));
+    row.address =
+        address(setup.is_v6 != setup.is_translated ? fmt::format("2001:db8:2::2:{}", i + 1)
+                                                   : fmt::format("172.16.1.{}", i + 1));
     row.id = id;
     row.port = be16(static_cast<std::uint16_t>(8'080 + (id - i) / 16));
     row.weight = 1;
@@ -82,7 +89,7 @@ SnapshotBuffer make_snapshot(const Setup& setup, std::uint64_t generation) {
   port.mtu = 1'500;
   port.is_rss_stable = 1;
   writer.add(port);
-  add_network(writer, setup.is_v6);
+  add_network(writer, setup);
   const FlowKey key = key_of(0, setup.protocol_number, setup.is_v6);
   const auto add_vip = [&](std::uint32_t id, std::uint32_t cluster, std::uint16_t port_number) {
     VipRow vip{};
@@ -214,6 +221,7 @@ void Batch::fill(Burst& burst, std::size_t first) {
     Packet& packet = burst.add();
     packet.data = frame(i);
     packet.bytes = bytes_[i];
+    packet.headroom = headroom;
   }
 }
 

@@ -8,15 +8,16 @@
 
 #include "dataplane/pipeline/process_burst.h"
 #include "dataplane/tables/snapshot_writer.h"
-#include "perf/common/memory.h"
 #include "perf/bench/packets.h"
+#include "perf/common/memory.h"
 
 namespace sluice::perf {
 
 struct Setup {
   std::uint32_t flows = 1'000;  // established ones
   std::uint8_t protocol_number = protocol::tcp;
-  bool is_v6 = false;
+  bool is_v6 = false;          // clients and the VIP
+  bool is_translated = false;  // endpoints and SNAT addresses are of the other family
   Forwarding forwarding = Forwarding::full_nat;
   std::uint32_t capacity = 0;   // 0: room for the flows and some more
   std::uint32_t vip_count = 1;  // the flows use the first; the others have a cluster of 10 each
@@ -95,9 +96,10 @@ class Batch {
   void fill(Burst& burst, std::size_t first);
 
  private:
-  std::byte* frame(std::size_t i) { return frames_[2 * i].bytes; }
+  static constexpr std::uint16_t headroom = sizeof(Frame);
+  std::byte* frame(std::size_t i) { return frames_[3 * i + 1].bytes; }
 
-  std::vector<Frame> frames_{2 * batch_count};
+  std::vector<Frame> frames_{3 * batch_count};  // headroom and two lines each
   std::array<std::uint16_t, batch_count> bytes_{};
   std::size_t count_ = 0;
   Burst burst_;
