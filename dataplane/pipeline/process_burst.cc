@@ -198,7 +198,10 @@ void maintain(World& world) {
 }
 
 void adopt_snapshot(World& world) {
-  world.neighbors.raise_epoch();  // routes may lead elsewhere
+  if (world.tables->node().routes_check != world.routes_check) {
+    world.routes_check = world.tables->node().routes_check;
+    world.neighbors.raise_epoch();  // routes may lead elsewhere
+  }
   world.unchecked_count = world.flows.capacity();
   const auto limits = world.tables->vip_limits();
   world.has_packet_limits = std::any_of(limits.begin(), limits.end(), [](const VipLimitsRow& row) {

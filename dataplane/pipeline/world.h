@@ -77,6 +77,7 @@ struct World {
   Instant swept;                     // until when expiry knows what it owes
   std::uint64_t sweep_debt = 0;      // what it owes: records to look at, times milliseconds of a round
   std::uint64_t unchecked_count = 0; // records that expiry has not yet seen under the present snapshot
+  std::uint32_t routes_check = 0;    // of the snapshot before
   Instant neighbors_checked;
   Instant pending_checked;
   std::uint16_t neighbor_next = 0;   // where the next check begins: the last one had no room for more questions

@@ -18,7 +18,7 @@
 namespace sluice {
 
 inline constexpr char snapshot_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 'S', 'N'};
-inline constexpr std::uint32_t snapshot_format = 6;
+inline constexpr std::uint32_t snapshot_format = 7;
 inline constexpr std::uint64_t snapshot_bytes_max = 4ull << 30;
 
 // Limits that the dataplane sizes its tables by.
@@ -84,7 +84,7 @@ struct NodeRow {
   std::uint8_t is_idle_backoff;      // changes at once
   std::uint8_t reserved[3];
   std::uint32_t blocklist;           // row of its prefix table + 1; 0: none. Changes at once
-  std::uint32_t reserved_too;
+  std::uint32_t routes_check;        // CRC-32C of the routes: next hops stay good from a snapshot to one with the same
 };
 static_assert(sizeof(NodeRow) == 136);
 

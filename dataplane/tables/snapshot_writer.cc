@@ -168,6 +168,7 @@ std::vector<ReturnIndexRow> SnapshotWriter::build_return_index() const {
 Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
   std::stable_sort(routes_.begin(), routes_.end(),
                    [](const RouteRow& a, const RouteRow& b) { return a.prefix_length > b.prefix_length; });
+  node.routes_check = crc32c(std::as_bytes(std::span(routes_)));
   if (!vip_limits_.empty()) vip_limits_.resize(vips_.size(), VipLimitsRow{no_row, 0, {}, {}, {}, {}});
   const auto vip_index = build_vip_index();
   const auto address_index = build_address_index();

@@ -374,8 +374,9 @@ void Bed::check_output(const Output& output, const Buffer* from) {
         std::size_t ports = l4;
         std::uint8_t next = static_cast<std::uint8_t>(expected[is_v4 ? 23 : 20]);
         while (!is_v4 && (next == 0 || next == 43 || next == 60 || next == 44)) {
+          const bool is_fragment_header = next == 44;  // its second byte is reserved, no length
           next = static_cast<std::uint8_t>(expected[ports]);
-          ports += (static_cast<std::size_t>(expected[ports + 1]) + 1) * 8;
+          ports += is_fragment_header ? 8 : (static_cast<std::size_t>(expected[ports + 1]) + 1) * 8;
         }
         take(ports, 4);
         if (!input_faults.empty()) take(ports + (next == 6 ? 16 : 6), 2);
