@@ -155,6 +155,15 @@ def traces_without_sentence(root):
             yield f"{path.relative_to(root)}: the first line must say in one sentence what is shown"
 
 
+def tests_that_are_not_there(root):
+    text = "\n".join(path.read_text() for suffix in ("cc", "py") for path in (root / "tests").rglob(f"*_test.{suffix}"))
+    text += "\n".join(path.read_text() for path in (root / "tests").rglob("test_*.py"))
+    for name in re.findall(r"`([\w.]+)`", (root / "tests/catalogue.md").read_text()):
+        is_there = (root / "tests/traces" / name).exists() if name.endswith(".trace") else name in text
+        if not is_there and name != "name.trace":
+            yield f"tests/catalogue.md: no test is called {name}"
+
+
 def self_test(report):
     """The checks find what they are there to find."""
     cases = [
@@ -184,6 +193,7 @@ def main():
     report.rule("nothing is left for later", matching(root, LEFT_OVER, "dataplane", "mgmt", "tests", "perf"))
     report.rule("every folder explains itself (style 15)", folders_without_readme(root))
     report.rule("every verdict is tested (style 15)", untested_verdicts(root))
+    report.rule("every test that earns a row exists", tests_that_are_not_there(root))
     report.rule("every trace says what it shows (style 13)", traces_without_sentence(root))
     report.end()
 

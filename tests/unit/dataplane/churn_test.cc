@@ -1,4 +1,4 @@
-// MG-04 and SN-04 in process: a thousand random changes of a cluster under live flows on three lcores break no flow but
+// MG-01, MG-04 and SN-04 in process: a thousand random changes of a cluster under live flows on three lcores break no flow but
 // those of removed endpoints, send new flows only to endpoints that are up, and never give one SNAT port to two flows.
 #include "tests/traces/bed.h"
 #include "tests/unit/dataplane/property.h"
@@ -9,7 +9,8 @@ namespace {
 using trace::Bed;
 using trace::PacketText;
 
-constexpr std::size_t endpoint_count = 40;
+constexpr std::size_t endpoint_count = 100;
+constexpr std::size_t first_host = 110;  // behind our own and the SNAT addresses
 constexpr std::size_t edit_count = 1'000;
 constexpr std::size_t flows_max = 2'000;
 
@@ -26,7 +27,7 @@ class Churn {
   void run() {
     ASSERT_TRUE(model_.change({"lcores", "3", ";", "flows", "12288"}));
     ASSERT_TRUE(model_.change({"cluster", "web", "{", "choice", "least", ";", "}", "vip", "10.9.0.1:80/tcp", "{", "cluster", "web", "}"}));
-    for (std::size_t i = 0; i < 10; ++i) set(i, State::up, "up");
+    for (std::size_t i = 0; i < endpoint_count; ++i) set(i, State::up, "up");
     auto bed = Bed::create(model_);
     ASSERT_TRUE(bed) << bed.error().message;
     bed_ = std::move(*bed);
@@ -53,7 +54,7 @@ class Churn {
  private:
   enum class State { absent, up, not_taking };
 
-  static std::string address_of(std::size_t endpoint) { return "10.2.0." + std::to_string(11 + endpoint); }
+  static std::string address_of(std::size_t endpoint) { return "10.2.0." + std::to_string(first_host + endpoint); }
 
   void set(std::size_t endpoint, State state, const std::string& word) {
     states_[endpoint] = state;
@@ -138,7 +139,7 @@ class Churn {
     if (!is_any_up) return;
     ASSERT_EQ(bed_->outputs.size(), 1u);
     const PacketText sent = trace::read_frame(bed_->outputs.front().frame);
-    flow.endpoint = std::stoul(sent.destination.substr(sent.destination.rfind('.') + 1)) - 11;
+    flow.endpoint = std::stoul(sent.destination.substr(sent.destination.rfind('.') + 1)) - first_host;
     flow.snat_address = sent.source;
     flow.snat_port = sent.source_port;
     ASSERT_EQ(states_[flow.endpoint], State::up);
