@@ -468,7 +468,11 @@ void Bed::check_fragment(const Output& output, const Buffer& from) {
   const PacketText before = read_frame(from.original), after = read_frame(output.frame);
   const bool is_v4 = output.frame[12] == std::byte{0x08};
   const bool is_same_place = before.option("piece") == after.option("piece") && before.option("more") == after.option("more");
-  const std::size_t begin = 14 + (is_v4 ? 20 : 48) + (after.source_port.empty() ? 0 : after.kind == "udp" ? 8 : 20);
+  // What it carries ends where the packet does, however long the headers before it are.
+  const std::string piece = before.option("piece");
+  const std::size_t carried = std::stoul(piece.substr(piece.find('-') + 1)) - std::stoul(piece);
+  const std::size_t end = is_v4 ? 14 + read_number(output.frame, 16) : 54 + read_number(output.frame, 18);
+  const std::size_t begin = end - carried + (after.source_port.empty() ? 0 : after.kind == "udp" ? 8 : 20);
   if (!is_same_place || from.original.size() != output.frame.size() ||
       !std::equal(output.frame.begin() + static_cast<long>(begin), output.frame.end(), from.original.begin() + static_cast<long>(begin))) {
     fault(fmt::format("a fragment was changed: {} became {}", before.text(), after.text()));
