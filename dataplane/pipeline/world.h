@@ -57,7 +57,7 @@ struct World {
   FragmentTable fragments;           // datagrams of which fragments have come
   std::uint32_t fragment_id = 0;     // the last one given out, see fragments.cc
   Splices splices;                   // records of its spliced flows
-  PendingSplices pending;            // connections on their way to become such, see splice.cc
+  PendingSplices pending;            // connections on their way to become such, see splice.h
   NeighborTable neighbors;           // hardware addresses of next hops
   RateLimits rate_limits;            // of VIPs and of sources
   Counters counters;
