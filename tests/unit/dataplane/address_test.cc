@@ -4,7 +4,7 @@
 
 #include "dataplane/net/flow_key.h"
 
-namespace sluice {
+namespace sluice::address_test {
 namespace {
 
 TEST(IpAddress, TextThereAndBack) {
@@ -105,4 +105,4 @@ TEST(FlowHash, DependsOnEveryPartAndOnTheSecret) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::address_test

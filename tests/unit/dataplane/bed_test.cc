@@ -7,7 +7,7 @@
 
 #include "tests/traces/run_trace.h"
 
-namespace sluice {
+namespace sluice::bed_test {
 namespace {
 
 const char* const head =
@@ -50,4 +50,4 @@ TEST(Bed, WrongTracesFailAndSayWhere) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::bed_test

@@ -4,7 +4,7 @@
 #include "tests/traces/bed.h"
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::checksum_test {
 namespace {
 
 TEST(Checksum, Rfc1071Example) {
@@ -146,4 +146,4 @@ TEST(Rewrite, ThereAndBackIsIdentity) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::checksum_test

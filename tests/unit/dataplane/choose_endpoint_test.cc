@@ -3,7 +3,7 @@
 #include "tests/traces/bed.h"
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::choose_endpoint_test {
 namespace {
 
 std::unique_ptr<trace::Bed> bed_with(const std::string& choice) {
@@ -62,4 +62,4 @@ TEST(ChooseByHash, IsTheSameOnEveryBoxAndForEveryPacket) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::choose_endpoint_test

@@ -3,7 +3,7 @@
 #include "tests/traces/bed.h"
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::churn_test {
 namespace {
 
 using trace::Bed;
@@ -175,4 +175,4 @@ TEST(Churn, ChangesBreakOnlyTheFlowsOfRemovedEndpoints) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::churn_test

@@ -5,7 +5,7 @@
 #include "tests/traces/hello_text.h"
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::client_hello_test {
 namespace {
 
 using trace::build_hello;
@@ -163,4 +163,4 @@ TEST(ClientHello, RandomDamageDoesNoHarm) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::client_hello_test

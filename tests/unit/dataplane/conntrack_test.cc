@@ -5,7 +5,7 @@
 
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::conntrack_test {
 namespace {
 
 constexpr HashSecret secret{0x1111, 0x2222};
@@ -192,4 +192,4 @@ TEST(FlowRecord, CopyOfTellsTornOnesApart) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::conntrack_test

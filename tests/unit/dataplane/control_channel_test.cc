@@ -17,7 +17,7 @@
 
 #include "dataplane/base/json_writer.h"
 
-namespace sluice {
+namespace sluice::control_channel_test {
 namespace {
 
 class ControlChannel : public testing::Test {
@@ -277,4 +277,4 @@ TEST_F(ControlChannel, SocketIsForItsOwnerOnly) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::control_channel_test

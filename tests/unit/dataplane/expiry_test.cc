@@ -6,7 +6,7 @@
 #include "dataplane/pipeline/process_burst.h"
 #include "dataplane/tables/snapshot_writer.h"
 
-namespace sluice {
+namespace sluice::expiry_test {
 namespace {
 
 constexpr std::uint32_t round_ms = 2'000;
@@ -67,4 +67,4 @@ TEST_P(Expiry, OwesAtMostOneRound) {
 INSTANTIATE_TEST_SUITE_P(Tables, Expiry, testing::Values(3'000u, 600'000u));
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::expiry_test

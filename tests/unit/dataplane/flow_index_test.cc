@@ -5,7 +5,7 @@
 
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::flow_index_test {
 namespace {
 
 bool has(const FlowIndex& index, std::uint64_t hash, FlowIndex::Reference reference) {
@@ -103,4 +103,4 @@ TEST(FlowIndex, SixteenEntriesUnderOneHashThenFull) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::flow_index_test

@@ -6,7 +6,7 @@
 
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::fragment_table_test {
 namespace {
 
 using Taken = FragmentTable::Taken;
@@ -150,4 +150,4 @@ TEST(FragmentTable, AFloodOfUnfinishedDatagramsCostsHonestOnesNothingThatComeTog
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::fragment_table_test

@@ -6,7 +6,7 @@
 #include "tests/traces/packet_text.h"
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::icmp_inner_test {
 namespace {
 
 trace::Bytes packet_of(test::Random& random, bool is_v4, FlowKey& key) {
@@ -108,4 +108,4 @@ TEST(IcmpInner, AnyBytesAreReadWithinTheirBounds) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::icmp_inner_test

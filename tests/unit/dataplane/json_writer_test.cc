@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace sluice {
+namespace sluice::json_writer_test {
 namespace {
 
 TEST(JsonWriter, CommasAndNesting) {
@@ -37,4 +37,4 @@ TEST(JsonWriter, StaysUtf8WhateverComes) {
 TEST(JsonWriter, Error) { EXPECT_EQ(json_error("no \"such\" thing"), R"({"ok":false,"error":"no \"such\" thing"})"); }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::json_writer_test

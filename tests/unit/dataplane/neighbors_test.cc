@@ -4,7 +4,7 @@
 
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::neighbors_test {
 namespace {
 
 TEST(NeighborTable, AgreesWithAMapWhileEntriesComeAndGo) {
@@ -63,4 +63,4 @@ TEST(NeighborTable, HoldsInOrderAndWithinItsLimits) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::neighbors_test

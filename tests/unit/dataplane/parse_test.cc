@@ -3,7 +3,7 @@
 #include "tests/traces/packet_text.h"
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::parse_test {
 namespace {
 
 using trace::Bytes;
@@ -165,4 +165,4 @@ TEST(ParseFrameProperty, RandomBytesStayInBounds) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::parse_test

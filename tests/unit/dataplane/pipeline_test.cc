@@ -4,7 +4,7 @@
 #include "dataplane/pipeline/stages.h"
 #include "tests/traces/bed.h"
 
-namespace sluice {
+namespace sluice::pipeline_test {
 namespace {
 
 std::unique_ptr<trace::Bed> usual_bed() {
@@ -53,4 +53,4 @@ TEST(Pipeline, WhatTheReceiverHasDecidedStaysUntouched) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::pipeline_test

@@ -4,7 +4,7 @@
 
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::prefix_table_test {
 namespace {
 
 struct Built {
@@ -85,4 +85,4 @@ TEST(PrefixTable, agrees_with_the_list_it_was_built_from) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::prefix_table_test

@@ -6,7 +6,7 @@
 #include "tests/traces/model.h"
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::snapshot_test {
 namespace {
 
 using trace::Words;
@@ -171,4 +171,4 @@ TEST(Snapshot, WriterRefusesWhatCannotBe) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::snapshot_test

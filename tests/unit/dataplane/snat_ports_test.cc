@@ -5,7 +5,7 @@
 #include "tests/traces/model.h"
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::snat_ports_test {
 namespace {
 
 TEST(SnatSlices, CoverThePoolOnceForEveryLcoreCount) {
@@ -142,4 +142,4 @@ TEST(SnatPorts, NoTwoLcoresShareAPort) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::snat_ports_test

@@ -13,7 +13,7 @@
 #include "tests/traces/hello_text.h"
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::splice_test {
 namespace {
 
 using trace::Bed;
@@ -303,4 +303,4 @@ TEST(SpliceRecord, KeepsTheChecksumAndIsItsOwnOpposite) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::splice_test

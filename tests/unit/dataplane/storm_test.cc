@@ -2,7 +2,7 @@
 
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::storm_test {
 namespace {
 
 struct Layers {
@@ -36,4 +36,4 @@ INSTANTIATE_TEST_SUITE_P(Layers, StormTest,
                          [](const testing::TestParamInfo<Layers>& info) { return std::string(info.param.name); });
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::storm_test

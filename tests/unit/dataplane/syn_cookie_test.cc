@@ -2,7 +2,7 @@
 
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::syn_cookie_test {
 namespace {
 
 constexpr SipKey secret{0x0706050403020100ull, 0x0f0e0d0c0b0a0908ull};
@@ -82,4 +82,4 @@ TEST(SynCookie, GuessesAreRightOnceIn16Million) {  // SP-19; at 2 million tries 
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::syn_cookie_test

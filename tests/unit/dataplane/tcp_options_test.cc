@@ -4,7 +4,7 @@
 
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::tcp_options_test {
 namespace {
 
 std::vector<std::byte> bytes_of(std::initializer_list<unsigned> values) {
@@ -77,4 +77,4 @@ TEST(TcpOptions, AnyBytesDoNoHarm) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::tcp_options_test

@@ -7,7 +7,7 @@
 
 #include "dataplane/net/headers.h"
 
-namespace sluice {
+namespace sluice::tcp_state_test {
 namespace {
 
 // "C:syn E:syn+ack C:ack": who sends what.
@@ -122,4 +122,4 @@ TEST(TcpState, MayReopen) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::tcp_state_test

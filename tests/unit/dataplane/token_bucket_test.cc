@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace sluice {
+namespace sluice::token_bucket_test {
 namespace {
 
 std::uint32_t taken(TokenBucket& bucket, Instant from, std::uint64_t ms, std::uint32_t rate,
@@ -37,4 +37,4 @@ TEST(TokenBucket, TheLcoresTogetherHaveTheRateRoundedUp) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::token_bucket_test

@@ -4,7 +4,7 @@
 
 #include <string>
 
-namespace sluice {
+namespace sluice::verdict_test {
 namespace {
 
 TEST(Verdict, NamesKindsAndSentences) {
@@ -21,4 +21,4 @@ TEST(Verdict, NamesKindsAndSentences) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::verdict_test

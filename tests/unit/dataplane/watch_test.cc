@@ -14,7 +14,7 @@
 #include "tests/traces/bed.h"
 #include "tests/unit/dataplane/property.h"
 
-namespace sluice {
+namespace sluice::watch_test {
 namespace {
 
 using trace::Bed;
@@ -257,4 +257,4 @@ TEST(Pcapng, is_as_the_draft_draws_it) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::watch_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace sluice {
+namespace sluice::alarms_test {
 namespace {
 
 struct Readings {
@@ -45,4 +45,4 @@ TEST(Alarms, APacketThatIsRefusedForItsOwnSakeIsNone) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::alarms_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace sluice {
+namespace sluice::backoff_test {
 namespace {
 
 TEST(Backoff, polls_then_pauses_then_sleeps) {
@@ -41,4 +41,4 @@ TEST(Backoff, never_sleeps_when_it_must_not) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::backoff_test

@@ -5,7 +5,7 @@
 #include "dataplane/lcore/dataplane.h"
 #include "tests/unit/io/small_snapshot.h"
 
-namespace sluice {
+namespace sluice::control_verbs_test {
 namespace {
 
 ControlRequest request(std::string_view body) { return std::move(*ControlRequest::parse(body)); }
@@ -88,4 +88,4 @@ TEST(DataplaneOptions, an_unknown_word_or_a_missing_value_is_refused) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::control_verbs_test

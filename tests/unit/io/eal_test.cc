@@ -7,7 +7,7 @@
 #include "dataplane/io/ports.h"
 #include "tests/unit/io/small_snapshot.h"
 
-namespace sluice {
+namespace sluice::eal_test {
 namespace {
 
 TEST(Hugepages, reads_what_proc_meminfo_says) {
@@ -106,4 +106,4 @@ TEST(EalOption, refuses_what_names_no_device) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::eal_test

@@ -6,7 +6,7 @@
 
 #include <filesystem>
 
-namespace sluice {
+namespace sluice::flow_file_test {
 namespace {
 
 class FlowFileTest : public testing::Test {
@@ -136,4 +136,4 @@ TEST_F(FlowFileTest, says_where_it_could_not_be_made) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::flow_file_test

@@ -10,7 +10,7 @@
 
 #include "tests/unit/io/small_snapshot.h"
 
-namespace sluice {
+namespace sluice::published_test {
 namespace {
 
 Fd memfd_of(std::span<const std::byte> bytes, int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW) {
@@ -103,4 +103,4 @@ TEST(RestartReasons, name_what_only_a_restart_can_give) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::published_test

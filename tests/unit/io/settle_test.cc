@@ -10,7 +10,7 @@
 
 #include <cstring>
 
-namespace sluice {
+namespace sluice::settle_test {
 namespace {
 
 constexpr unsigned pool_count = 511;
@@ -261,4 +261,4 @@ TEST_F(SettleTest, without_buffers_nothing_is_generated_and_nothing_breaks) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::settle_test

@@ -4,7 +4,7 @@
 
 #include "tests/unit/io/small_snapshot.h"
 
-namespace sluice {
+namespace sluice::xdp_plan_test {
 namespace {
 
 IpAddress at(const char* text) { return *IpAddress::parse(text); }
@@ -65,4 +65,4 @@ TEST(XdpPlan, a_change_names_only_what_differs) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::xdp_plan_test

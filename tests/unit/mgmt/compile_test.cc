@@ -11,7 +11,7 @@
 #include "mgmt/text/config_reader.h"
 #include "tests/unit/mgmt/world.h"
 
-namespace sluice {
+namespace sluice::compile_test {
 namespace {
 
 const std::string checked_yaml =
@@ -470,4 +470,4 @@ TEST(Consequences, AreReadOffTheTables) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::compile_test

@@ -4,7 +4,7 @@
 
 #include "mgmt/model/suggest.h"
 
-namespace sluice {
+namespace sluice::diff_test {
 namespace {
 
 using Lines = std::vector<std::string>;
@@ -30,4 +30,4 @@ TEST(Suggest, TheNearestWordOrNone) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::diff_test

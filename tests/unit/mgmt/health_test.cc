@@ -15,7 +15,7 @@
 #include "mgmt/health/prober.h"
 #include "tests/unit/mgmt/world.h"
 
-namespace sluice {
+namespace sluice::health_test {
 namespace {
 
 const HealthPolicy three_down_two_up{{1'000}, {500}, 2, 3, 10};
@@ -299,4 +299,4 @@ TEST(ProberTest, APauseIsNoFailure) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::health_test

@@ -9,7 +9,7 @@
 #include "mgmt/commit/state_dir.h"
 #include "tests/unit/mgmt/world.h"
 
-namespace sluice {
+namespace sluice::persistence_test {
 namespace {
 
 TEST(StateDirTest, WritesAndReads) {
@@ -100,4 +100,4 @@ TEST(PersistenceTest, EveryDamagedByteIsNoticed) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::persistence_test

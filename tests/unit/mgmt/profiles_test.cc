@@ -6,7 +6,7 @@
 #include "mgmt/text/profile_reader.h"
 #include "tests/unit/mgmt/world.h"
 
-namespace sluice {
+namespace sluice::profiles_test {
 namespace {
 
 std::vector<std::string> errors_of(const std::string& text) {
@@ -70,4 +70,4 @@ TEST(Profiles, NoFolder) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::profiles_test

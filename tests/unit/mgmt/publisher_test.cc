@@ -8,7 +8,7 @@
 #include "mgmt/publish/sealed_memfd.h"
 #include "tests/unit/mgmt/world.h"
 
-namespace sluice {
+namespace sluice::publisher_test {
 namespace {
 
 std::shared_ptr<const SnapshotBuffer> snapshot(std::uint64_t generation) {
@@ -127,4 +127,4 @@ TEST(PublisherTest, OnlyTheNewestOfManyIsSent) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::publisher_test

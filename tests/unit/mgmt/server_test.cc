@@ -13,7 +13,7 @@
 #include "mgmt/server/verbs.h"
 #include "tests/unit/mgmt/world.h"
 
-namespace sluice {
+namespace sluice::server_test {
 namespace {
 
 using nlohmann::json;
@@ -430,4 +430,4 @@ TEST_F(ServerTest, TheExampleConfigurationIsAccepted) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::server_test

@@ -12,7 +12,7 @@
 
 #include "dataplane/net/flow_key.h"
 
-namespace sluice {
+namespace sluice::slots_test {
 namespace {
 
 std::vector<SlotEndpoint> endpoints(std::size_t count, std::vector<std::uint16_t> weights = {}) {
@@ -193,4 +193,4 @@ TEST(Slots, NoEndpointsNoSlots) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::slots_test

@@ -5,7 +5,7 @@
 
 #include "tests/unit/mgmt/world.h"
 
-namespace sluice {
+namespace sluice::validate_test {
 namespace {
 
 std::string text_of(const Findings& findings) {
@@ -357,4 +357,4 @@ TEST(ValidateWarnings, MatchIsIgnoredAndSaidSo) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::validate_test

@@ -7,7 +7,7 @@
 #include "mgmt/text/config_reader.h"
 #include "tests/unit/mgmt/world.h"
 
-namespace sluice {
+namespace sluice::writer_test {
 namespace {
 
 TEST(Writer, RoundTripOfEverything) {
@@ -71,4 +71,4 @@ TEST(Defaults, AreAppliedToACopy) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::writer_test

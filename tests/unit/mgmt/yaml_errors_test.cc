@@ -4,7 +4,7 @@
 #include "mgmt/text/config_reader.h"
 #include "tests/unit/mgmt/world.h"
 
-namespace sluice {
+namespace sluice::yaml_errors_test {
 namespace {
 
 std::vector<std::string> errors_in(const std::string& text) {
@@ -228,4 +228,4 @@ TEST(YamlPayload, AnEmptyFileAmongOthersIsNamed) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::yaml_errors_test

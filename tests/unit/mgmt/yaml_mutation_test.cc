@@ -8,7 +8,7 @@
 #include "mgmt/text/writer.h"
 #include "tests/unit/mgmt/world.h"
 
-namespace sluice {
+namespace sluice::yaml_mutation_test {
 namespace {
 
 std::string mutated(std::string text, std::mt19937& dice) {
@@ -119,4 +119,4 @@ TEST(YamlMutation, IsRefusedOrAcceptedWhole) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::yaml_mutation_test

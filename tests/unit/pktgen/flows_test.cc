@@ -9,7 +9,7 @@
 
 #include "dataplane/net/headers.h"
 
-namespace sluice::perf {
+namespace sluice::perf::flows_test {
 namespace {
 
 const Clients clients{*parse_address_range("198.18.0.1+5"), *parse_address_range("2001:2::1+7"),
@@ -139,4 +139,4 @@ TEST(Sizes, WhatIsTooSmallIsRaised) {
 }
 
 }  // namespace
-}  // namespace sluice::perf
+}  // namespace sluice::perf::flows_test

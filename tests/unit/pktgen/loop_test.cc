@@ -10,7 +10,7 @@
 #include "perf/common/port.h"
 #include "perf/pktgen/generator.h"
 
-namespace sluice::perf {
+namespace sluice::perf::loop_test {
 namespace {
 
 constexpr MacAddress clients_mac{{2, 0, 0, 0, 0, 1}}, device_mac{{2, 0, 0, 0, 0, 2}},
@@ -318,4 +318,4 @@ TEST_F(Loop, TheGatewayIsAskedForItsMac) {
 }
 
 }  // namespace
-}  // namespace sluice::perf
+}  // namespace sluice::perf::loop_test

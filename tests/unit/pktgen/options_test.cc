@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace sluice::perf {
+namespace sluice::perf::options_test {
 namespace {
 
 Parsed parse(std::vector<std::string> words) {
@@ -73,4 +73,4 @@ TEST(Options, WhatCannotBeIsRefusedWithAReason) {
 }
 
 }  // namespace
-}  // namespace sluice::perf
+}  // namespace sluice::perf::options_test

@@ -7,7 +7,7 @@
 #include "perf/common/histogram.h"
 #include "perf/pktgen/stamp.h"
 
-namespace sluice::perf {
+namespace sluice::perf::pacer_test {
 namespace {
 
 constexpr double ticks_per_second = 1e9;
@@ -88,4 +88,4 @@ TEST(Histogram, SmallValuesAreExactAndTheLargestHasAPlace) {
 }
 
 }  // namespace
-}  // namespace sluice::perf
+}  // namespace sluice::perf::pacer_test

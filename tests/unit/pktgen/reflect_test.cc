@@ -4,7 +4,7 @@
 
 #include "perf/common/frame.h"
 
-namespace sluice::perf {
+namespace sluice::perf::reflect_test {
 namespace {
 
 constexpr MacAddress mac_a{{2, 0, 0, 0, 0, 0xa}}, mac_b{{2, 0, 0, 0, 0, 0xb}};
@@ -124,4 +124,4 @@ TEST(Neighbors, AnnouncementsAreNoQuestions) {
 }
 
 }  // namespace
-}  // namespace sluice::perf
+}  // namespace sluice::perf::reflect_test

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-namespace sluice::perf {
+namespace sluice::perf::report_test {
 namespace {
 
 TEST(Report, NumbersAndTimesAreShort) {
@@ -36,4 +36,4 @@ TEST(Report, JsonHoldsEveryCountAndTheLoss) {
 }
 
 }  // namespace
-}  // namespace sluice::perf
+}  // namespace sluice::perf::report_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace sluice::perf {
+namespace sluice::perf::search_test {
 namespace {
 
 // Searches a device that loses nothing up to `limit`; how many trials it took.
@@ -47,4 +47,4 @@ TEST(ZeroLossSearch, ZeroWhenNotEvenTheLeastPasses) {
 }
 
 }  // namespace
-}  // namespace sluice::perf
+}  // namespace sluice::perf::search_test

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-namespace sluice::perf {
+namespace sluice::perf::text_test {
 namespace {
 
 TEST(Text, NumbersHaveDecimalUnits) {
@@ -87,4 +87,4 @@ TEST(Text, RangesKnowTheirMembers) {
 }
 
 }  // namespace
-}  // namespace sluice::perf
+}  // namespace sluice::perf::text_test

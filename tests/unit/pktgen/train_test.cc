@@ -5,7 +5,7 @@
 #include "perf/common/frame.h"
 #include "perf/pktgen/reflect.h"
 
-namespace sluice::perf {
+namespace sluice::perf::train_test {
 namespace {
 
 using namespace tcp_flag;
@@ -130,4 +130,4 @@ TEST(Train, AResetEndsItInAnyPhase) {
 }
 
 }  // namespace
-}  // namespace sluice::perf
+}  // namespace sluice::perf::train_test

@@ -4,7 +4,7 @@
 
 #include "mgmt/shell/commands.h"
 
-namespace sluice {
+namespace sluice::completion_test {
 namespace {
 
 // Knows two endpoints, two kinds of objects and one file with a space in its name.
@@ -114,4 +114,4 @@ TEST_F(Completion, TheEmptyLineListsEveryFirstWord) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::completion_test

@@ -9,7 +9,7 @@
 #include "mgmt/shell/commands.h"
 #include "mgmt/shell/words.h"
 
-namespace sluice {
+namespace sluice::grammar_test {
 namespace {
 
 using Words = std::vector<std::string>;
@@ -126,4 +126,4 @@ TEST(Grammar, OptionsAloneAreNoCommand) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::grammar_test

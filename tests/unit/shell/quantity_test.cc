@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace sluice {
+namespace sluice::quantity_test {
 namespace {
 
 struct Case {
@@ -62,4 +62,4 @@ TEST(Quantity, DurationsShowTheTwoLargestUnits) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::quantity_test

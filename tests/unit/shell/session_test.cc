@@ -34,7 +34,7 @@
 
 #include "tests/unit/shell/fake_process.h"
 
-namespace sluice {
+namespace sluice::session_test {
 namespace {
 
 std::vector<std::string> lines_of(const std::string& text) {
@@ -183,4 +183,4 @@ INSTANTIATE_TEST_SUITE_P(Shell, GoldenSession, ::testing::ValuesIn(session_names
                          [](const auto& test) { return test.param; });
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::session_test

@@ -12,7 +12,7 @@
 #include "mgmt/shell/json.h"
 #include "tests/unit/shell/fake_process.h"
 
-namespace sluice {
+namespace sluice::shell_test {
 namespace {
 
 constexpr const char* one_drop =
@@ -104,4 +104,4 @@ TEST_F(ShellTest, AScriptStopsAtTheFirstFailureAndReturnsItsCode) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::shell_test

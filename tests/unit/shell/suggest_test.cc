@@ -4,7 +4,7 @@
 
 #include <vector>
 
-namespace sluice {
+namespace sluice::suggest_test {
 namespace {
 
 TEST(Suggest, FindsWhatWasMeant) {
@@ -25,4 +25,4 @@ TEST(Suggest, SaysNothingWhenNothingIsClose) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::suggest_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace sluice {
+namespace sluice::table_test {
 namespace {
 
 constexpr TextStyle plain = {};
@@ -78,4 +78,4 @@ TEST(Wrapped, BreaksAtSpaces) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::table_test

@@ -18,7 +18,7 @@
 
 #include "tests/unit/shell/fake_process.h"
 
-namespace sluice {
+namespace sluice::terminal_test {
 namespace {
 
 constexpr std::chrono::seconds patience = std::chrono::seconds(20);
@@ -191,4 +191,4 @@ TEST_F(Terminal, HeadersAreBoldUnlessNoColorIsSet) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::terminal_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace sluice {
+namespace sluice::words_test {
 namespace {
 
 using Words = std::vector<std::string>;
@@ -40,4 +40,4 @@ TEST(Words, AQuotedWordReadsBackAsItself) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::words_test
