@@ -43,10 +43,6 @@ void change_tcp_state(FlowRecord& record, std::uint8_t tcp_flags, Direction dire
   }
 }
 
-void track_udp(FlowRecord& record, Direction direction) {
-  if (direction == Direction::to_client) record.state = FlowState::established;
-}
-
 bool is_plausible_from_client(const FlowRecord& record, std::uint8_t tcp_flags, std::uint32_t sequence) {
   if ((tcp_flags & tcp_flag::syn) != 0) return true;
   if (record.state == FlowState::opening) return (tcp_flags & tcp_flag::rst) != 0;

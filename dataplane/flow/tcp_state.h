@@ -21,7 +21,9 @@ inline void track_tcp(FlowRecord& record, std::uint8_t tcp_flags, Direction dire
   if (record.state == FlowState::established && is_plain) [[likely]] return;
   change_tcp_state(record, tcp_flags, direction);
 }
-void track_udp(FlowRecord& record, Direction direction);
+inline void track_udp(FlowRecord& record, Direction direction) {
+  if (direction == Direction::to_client) record.state = FlowState::established;
+}
 
 // Whether a segment from the client can belong to this connection, as far as the handshake tells: nothing but a
 // SYN before the endpoint has answered, and nothing far from the initial sequence number before the handshake is

@@ -47,6 +47,10 @@ inline std::uint64_t checksum_sum(std::span<const std::byte> bytes, std::uint64_
   return sum;
 }
 
+// Whether the words of a header, its checksum among them, add up to what they must: in one's complement to 0xffff, which
+// is to say to a multiple of it. No such header is all zeros.
+inline bool is_right_sum(std::uint64_t sum) { return sum % 0xffff == 0; }
+
 inline std::uint16_t checksum_of(std::span<const std::byte> bytes, std::uint64_t sum = 0) {
   return static_cast<std::uint16_t>(~fold_checksum(checksum_sum(bytes, sum)));
 }

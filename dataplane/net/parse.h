@@ -20,81 +20,99 @@ const Header* header_at(std::span<const std::byte> frame, std::size_t offset) {
   return reinterpret_cast<const Header*>(frame.data() + offset);
 }
 
-inline bool are_tcp_flags_possible(std::uint8_t flags) {
+constexpr bool is_possible(std::uint8_t tcp_flags) {
   using namespace tcp_flag;
-  const std::uint8_t kind = flags & (syn | fin | rst | ack);
-  if ((kind & syn) != 0) return (kind & (fin | rst)) == 0;
-  if ((kind & rst) != 0) return (kind & fin) == 0;
-  return (kind & ack) != 0;
+  if ((tcp_flags & syn) != 0) return (tcp_flags & (fin | rst)) == 0;
+  if ((tcp_flags & rst) != 0) return (tcp_flags & fin) == 0;
+  return (tcp_flags & ack) != 0;
 }
 
-inline ParseFault parse_transport(std::span<const std::byte> frame, std::uint8_t protocol_number, ParsedFrame& parsed) {
-  const std::size_t l4_end = parsed.l4_offset + parsed.l4_bytes;
-  const auto l4 = frame.first(l4_end);
-  switch (protocol_number) {
-    case protocol::tcp: {
-      const auto* tcp = header_at<TcpHeader>(l4, parsed.l4_offset);
-      if (tcp == nullptr || tcp->header_bytes() < sizeof(TcpHeader) || tcp->header_bytes() > parsed.l4_bytes) {
-        return ParseFault::l4_header_invalid;
-      }
-      if (!are_tcp_flags_possible(tcp->flags)) return ParseFault::tcp_flags_invalid;
-      parsed.kind = FrameKind::tcp;
-      parsed.tcp_flags = tcp->flags;
-      parsed.key.source_port = tcp->source_port;
-      parsed.key.destination_port = tcp->destination_port;
-      return ParseFault::none;
-    }
-    case protocol::udp: {
-      const auto* udp = header_at<UdpHeader>(l4, parsed.l4_offset);
-      if (udp == nullptr || udp->bytes.host() < sizeof(UdpHeader) || udp->bytes.host() > parsed.l4_bytes) {
-        return ParseFault::l4_header_invalid;
-      }
-      if (udp->checksum == 0 && !parsed.key.source.is_v4()) return ParseFault::udp_checksum_missing;
-      parsed.kind = FrameKind::udp;
-      parsed.key.source_port = udp->source_port;
-      parsed.key.destination_port = udp->destination_port;
-      return ParseFault::none;
-    }
-    case protocol::icmp:
-    case protocol::icmpv6: {
-      const bool is_v4 = parsed.key.source.is_v4();
-      if (is_v4 != (protocol_number == protocol::icmp)) {
-        parsed.kind = FrameKind::ip_other;
-        return ParseFault::none;
-      }
-      if (header_at<IcmpHeader>(l4, parsed.l4_offset) == nullptr) return ParseFault::l4_header_invalid;
-      parsed.kind = is_v4 ? FrameKind::icmp : FrameKind::icmpv6;
-      return ParseFault::none;
-    }
-    default: parsed.kind = FrameKind::ip_other; return ParseFault::none;
-  }
+// A bit for each combination of FIN, SYN, RST, PSH and ACK, the lowest five flags.
+inline constexpr std::uint32_t possible_tcp_flags = [] {
+  std::uint32_t bits = 0;
+  for (std::uint8_t flags = 0; flags < 32; ++flags) bits |= std::uint32_t{is_possible(flags)} << flags;
+  return bits;
+}();
+
+inline bool are_tcp_flags_possible(std::uint8_t flags) { return (possible_tcp_flags >> (flags & 31) & 1) != 0; }
+
+inline ParseFault parse_tcp(std::span<const std::byte> l4, ParsedFrame& parsed) {
+  if (l4.size() < sizeof(TcpHeader)) return ParseFault::l4_header_invalid;
+  const auto& tcp = *reinterpret_cast<const TcpHeader*>(l4.data());
+  const unsigned header_bytes = tcp.header_bytes();
+  if (header_bytes < sizeof(TcpHeader) || header_bytes > l4.size()) return ParseFault::l4_header_invalid;
+  const std::uint8_t flags = tcp.flags;
+  if (!are_tcp_flags_possible(flags)) return ParseFault::tcp_flags_invalid;
+  parsed.kind = FrameKind::tcp;
+  parsed.tcp_flags = flags;
+  parsed.key.source_port = tcp.source_port;
+  parsed.key.destination_port = tcp.destination_port;
+  return ParseFault::none;
 }
 
-inline ParseFault parse_ipv4(std::span<const std::byte> frame, ParsedFrame& parsed) {
-  const auto* ip = header_at<Ipv4Header>(frame, parsed.l3_offset);
-  if (ip == nullptr) return ParseFault::frame_truncated;
-  const unsigned header_bytes = ip->header_bytes();
-  const unsigned total_bytes = ip->total_bytes.host();
-  if ((ip->version_and_words >> 4) != 4 || header_bytes < sizeof(Ipv4Header) || total_bytes < header_bytes) {
-    return ParseFault::ip_header_invalid;
-  }
-  if (parsed.l3_offset + total_bytes > frame.size()) return ParseFault::frame_truncated;
-  const auto header = frame.subspan(parsed.l3_offset);
-  const bool is_plain = header_bytes == sizeof(Ipv4Header);  // no options: a sum of known length, unrolled
-  if ((is_plain ? checksum_of(header.first(sizeof(Ipv4Header))) : checksum_of(header.first(header_bytes))) != 0) {
-    return ParseFault::ip_checksum_wrong;
-  }
-  parsed.key.source = IpAddress::v4(ip->source);
-  parsed.key.destination = IpAddress::v4(ip->destination);
-  parsed.key.protocol = ip->protocol;
-  parsed.ttl = ip->ttl;
+inline ParseFault parse_udp(std::span<const std::byte> l4, bool is_v4, ParsedFrame& parsed) {
+  if (l4.size() < sizeof(UdpHeader)) return ParseFault::l4_header_invalid;
+  const auto& udp = *reinterpret_cast<const UdpHeader*>(l4.data());
+  const unsigned bytes = udp.bytes.host();
+  if (bytes < sizeof(UdpHeader) || bytes > l4.size()) return ParseFault::l4_header_invalid;
+  if (udp.checksum == 0 && !is_v4) return ParseFault::udp_checksum_missing;
+  parsed.kind = FrameKind::udp;
+  parsed.key.source_port = udp.source_port;
+  parsed.key.destination_port = udp.destination_port;
+  return ParseFault::none;
+}
+
+inline ParseFault parse_icmp(std::span<const std::byte> l4, bool is_v4, ParsedFrame& parsed) {
+  if (l4.size() < sizeof(IcmpHeader)) return ParseFault::l4_header_invalid;
+  parsed.kind = is_v4 ? FrameKind::icmp : FrameKind::icmpv6;
+  return ParseFault::none;
+}
+
+// `l4`: the transport header and all that follows it within the packet. Inlined with what calls it: the offsets and
+// addresses that were just found then stay in registers.
+[[gnu::always_inline]] inline ParseFault parse_transport(std::span<const std::byte> l4, std::uint8_t protocol_number, bool is_v4,
+                                                         ParsedFrame& parsed) {
+  if (protocol_number == protocol::tcp) [[likely]] return parse_tcp(l4, parsed);
+  if (protocol_number == protocol::udp) return parse_udp(l4, is_v4, parsed);
+  if (protocol_number == (is_v4 ? protocol::icmp : protocol::icmpv6)) return parse_icmp(l4, is_v4, parsed);
+  parsed.kind = FrameKind::ip_other;
+  return ParseFault::none;
+}
+
+// `header_bytes`: a constant where there are no options, and so are then the lengths and sums that come of it.
+[[gnu::always_inline]] inline ParseFault parse_ipv4_packet(std::span<const std::byte> packet, std::size_t header_bytes,
+                                                           ParsedFrame& parsed) {
+  const auto& ip = *reinterpret_cast<const Ipv4Header*>(packet.data());
+  const std::size_t total_bytes = ip.total_bytes.host();
+  if (total_bytes < header_bytes) return ParseFault::ip_header_invalid;
+  if (total_bytes > packet.size()) return ParseFault::frame_truncated;
+  if (!is_right_sum(checksum_sum(packet.first(header_bytes)))) return ParseFault::ip_checksum_wrong;
+  parsed.key.source = IpAddress::v4(ip.source);
+  parsed.key.destination = IpAddress::v4(ip.destination);
+  parsed.key.protocol = ip.protocol;
+  parsed.ttl = ip.ttl;
   parsed.l4_offset = static_cast<std::uint16_t>(parsed.l3_offset + header_bytes);
   parsed.l4_bytes = static_cast<std::uint16_t>(total_bytes - header_bytes);
-  if (ip->is_fragment()) [[unlikely]] {
+  if (ip.is_fragment()) [[unlikely]] {
     parsed.kind = FrameKind::fragment;
     return ParseFault::none;
   }
-  return parse_transport(frame, ip->protocol, parsed);
+  return parse_transport({packet.data() + header_bytes, total_bytes - header_bytes}, ip.protocol, true, parsed);
+}
+
+[[gnu::noinline]] inline ParseFault parse_ipv4_with_options(std::span<const std::byte> packet, ParsedFrame& parsed) {
+  const auto& ip = *reinterpret_cast<const Ipv4Header*>(packet.data());
+  if ((ip.version_and_words >> 4) != 4 || ip.header_bytes() < sizeof(Ipv4Header)) return ParseFault::ip_header_invalid;
+  return parse_ipv4_packet(packet, ip.header_bytes(), parsed);
+}
+
+[[gnu::always_inline]] inline ParseFault parse_ipv4(std::span<const std::byte> frame, ParsedFrame& parsed) {
+  constexpr std::uint8_t version_4_without_options = 0x45;
+  const auto packet = frame.subspan(parsed.l3_offset);
+  if (packet.size() < sizeof(Ipv4Header)) return ParseFault::frame_truncated;
+  const auto& ip = *reinterpret_cast<const Ipv4Header*>(packet.data());
+  if (ip.version_and_words == version_4_without_options) [[likely]] return parse_ipv4_packet(packet, sizeof(Ipv4Header), parsed);
+  return parse_ipv4_with_options(packet, parsed);
 }
 
 inline ParseFault parse_ipv6(std::span<const std::byte> frame, ParsedFrame& parsed) {
@@ -136,7 +154,7 @@ inline ParseFault parse_ipv6(std::span<const std::byte> frame, ParsedFrame& pars
     parsed.kind = FrameKind::fragment;
     return ParseFault::none;
   }
-  return parse_transport(frame, next, parsed);
+  return parse_transport(frame.subspan(offset, end - offset), next, false, parsed);
 }
 
 inline ParseFault parse_arp(std::span<const std::byte> frame, ParsedFrame& parsed) {
@@ -152,9 +170,9 @@ inline ParseFault parse_arp(std::span<const std::byte> frame, ParsedFrame& parse
 
 }  // namespace parsing
 
-inline void parse_frame(std::span<const std::byte> frame, ParsedFrame& parsed) {
+[[gnu::always_inline]] inline void parse_frame(std::span<const std::byte> frame, ParsedFrame& parsed) {
   parsed.kind = FrameKind::other;
-  parsed.tcp_flags = 0;
+  parsed.tcp_flags = 0;  // of what is not TCP
   parsed.ttl = 0;
   const auto* ethernet = parsing::header_at<EthernetHeader>(frame, 0);
   if (ethernet == nullptr) {
@@ -162,7 +180,7 @@ inline void parse_frame(std::span<const std::byte> frame, ParsedFrame& parsed) {
     return;
   }
   parsed.l3_offset = sizeof(EthernetHeader);
-  if (ethernet->type == ether_type::ipv4) {
+  if (ethernet->type == ether_type::ipv4) [[likely]] {
     parsed.fault = parsing::parse_ipv4(frame, parsed);
   } else if (ethernet->type == ether_type::ipv6) {
     parsed.fault = parsing::parse_ipv6(frame, parsed);

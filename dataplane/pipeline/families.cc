@@ -10,9 +10,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint16_t header_difference = sizeof(Ipv6Header) - sizeof(Ipv4Header);
 constexpr std::uint16_t mtu_min_v6 = 1'280;
-constexpr std::size_t port_mtu_min = 576;  // no port has less (Snapshot::verify)
 constexpr std::uint16_t bytes_never_told = 1'260;  // RFC 7915 5.1: below it an IPv6 sender cannot go, so routers may cut
 
 struct HeaderFacts {
@@ -110,7 +108,7 @@ std::optional<ErrorKind> kind_in_v4(const IcmpHeader& icmp) {
 
 }  // namespace
 
-bool fits_other_family(World& world, Packet& packet, bool is_v4) {
+bool may_fit_other_family(World& world, Packet& packet, bool is_v4) {
   if (packet.is_fragment) {
     packet.verdict = Verdict::drop_fragment_family;
     return false;
@@ -129,32 +127,28 @@ bool fits_other_family(World& world, Packet& packet, bool is_v4) {
   return packet.is_live();
 }
 
-void exchange_header(World& world, Packet& packet, const FlowRecord& flow) {
-  // Of the side by which the packet leaves.
-  const bool is_to_endpoint = packet.direction == Direction::to_endpoint;
-  const std::size_t wide = is_to_endpoint ? 1 : 0;
-  const bool was_v4 = packet.frame.key.source.is_v4();
-  HeaderFacts facts = facts_of(packet.data + packet.frame.l3_offset, was_v4);
+void exchange_header_for_v6(Packet& packet, const IpAddress& source, const IpAddress& destination) {
+  HeaderFacts facts = facts_of(packet.data + packet.frame.l3_offset, true);
   --facts.ttl;
   std::byte* const l4 = packet.data + packet.frame.l4_offset;
-  const std::size_t l3_bytes = was_v4 ? sizeof(Ipv6Header) : sizeof(Ipv4Header);
-  if (was_v4 && packet.frame.kind == FrameKind::udp) {
+  if (packet.frame.kind == FrameKind::udp) {
     auto& udp = *reinterpret_cast<UdpHeader*>(l4);
     if (udp.checksum == 0) {  // which IPv6 does not allow
-      udp.checksum = checksum_of({l4, udp.bytes.host()}, pseudo_header_sum(flow.wide_local[wide], flow.wide_remote[wide],
-                                                                           protocol::udp, udp.bytes.host()));
+      udp.checksum = checksum_of({l4, udp.bytes.host()}, pseudo_header_sum(source, destination, protocol::udp, udp.bytes.host()));
       if (udp.checksum == 0) udp.checksum = 0xffff;
     }
   }
-  move_start(packet, l4, l3_bytes, !was_v4);
-  std::byte* const l3 = packet.data + sizeof(EthernetHeader);
-  if (was_v4) {
-    write_v6(l3, flow.wide_local[wide], flow.wide_remote[wide], flow.protocol, packet.frame.l4_bytes, facts);
-  } else {
-    const FlowSide& side = is_to_endpoint ? flow.endpoint_side : flow.client_side;
-    write_v4(l3, side.local, side.remote, flow.protocol, packet.frame.l4_bytes, facts, static_cast<std::uint16_t>(++world.fragment_id));
-  }
-  packet.frame.l4_offset = static_cast<std::uint16_t>(sizeof(EthernetHeader) + l3_bytes);
+  move_start(packet, l4, sizeof(Ipv6Header), false);
+  write_v6(packet.data + sizeof(EthernetHeader), source, destination, packet.frame.key.protocol, packet.frame.l4_bytes, facts);
+  packet.frame.l4_offset = sizeof(EthernetHeader) + sizeof(Ipv6Header);
+}
+
+void exchange_header_for_v4(Packet& packet, Be32 source, Be32 destination, std::uint16_t id) {
+  HeaderFacts facts = facts_of(packet.data + packet.frame.l3_offset, false);
+  --facts.ttl;
+  move_start(packet, packet.data + packet.frame.l4_offset, sizeof(Ipv4Header), true);
+  write_v4(packet.data + sizeof(EthernetHeader), source, destination, packet.frame.key.protocol, packet.frame.l4_bytes, facts, id);
+  packet.frame.l4_offset = sizeof(EthernetHeader) + sizeof(Ipv4Header);
 }
 
 bool exchange_error(World& world, Packet& packet, const FlowKey& leaving, const InnerPacket& inner) {

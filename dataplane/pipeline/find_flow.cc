@@ -14,8 +14,8 @@ bool may_have_flow(const Packet& packet) {
 }
 
 bool is_new_connection(const Packet& packet) {
-  return packet.frame.kind == FrameKind::tcp && packet.direction == Direction::to_endpoint &&
-         (packet.frame.tcp_flags & (tcp_flag::syn | tcp_flag::ack)) == tcp_flag::syn;
+  // Flags stand in TCP frames only.
+  return (packet.frame.tcp_flags & (tcp_flag::syn | tcp_flag::ack)) == tcp_flag::syn && packet.direction == Direction::to_endpoint;
 }
 
 // The client uses the five-tuple of a finished connection again: the old flow ends, also for packets of it in
@@ -35,7 +35,7 @@ std::uint32_t find_flow(World& world, Burst& burst) {
   std::size_t guessed_count = 0;
   for_each_live(burst, [&](Packet& packet) {
     FlowMatch guess;
-    if (may_have_flow(packet) && world.flows.guess(packet.hash, guess)) [[likely]] {
+    if (may_have_flow(packet) && world.flows.guess(packet.hash, packet.frame.key.source.high != 0, guess)) [[likely]] {
       packet.flow = guess.record;
       packet.direction = guess.direction;
       guessed[guessed_count++] = &packet;
@@ -48,10 +48,18 @@ std::uint32_t find_flow(World& world, Burst& burst) {
     const FlowMatch match = world.flows.confirm({packet.flow, packet.direction}, packet.frame.key, packet.hash);
     packet.flow = match.record;
     packet.direction = match.direction;
-    if (packet.flow != nullptr && is_new_connection(packet) && may_reopen(*packet.flow)) [[unlikely]] {
-      retire(world, burst, packet.flow);
+    if (match.record == nullptr) {
+      ++missing_count;
+      continue;
     }
-    if (packet.flow == nullptr) ++missing_count;
+    // An IPv4 packet that leaves as an IPv6 one wants the second line as well.
+    if ((match.record->flags & (flow_flag::client_is_v6 | flow_flag::endpoint_is_v6)) != 0) {
+      __builtin_prefetch(&match.record->wide_remote);
+    }
+    if (is_new_connection(packet) && may_reopen(*match.record)) [[unlikely]] {
+      retire(world, burst, match.record);
+      ++missing_count;
+    }
   }
   return missing_count;
 }

@@ -9,6 +9,7 @@ namespace {
 // The TTL is the low byte of its 16-bit word in memory: one less is an addition of -1, in one's complement.
 constexpr std::uint32_t ttl_delta = 0xfffe;
 
+// `delta`: of two words at most.
 std::uint16_t updated(std::uint16_t checksum, std::uint32_t delta) {
   std::uint32_t sum = static_cast<std::uint16_t>(~checksum) + delta;
   sum = (sum & 0xffff) + (sum >> 16);
@@ -42,14 +43,14 @@ void rewrite_ports(Packet& packet, const FlowRecord& flow, std::uint16_t l4_delt
     auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
     tcp.source_port = leaving.local_port;
     tcp.destination_port = leaving.remote_port;
-    tcp.checksum = updated(tcp.checksum, l4_delta);
+    tcp.checksum = ChecksumDelta(l4_delta).apply_to(tcp.checksum);
     return;
   }
   auto& udp = packet.at<UdpHeader>(packet.frame.l4_offset);
   udp.source_port = leaving.local_port;
   udp.destination_port = leaving.remote_port;
   if (udp.checksum == 0) return;  // none was sent, which IPv4 allows (RFC 768)
-  const std::uint16_t checksum = updated(udp.checksum, l4_delta);
+  const std::uint16_t checksum = ChecksumDelta(l4_delta).apply_to(udp.checksum);
   udp.checksum = checksum == 0 ? 0xffff : checksum;
 }
 
@@ -60,15 +61,23 @@ void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
   const auto l4_delta = is_to_endpoint ? flow.l4_delta : static_cast<std::uint16_t>(~flow.l4_delta);
   constexpr std::uint8_t both_v6 = flow_flag::client_is_v6 | flow_flag::endpoint_is_v6;
   const std::uint8_t families = flow.flags & both_v6;
-  const bool is_translated = families != 0 && families != both_v6;
-  if (is_translated && !fits_other_family(world, packet, packet.frame.key.source.is_v4())) [[unlikely]] return;
-  rewrite_ports<direction>(packet, flow, l4_delta);
-  if (families == 0) {
+  if (families == 0) [[likely]] {
+    rewrite_ports<direction>(packet, flow, l4_delta);
     rewrite_v4<direction>(packet, flow, l3_delta);
-  } else if (!is_translated) {
+  } else if (families == both_v6) {
+    rewrite_ports<direction>(packet, flow, l4_delta);
     rewrite_v6<direction>(packet, flow);
   } else {
-    exchange_header(world, packet, flow);
+    const bool is_v4 = packet.frame.key.source.is_v4();
+    if (!fits_other_family(world, packet, is_v4)) return;
+    rewrite_ports<direction>(packet, flow, l4_delta);
+    constexpr std::size_t side = is_to_endpoint ? 1 : 0;
+    if (is_v4) {
+      exchange_header_for_v6(packet, flow.wide_local[side], flow.wide_remote[side]);
+    } else {
+      const FlowSide& leaving = is_to_endpoint ? flow.endpoint_side : flow.client_side;
+      exchange_header_for_v4(packet, leaving.local, leaving.remote, static_cast<std::uint16_t>(++world.fragment_id));
+    }
   }
   VipCounters& vip = world.counters.vips[flow.vip_id];
   EndpointCounters& endpoint = world.counters.endpoints[flow.endpoint_id];

@@ -44,9 +44,17 @@ void refuse_unrewritten(World& world, Packet& packet, std::uint16_t mtu);  // be
 std::uint16_t mtu_ahead(World& world, Packet& packet);
 
 // Between the families, see families.cc. `is_v4`: of the packet as it came. False: the packet has its verdict.
-bool fits_other_family(World& world, Packet& packet, bool is_v4);
+inline constexpr std::uint16_t header_difference = sizeof(Ipv6Header) - sizeof(Ipv4Header);
+inline constexpr std::size_t port_mtu_min = 576;  // no port has less (Snapshot::verify)
+bool may_fit_other_family(World& world, Packet& packet, bool is_v4);
+inline bool fits_other_family(World& world, Packet& packet, bool is_v4) {
+  const bool is_small = packet.frame.l4_bytes + sizeof(Ipv6Header) <= port_mtu_min;
+  if (is_small && packet.headroom >= header_difference && !packet.is_fragment) [[likely]] return true;
+  return may_fit_other_family(world, packet, is_v4);
+}
 // Ports and transport checksum are rewritten already.
-void exchange_header(World& world, Packet& packet, const FlowRecord& flow);
+void exchange_header_for_v6(Packet& packet, const IpAddress& source, const IpAddress& destination);
+void exchange_header_for_v4(Packet& packet, Be32 source, Be32 destination, std::uint16_t id);
 // An ICMP error with all that it quotes, but for its checksum. False: the packet has its verdict.
 bool exchange_error(World& world, Packet& packet, const FlowKey& leaving, const InnerPacket& inner);
 // Turns a packet of `l3_bytes` around: addresses, lengths, TTL, header checksum. The transport is the caller's.

@@ -65,7 +65,7 @@ TEST(Conntrack, AgreesWithAMap) {
       ASSERT_EQ(match.direction, Direction::to_client);
       const FlowHash hash = flows.hash(key);
       FlowMatch guess;
-      ASSERT_TRUE(flows.guess(hash, guess));
+      ASSERT_TRUE(flows.guess(hash, false, guess));
       ASSERT_EQ(flows.confirm(guess, key, hash).record, record);
       flows.close(*record);
       ASSERT_FALSE(flows.contains(key));
