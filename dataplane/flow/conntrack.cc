@@ -28,7 +28,8 @@ FlowRecord* Conntrack::open(const FlowOpening& opening, FlowHash client_hash, Fl
   if (free_.empty()) return nullptr;
   const std::uint32_t index = free_.back();
   if (!index_->insert(client_hash, reference_to(index, Direction::to_endpoint))) return nullptr;
-  if (!index_->insert(endpoint_hash, reference_to(index, Direction::to_client))) {
+  const bool has_replies = opening.dsr == Dsr::none;
+  if (has_replies && !index_->insert(endpoint_hash, reference_to(index, Direction::to_client))) {
     index_->erase(client_hash, reference_to(index, Direction::to_endpoint));
     return nullptr;
   }
@@ -42,6 +43,7 @@ void Conntrack::close(FlowRecord& record) {
   LB_ASSERT(record.state != FlowState::unused);
   const auto index = static_cast<std::size_t>(&record - records_.data());
   for (const Direction direction : {Direction::to_endpoint, Direction::to_client}) {
+    if (direction == Direction::to_client && is_one_sided(record)) continue;
     index_->erase(hash(arriving_key(record, direction)), reference_to(index, direction));
   }
   record.state = FlowState::unused;
@@ -52,10 +54,11 @@ void Conntrack::close(FlowRecord& record) {
 bool Conntrack::adopt(FlowRecord& record) {
   const FlowKey keys[] = {arriving_key(record, Direction::to_endpoint), arriving_key(record, Direction::to_client)};
   // Two records with one tuple can only come from damage: the first one stays.
-  if (contains(keys[0]) || contains(keys[1])) return false;
+  const bool has_replies = !is_one_sided(record);
+  if (contains(keys[0]) || (has_replies && contains(keys[1]))) return false;
   const auto index = static_cast<std::size_t>(&record - records_.data());
   if (!index_->insert(hash(keys[0]), reference_to(index, Direction::to_endpoint))) return false;
-  if (!index_->insert(hash(keys[1]), reference_to(index, Direction::to_client))) {
+  if (has_replies && !index_->insert(hash(keys[1]), reference_to(index, Direction::to_client))) {
     index_->erase(hash(keys[0]), reference_to(index, Direction::to_endpoint));
     return false;
   }

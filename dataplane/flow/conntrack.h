@@ -1,7 +1,7 @@
 // Conntrack: the flows of one lcore. Records (which outlive the process) and an index over them.
 //
 // Terms    A *record* holds a flow; the *index* maps a five-tuple of either direction to its record. Both
-//          directions of a flow are in the index of the same lcore: its owner.
+//          directions of a flow are in the index of the same lcore: its owner. A one-sided flow has one.
 // Index    Buckets of one cache line: eight 16-bit tags, compared at once with SIMD, and eight references.
 //          A key lives in one of two buckets; the second is the first XOR a hash of the tag (partial-key
 //          cuckoo hashing: Fan et al., MemC3, NSDI'13), so an entry can move without reading its record.
@@ -61,7 +61,7 @@ class Conntrack {
   bool contains(const FlowKey& key, FlowHash hash) const { return find(key, hash).record != nullptr; }
   bool contains(const FlowKey& key) const { return contains(key, hash(key)); }
 
-  // A new flow in the index, both directions. Both keys must be absent. nullptr: full. The hashes are those of the
+  // A new flow in the index: both directions, or the client's alone if it is one-sided. Their keys must be absent. nullptr: full. The hashes are those of the
   // client's packets and of the endpoint's.
   FlowRecord* open(const FlowOpening& opening, FlowHash client_hash, FlowHash endpoint_hash, Instant now);
   FlowRecord* open(const FlowOpening& opening, Instant now) {

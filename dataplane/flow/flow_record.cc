@@ -18,11 +18,13 @@ std::uint32_t seal_of(const FlowRecord& record) {
     FlowSide client_side, endpoint_side;
     std::uint32_t idle_timeout_ms, endpoint_id;
     std::uint16_t vip_id, l3_delta, l4_delta;
-    std::uint8_t protocol, flags;
+    std::uint8_t protocol, flags, dsr, zero;
+    std::uint16_t tunnel_port;
   } identity{record.client_side, record.endpoint_side, record.idle_timeout_ms, record.endpoint_id, record.vip_id,
              record.l3_delta,    record.l4_delta,      record.protocol,
-             static_cast<std::uint8_t>(record.flags & fixed_flags)};
-  static_assert(sizeof identity == 40, "no padding");
+             static_cast<std::uint8_t>(record.flags & fixed_flags),
+             static_cast<std::uint8_t>(record.dsr), 0, record.tunnel_port.raw};
+  static_assert(sizeof identity == 44, "no padding");
   std::uint32_t crc = crc32c(std::as_bytes(std::span(&identity, 1)), flow_layout);
   if ((record.flags & (flow_flag::client_is_v6 | flow_flag::endpoint_is_v6)) != 0) {
     crc = crc32c(std::as_bytes(std::span(record.wide_remote)), crc);
@@ -62,6 +64,16 @@ const char* name_of(FlowState state) {
   return "damaged";
 }
 
+const char* name_of(Dsr dsr) {
+  switch (dsr) {
+    case Dsr::none: return "none";
+    case Dsr::l2: return "l2";
+    case Dsr::ipip: return "ipip";
+    case Dsr::gue: return "gue";
+  }
+  return "damaged";
+}
+
 FlowKey arriving_key(const FlowRecord& record, Direction direction) {
   const bool is_client_side = direction == Direction::to_endpoint;
   const FlowSide& side = is_client_side ? record.client_side : record.endpoint_side;
@@ -89,18 +101,22 @@ void write_record(FlowRecord& record, const FlowOpening& opening, std::uint32_t 
   if (opening.is_snat) record.flags |= flow_flag::is_snat;
   if (opening.is_spliced) record.flags |= flow_flag::is_spliced;
   record.protocol = before.protocol;
+  record.dsr = opening.dsr;
+  record.tunnel_port = opening.tunnel_port;
   record.vip_id = opening.vip_id;
   record.endpoint_id = opening.endpoint_id;
   record.idle_timeout_ms = opening.idle_timeout_ms;
   record.client_isn = opening.client_isn;
   record.last_seen = now_stamp;
 
-  ChecksumDelta addresses;
-  addresses.change(before.source, after.source).change(before.destination, after.destination);
-  record.l3_delta = addresses.stored();
-  record.l4_delta = addresses.change(before.source_port.raw, after.source_port.raw)
-                        .change(before.destination_port.raw, after.destination_port.raw)
-                        .stored();
+  if (opening.dsr == Dsr::none) {
+    ChecksumDelta addresses;
+    addresses.change(before.source, after.source).change(before.destination, after.destination);
+    record.l3_delta = addresses.stored();
+    record.l4_delta = addresses.change(before.source_port.raw, after.source_port.raw)
+                          .change(before.destination_port.raw, after.destination_port.raw)
+                          .stored();
+  }
   record.check = seal_of(record);
   std::atomic_signal_fence(std::memory_order_release);  // a process killed before this line leaves no flow
   record.state = opening.state;

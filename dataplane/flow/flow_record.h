@@ -1,23 +1,36 @@
 // FlowRecord: one flow, both directions, in two cache lines.
 //
 //   client:port -> VIP:port   ===   snat:port -> endpoint:port        FULL_NAT
-//   client:port -> VIP:port   ===   client:port -> endpoint:port      NAT
+//   client:port -> VIP:port   ===   client:port -> endpoint:port      NAT, DSR_L2
+//   client:port -> VIP:port   ===   our address -> endpoint           DSR_IPIP, DSR_GUE: the outer header
+//
+// Of a flow of direct server return (DSR) only the client's half passes us: it is known by the client's five-tuple alone.
 //
 // A record is self-contained (no pointers, no process state), so that it outlives the process and can
 // be sent to another box. An IPv4 flow needs the first line only.
 // Any change to the layout or the meaning raises flow_layout.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/flow_key.h"
 
 namespace sluice {
 
-inline constexpr std::uint32_t flow_layout = 2;
+inline constexpr std::uint32_t flow_layout = 3;
 
 enum class Direction : std::uint8_t { to_endpoint, to_client };
+
+// Direct server return: how the client's packets, left as they are, reach an endpoint that answers the client itself.
+enum class Dsr : std::uint8_t {
+  none,  // addresses are rewritten and the endpoint answers through us
+  l2,    // by its hardware address alone
+  ipip,  // in an IP header (RFC 2003, RFC 2473)
+  gue,   // in UDP (draft-ietf-intarea-gue)
+};
 
 enum class FlowState : std::uint8_t {
   unused,
@@ -31,6 +44,7 @@ enum class FlowState : std::uint8_t {
   ended,        // TCP: we end it (drain deadline); each side is told with a reset when it speaks next
 };
 const char* name_of(FlowState state);
+const char* name_of(Dsr dsr);
 
 struct FlowSide {  // seen from the balancer
   Be32 remote;     // IPv4 of the client or endpoint; zero when the side is IPv6
@@ -43,7 +57,8 @@ static_assert(sizeof(FlowSide) == 12);
 struct alignas(64) FlowRecord {
   // First line.
   FlowSide client_side;          // remote: the client; local: the VIP
-  FlowSide endpoint_side;        // remote: the endpoint; local: the SNAT address, or the client in NAT mode
+  FlowSide endpoint_side;        // remote: the endpoint; local: the SNAT address, or the client in NAT mode and DSR_L2;
+                                 // in a tunnel our address, and the outer UDP source port
   std::uint32_t last_seen;       // Instant::stamp() of the last packet
   std::uint32_t idle_timeout_ms; // when established
   std::uint32_t endpoint_id;
@@ -52,11 +67,11 @@ struct alignas(64) FlowRecord {
   std::uint16_t l3_delta;        // ChecksumDelta of the rewrite to the endpoint, TTL not included
   std::uint16_t l4_delta;
   std::uint16_t neighbor[2];     // next hop by Direction, valid while neighbor_epoch is the table's
-  std::uint16_t reserved;
+  Be16 tunnel_port;              // DSR_GUE: the outer UDP destination port
   FlowState state;
   std::uint8_t protocol;
   std::uint8_t flags;            // flow_flag::*
-  std::uint8_t reserved_too;
+  Dsr dsr;                       // follows the flags: see is_rewritten_only()
   union {
     std::uint32_t client_isn;    // TCP: the client's initial sequence number
     std::uint32_t splice_slot;   // spliced: number of its SpliceRecord (splices.h), which has that too
@@ -75,7 +90,18 @@ inline constexpr std::uint8_t heard_client = 32, heard_endpoint = 64;  // since 
 inline constexpr std::uint8_t is_spliced = 128;
 }  // namespace flow_flag
 
-// The five-tuple with which packets of this direction arrive.
+// Whether only the client's packets pass us.
+inline bool is_one_sided(const FlowRecord& record) { return record.dsr != Dsr::none; }
+// What nearly every flow is: neither spliced nor of direct server return. One load tells both.
+inline bool is_rewritten_only(const FlowRecord& record) {
+  static_assert(offsetof(FlowRecord, dsr) == offsetof(FlowRecord, flags) + 1);
+  std::uint16_t both;
+  std::memcpy(&both, &record.flags, sizeof both);
+  return (both & (0xff00u | flow_flag::is_spliced)) == 0;
+}
+
+// The five-tuple with which packets of this direction arrive; of a one-sided flow none arrive from the endpoint, and its
+// key says what stands in the outer header.
 FlowKey arriving_key(const FlowRecord& record, Direction direction);
 // The five-tuple with which they leave.
 inline FlowKey leaving_key(const FlowRecord& record, Direction direction) {
@@ -90,6 +116,8 @@ struct FlowOpening {
   FlowState state = FlowState::opening;
   bool is_snat = true;
   bool is_spliced = false;
+  Dsr dsr = Dsr::none;
+  Be16 tunnel_port{};
   std::uint16_t vip_id = 0;
   std::uint32_t endpoint_id = 0;
   std::uint32_t idle_timeout_ms = 0;

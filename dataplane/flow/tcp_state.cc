@@ -18,11 +18,13 @@ void change_tcp_state(FlowRecord& record, std::uint8_t tcp_flags, Direction dire
   if ((tcp_flags & tcp_flag::rst) != 0) {
     record.state = FlowState::reset;
     record.flags = static_cast<std::uint8_t>(record.flags & ~(heard_client | heard_endpoint));
+    if (is_one_sided(record)) set(record, heard_endpoint);  // which never is
     return;
   }
   switch (record.state) {
     case FlowState::opening:
       if (!is_from_client && (tcp_flags & tcp_flag::syn) != 0) record.state = FlowState::answered;
+      if (is_one_sided(record) && (tcp_flags & tcp_flag::syn) == 0) record.state = FlowState::established;
       break;
     case FlowState::answered:
       if (is_from_client && (tcp_flags & tcp_flag::syn) == 0) record.state = FlowState::established;
@@ -45,12 +47,14 @@ void change_tcp_state(FlowRecord& record, std::uint8_t tcp_flags, Direction dire
 
 bool is_plausible_from_client(const FlowRecord& record, std::uint8_t tcp_flags, std::uint32_t sequence) {
   if ((tcp_flags & tcp_flag::syn) != 0) return true;
-  if (record.state == FlowState::opening) return (tcp_flags & tcp_flag::rst) != 0;
-  if (record.state == FlowState::answered) return sequence - record.client_isn <= handshake_window_bytes;
+  const bool may_be_answered = record.state == FlowState::answered || is_one_sided(record);
+  if (record.state == FlowState::opening && !may_be_answered) return (tcp_flags & tcp_flag::rst) != 0;
+  if (record.state <= FlowState::answered) return sequence - record.client_isn <= handshake_window_bytes;
   return true;
 }
 
-bool may_reopen(const FlowRecord& record) {
+bool may_reopen(const FlowRecord& record, std::uint32_t sequence) {
+  if (record.state == FlowState::closing && is_one_sided(record)) return sequence != record.client_isn;
   return record.state == FlowState::closed || record.state == FlowState::reset || record.state == FlowState::ended;
 }
 

@@ -307,7 +307,11 @@ std::string flows_reply(const Engine& engine, const ControlRequest& request) {
       json.open_object().field("protocol", protocol_name(record->protocol));
       json.field("client", address_port_text(client.source, client.source_port));
       json.field("vip", address_port_text(client.destination, client.destination_port));
-      json.field("snat", address_port_text(reply.destination, reply.destination_port));
+      if (is_one_sided(*record)) {
+        json.field("dsr", sluice::name_of(record->dsr));
+      } else {
+        json.field("snat", address_port_text(reply.destination, reply.destination_port));
+      }
       json.field("endpoint", address_port_text(reply.source, reply.source_port));
       json.field("state", sluice::name_of(record->state)).field("idle_ms", idle_ms);
       json.field("expires_ms", idle_ms < timeout_ms ? timeout_ms - idle_ms : 0);

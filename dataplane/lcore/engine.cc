@@ -106,9 +106,16 @@ Result<void> Engine::open_flows(const std::string& path) {
   const auto cookie_secret = random_value<SipKey>();
   if (!cookie_secret) return tl::unexpected(cookie_secret.error());
 
+  // A flow of direct server return has no reply that must find it: it stays where the client's packets arrive.
+  const bool is_rss_stable = std::all_of(tables.ports().begin(), tables.ports().end(),
+                                         [](const PortRow& port) { return port.is_rss_stable != 0; });
   const auto is_ours = [&](const FlowRecord& record, std::uint32_t lcore) {
     return record.vip_id < vips_max && record.endpoint_id < endpoints_max &&
            owner_of_record(tables, record, lcore_count) == lcore;
+  };
+  const auto stays = [&](const FlowRecord& record, std::uint32_t lcore) {
+    const bool is_anywhere = is_one_sided(record) && is_rss_stable && record.vip_id < vips_max && record.endpoint_id < endpoints_max;
+    return is_anywhere || is_ours(record, lcore);
   };
   std::vector<LeftoverFlow> strays = flow_file_->take_leftovers();
   for (std::uint32_t lcore = 0; lcore < lcore_count; ++lcore) {
@@ -122,11 +129,11 @@ Result<void> Engine::open_flows(const std::string& path) {
     world.splices = Splices(flow_file_->splices_of(lcore));
     if (!flow_file_->is_adoptable()) continue;
     for (const FlowRecord& record : flow_file_->records_of(lcore)) {
-      if (record.state == FlowState::unused || is_ours(record, lcore) || !is_sealed(record)) continue;
+      if (record.state == FlowState::unused || stays(record, lcore) || !is_sealed(record)) continue;
       if (world.splices.is_adoptable(record)) strays.push_back({record, world.splices.copy_for(record)});
     }
     world.flows.adopt_all(
-        [&](const FlowRecord& record) { return is_ours(record, lcore) && world.splices.is_adoptable(record); });
+        [&](const FlowRecord& record) { return stays(record, lcore) && world.splices.is_adoptable(record); });
     world.splices.adopt(world.flows.records());
   }
   for (const LeftoverFlow& left : strays) {

@@ -66,9 +66,8 @@ void add_walk(JsonWriter& json, const WatchEntry& entry) {
   json.open_object().field("time", time_text(entry.time_ns)).field("lcore", entry.lcore);
   json.field("port_in", entry.port_in.view()).field("port_out", entry.port_out.view());
   json.field("bytes", entry.was_received ? entry.received_bytes : entry.sent_bytes);
-  json.field("before", entry.was_received ? tuple_text(entry, entry.before, entry.has_before)
-                                          : std::string());
-  json.field("after", entry.has_after ? tuple_text(entry, entry.after, true) : std::string());
+  json.field("before", entry.was_received ? text_before(entry) : std::string());
+  json.field("after", text_after(entry));
   json.field("vip", entry.vip.view()).field("virtual_host", entry.virtual_host.view());
   json.field("endpoint", entry.endpoint.view());
   if (entry.has_flow) {

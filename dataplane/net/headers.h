@@ -68,6 +68,7 @@ static_assert(sizeof(Ipv6Header) == 40);
 
 namespace protocol {
 inline constexpr std::uint8_t icmp = 1, tcp = 6, udp = 17, icmpv6 = 58;
+inline constexpr std::uint8_t ipv4 = 4, ipv6 = 41, gre = 47;  // a packet in a packet
 inline constexpr std::uint8_t hop_by_hop = 0, routing = 43, fragment = 44, destination_options = 60;
 }  // namespace protocol
 
@@ -97,6 +98,14 @@ struct SLUICE_WIRE UdpHeader {
   std::uint16_t checksum;
 };
 static_assert(sizeof(UdpHeader) == 8);
+
+struct SLUICE_WIRE GueHeader {  // draft-ietf-intarea-gue-09 3.1: variant 0, no flags, no extension fields
+  std::uint8_t variant_and_words;
+  std::uint8_t protocol;  // of what follows
+  Be16 flags;
+};
+static_assert(sizeof(GueHeader) == 4);
+inline constexpr Be16 gue_port = be16(6'080);  // as IANA has assigned it
 
 struct SLUICE_WIRE IcmpHeader {
   std::uint8_t type;

@@ -59,6 +59,14 @@ bool is_owned_by_client(const World& world, const VipRow& vip) {
   return !world.is_rss_stable || world.tables->clusters()[vip.cluster].forwarding == Forwarding::nat;
 }
 
+// A packet in a packet would come past every check of its source (CVE-2020-10136). Before the kernel, which may think
+// otherwise; UDP to a VIP is the VIP's own business.
+bool is_tunnel(const Packet& packet, AddressKind destination) {
+  const FlowKey& key = packet.frame.key;
+  if (packet.frame.kind == FrameKind::udp) return destination == AddressKind::own && key.destination_port == gue_port;
+  return key.protocol == protocol::ipv4 || key.protocol == protocol::ipv6 || key.protocol == protocol::gre;
+}
+
 void classify_to_vip(World& world, Packet& packet) {
   if (is_icmp(packet)) return classify_icmp(world, packet);
   if (packet.frame.kind != FrameKind::tcp && packet.frame.kind != FrameKind::udp) {
@@ -112,8 +120,10 @@ void classify_one(World& world, Packet& packet) {
   if (packet.port == exception_port) {  // from our own kernel: routed as it is, unless it is meant for the link only
     const bool is_for_link = key.destination.is_multicast() || key.destination.is_link_local() || key.destination.is_broadcast();
     if (is_for_link) packet.verdict = Verdict::drop_not_local;
+    else if (world.has_probes && world.tables->find_address(key.destination).kind == AddressKind::vip) handle_probe(world, packet);
     return;
   }
+  if (is_probe_answer(world, packet)) return classify_to_own(world, packet);
   if (!is_source_possible(world, key.source)) {
     packet.verdict = Verdict::drop_source_invalid;
     return;
@@ -123,6 +133,10 @@ void classify_one(World& world, Packet& packet) {
     return;
   }
   const AddressIndexRow destination = world.tables->find_address(key.destination);
+  if (destination.kind != AddressKind::none && is_tunnel(packet, destination.kind)) {
+    packet.verdict = Verdict::drop_tunnel_refused;
+    return;
+  }
   if (packet.frame.kind == FrameKind::fragment && destination.kind != AddressKind::own) {
     if (!handle_fragment(world, packet) || packet.flow != nullptr) return;
   }

@@ -5,6 +5,7 @@
 // pseudo headers differ by the addresses, which the flow's delta covers, and by 0xffff, which is nothing.
 // Options and extension headers stay behind (RFC 7915 4.1, 5.1). Fragments are not translated.
 #include "dataplane/net/icmp_inner.h"
+#include "dataplane/net/ip_writer.h"
 #include "dataplane/pipeline/stages.h"
 
 namespace sluice {
@@ -27,55 +28,24 @@ HeaderFacts facts_of(const std::byte* ip, bool is_v4) {
   return {static_cast<std::uint8_t>(header.version_class_flow.host() >> 20), header.hop_limit};
 }
 
-// The headers are written field by field where they belong, and the checksum is summed from what is in registers: a
-// header read back right after its parts were written would wait for each of them.
-void write_v4(std::byte* out, Be32 source, Be32 destination, std::uint8_t protocol_number, std::size_t payload_bytes,
-              HeaderFacts facts, std::uint16_t id) {
-  const auto total_bytes = static_cast<std::uint16_t>(sizeof(Ipv4Header) + payload_bytes);
-  const bool may_be_cut = total_bytes <= bytes_never_told;
-  const std::uint32_t first = 0x45u | std::uint32_t{facts.traffic_class} << 8 | std::uint32_t{be16(total_bytes).raw} << 16;
-  const std::uint32_t second = may_be_cut ? std::uint32_t{be16(id).raw} : std::uint32_t{be16(0x4000).raw} << 16;
-  const std::uint32_t third = facts.ttl | std::uint32_t{protocol_number} << 8;
-  const std::uint64_t sum = std::uint64_t{first} + second + third + source.raw + destination.raw;
-  const std::uint32_t words[] = {first, second,
-                                 third | static_cast<std::uint32_t>(static_cast<std::uint16_t>(~fold_checksum(sum))) << 16,
-                                 source.raw, destination.raw};
-  static_assert(sizeof words == sizeof(Ipv4Header));
-  for (std::size_t i = 0; i < std::size(words); ++i) std::memcpy(out + 4 * i, &words[i], 4);
-}
-
-void write_v6(std::byte* out, const IpAddress& source, const IpAddress& destination, std::uint8_t protocol_number,
-              std::size_t payload_bytes, HeaderFacts facts) {
-  const std::uint64_t first =
-      be32(6u << 28 | std::uint32_t{facts.traffic_class} << 20).raw |
-      static_cast<std::uint64_t>(be16(static_cast<std::uint16_t>(payload_bytes)).raw | protocol_number << 16 | facts.ttl << 24) << 32;
-  std::memcpy(out, &first, sizeof first);
-  std::memcpy(out + 8, &source, sizeof source);
-  std::memcpy(out + 24, &destination, sizeof destination);
+// A packet that an IPv6 sender could not make shorter may be cut.
+IpFields fields_of(std::uint8_t protocol_number, std::size_t payload_bytes, HeaderFacts facts, std::uint16_t id) {
+  const bool may_be_cut = sizeof(Ipv4Header) + payload_bytes <= bytes_never_told;
+  return {protocol_number, facts.traffic_class, facts.ttl, !may_be_cut, id, 0};
 }
 
 // Writes a header for `payload_bytes` of payload at `out`.
 void write_header(std::byte* out, const FlowKey& key, std::uint8_t protocol_number, std::size_t payload_bytes, HeaderFacts facts,
                   std::uint16_t id) {
+  const IpFields fields = fields_of(protocol_number, payload_bytes, facts, id);
   if (key.source.is_v4()) {
-    write_v4(out, key.source.as_v4(), key.destination.as_v4(), protocol_number, payload_bytes, facts, id);
+    write_ipv4(out, key.source.as_v4(), key.destination.as_v4(), payload_bytes, fields);
   } else {
-    write_v6(out, key.source, key.destination, protocol_number, payload_bytes, facts);
+    write_ipv6(out, key.source, key.destination, payload_bytes, fields);
   }
 }
 
 std::size_t header_bytes(const FlowKey& key) { return key.source.is_v4() ? sizeof(Ipv4Header) : sizeof(Ipv6Header); }
-
-// Lets the frame begin so that `l3_bytes` of headers end at `l4`, a place in it. Of the Ethernet header only the type is
-// written: the hardware addresses are the next hop's business.
-void move_start(Packet& packet, std::byte* l4, std::size_t l3_bytes, bool is_v4) {
-  std::byte* const end = packet.data + packet.frame.l4_offset + packet.frame.l4_bytes;  // padding stays behind
-  std::byte* const data = l4 - l3_bytes - sizeof(EthernetHeader);
-  packet.headroom = static_cast<std::uint16_t>(packet.headroom + (data - packet.data));
-  packet.data = data;
-  packet.bytes = static_cast<std::uint16_t>(end - data);
-  packet.at<EthernetHeader>(0).type = is_v4 ? ether_type::ipv4 : ether_type::ipv6;
-}
 
 struct ErrorKind {
   std::uint8_t type, code;
@@ -108,6 +78,15 @@ std::optional<ErrorKind> kind_in_v4(const IcmpHeader& icmp) {
 
 }  // namespace
 
+void move_start(Packet& packet, std::byte* payload, std::size_t l3_bytes, bool is_v4) {
+  std::byte* const end = packet.data + packet.frame.l4_offset + packet.frame.l4_bytes;  // padding stays behind
+  std::byte* const data = payload - l3_bytes - sizeof(EthernetHeader);
+  packet.headroom = static_cast<std::uint16_t>(packet.headroom + (data - packet.data));
+  packet.data = data;
+  packet.bytes = static_cast<std::uint16_t>(end - data);
+  packet.at<EthernetHeader>(0).type = is_v4 ? ether_type::ipv4 : ether_type::ipv6;
+}
+
 bool may_fit_other_family(World& world, Packet& packet, bool is_v4) {
   if (packet.is_fragment) {
     packet.verdict = Verdict::drop_fragment_family;
@@ -115,7 +94,7 @@ bool may_fit_other_family(World& world, Packet& packet, bool is_v4) {
   }
   const std::size_t l3_bytes = (is_v4 ? sizeof(Ipv6Header) : sizeof(Ipv4Header)) + std::size_t{packet.frame.l4_bytes};
   if (l3_bytes > port_mtu_min) {
-    const std::uint16_t mtu = mtu_ahead(world, packet);
+    const std::uint16_t mtu = mtu_ahead(world, packet, *packet.flow);
     if (!packet.is_live()) return false;
     if (l3_bytes > mtu) {
       // What fits of his family: the header that he writes is shorter, or longer.
@@ -139,7 +118,8 @@ void exchange_header_for_v6(Packet& packet, const IpAddress& source, const IpAdd
     }
   }
   move_start(packet, l4, sizeof(Ipv6Header), false);
-  write_v6(packet.data + sizeof(EthernetHeader), source, destination, packet.frame.key.protocol, packet.frame.l4_bytes, facts);
+  write_ipv6(packet.data + sizeof(EthernetHeader), source, destination, packet.frame.l4_bytes,
+             fields_of(packet.frame.key.protocol, packet.frame.l4_bytes, facts, 0));
   packet.frame.l4_offset = sizeof(EthernetHeader) + sizeof(Ipv6Header);
 }
 
@@ -147,7 +127,8 @@ void exchange_header_for_v4(Packet& packet, Be32 source, Be32 destination, std::
   HeaderFacts facts = facts_of(packet.data + packet.frame.l3_offset, false);
   --facts.ttl;
   move_start(packet, packet.data + packet.frame.l4_offset, sizeof(Ipv4Header), true);
-  write_v4(packet.data + sizeof(EthernetHeader), source, destination, packet.frame.key.protocol, packet.frame.l4_bytes, facts, id);
+  write_ipv4(packet.data + sizeof(EthernetHeader), source, destination, packet.frame.l4_bytes,
+             fields_of(packet.frame.key.protocol, packet.frame.l4_bytes, facts, id));
   packet.frame.l4_offset = sizeof(EthernetHeader) + sizeof(Ipv4Header);
 }
 

@@ -56,7 +56,8 @@ std::uint32_t find_flow(World& world, Burst& burst) {
     if ((match.record->flags & (flow_flag::client_is_v6 | flow_flag::endpoint_is_v6)) != 0) {
       __builtin_prefetch(&match.record->wide_remote);
     }
-    if (is_new_connection(packet) && may_reopen(*match.record)) [[unlikely]] {
+    if (is_new_connection(packet) &&
+        may_reopen(*match.record, packet.at<TcpHeader>(packet.frame.l4_offset).sequence.host())) [[unlikely]] {
       retire(world, burst, match.record);
       ++missing_count;
     }

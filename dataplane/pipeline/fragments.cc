@@ -98,19 +98,14 @@ std::optional<std::uint32_t> next_lcore(const World& world, const FlowKey& key, 
   return owner;
 }
 
-// A fragment without ports, rewritten as its flow says; left to be routed.
-void forward(World& world, Packet& packet, FlowRecord& flow, Direction direction) {
-  if (packet.frame.ttl <= 1 || flow.state == FlowState::ended) {
-    packet.verdict = packet.frame.ttl <= 1 ? Verdict::drop_ttl_expired : Verdict::drop_fragment_no_flow;
-    packet.flow = &flow;
-    return;
-  }
-  const FlowKey leaving = leaving_key(flow, direction);
-  if (leaving.source.is_v4() != packet.frame.key.source.is_v4()) {
-    packet.verdict = Verdict::drop_fragment_family;
-    packet.flow = &flow;
-    return;
-  }
+// Whether the flow's packets are left as they are, which their identification is a part of.
+bool is_left_alone(const World& world, const FlowRecord* flow, const FlowKey& key) {
+  if (flow != nullptr) return is_one_sided(*flow);
+  const VipRow* vip = world.tables->find_vip(key.destination, key.destination_port, key.protocol);
+  return vip != nullptr && is_dsr(world.tables->clusters()[vip->cluster].forwarding);
+}
+
+void rewrite_addresses(Packet& packet, const FlowKey& leaving) {
   if (leaving.source.is_v4()) {
     auto& ip = packet.at<Ipv4Header>(packet.frame.l3_offset);
     ip.source = leaving.source.as_v4();
@@ -124,24 +119,48 @@ void forward(World& world, Packet& packet, FlowRecord& flow, Direction direction
     std::memcpy(ip.destination, &leaving.destination, sizeof ip.destination);
     --ip.hop_limit;
   }
+}
+
+// A fragment without ports, rewritten as its flow says; left to be routed.
+void forward(World& world, Packet& packet, FlowRecord& flow, Direction direction) {
+  if (packet.frame.ttl <= 1 || flow.state == FlowState::ended) {
+    packet.verdict = packet.frame.ttl <= 1 ? Verdict::drop_ttl_expired : Verdict::drop_fragment_no_flow;
+    packet.flow = &flow;
+    return;
+  }
+  const FlowKey leaving = leaving_key(flow, direction);
+  const std::uint16_t bytes = packet.bytes;
+  packet.direction = direction;
+  if (is_one_sided(flow)) {
+    if (!fits_direct(world, packet, flow)) {
+      if (packet.verdict == Verdict::drop_mtu_exceeded) packet.flow = &flow;
+      return;
+    }
+    send_direct(world, packet, flow);
+  } else if (leaving.source.is_v4() != packet.frame.key.source.is_v4()) {
+    packet.verdict = Verdict::drop_fragment_family;
+    packet.flow = &flow;
+    return;
+  } else {
+    rewrite_addresses(packet, leaving);
+  }
   packet.frame.key.destination = leaving.destination;
   flow.last_seen = world.now.stamp();
   VipCounters& vip = world.counters.vips[flow.vip_id];
   EndpointCounters& endpoint = world.counters.endpoints[flow.endpoint_id];
   const bool is_to_endpoint = direction == Direction::to_endpoint;
   (is_to_endpoint ? vip.rx_packets : vip.tx_packets).add(1);
-  (is_to_endpoint ? vip.rx_bytes : vip.tx_bytes).add(packet.bytes);
+  (is_to_endpoint ? vip.rx_bytes : vip.tx_bytes).add(bytes);
   (is_to_endpoint ? endpoint.to_packets : endpoint.from_packets).add(1);
-  (is_to_endpoint ? endpoint.to_bytes : endpoint.from_bytes).add(packet.bytes);
+  (is_to_endpoint ? endpoint.to_bytes : endpoint.from_bytes).add(bytes);
 }
 
 // Notes the bytes as forwarded and gives the fragment our identification. False: they were, or may not be.
-bool take(World& world, Packet& packet, Datagram& datagram, const Fragment& fragment) {
+bool take(World& world, Packet& packet, Datagram& datagram, const Fragment& fragment, const FlowRecord* flow) {
   packet.verdict = verdict_of(world.fragments.take(datagram, fragment));
   if (!packet.is_live()) return false;
-  if (datagram.leaving_id == 0) {  // the lcores' turns, so that no two of them give out the same
-    const std::uint32_t turn = ++world.fragment_id & 0x0fff'ffff;
-    datagram.leaving_id = std::max(1u, turn * world.lcore_count + world.lcore);
+  if (datagram.leaving_id == 0) {
+    datagram.leaving_id = is_left_alone(world, flow, datagram.key) ? fragment.id : next_datagram_id(world);
   }
   set_fragment_id(packet.span(), packet.frame, datagram.leaving_id);
   return true;
@@ -153,6 +172,11 @@ bool is_for_us(const World& world, const FlowKey& key) {
 }
 
 }  // namespace
+
+std::uint32_t next_datagram_id(World& world) {
+  const std::uint32_t turn = ++world.fragment_id & 0x0fff'ffff;
+  return std::max(1u, turn * world.lcore_count + world.lcore);
+}
 
 bool handle_fragment(World& world, Packet& packet) {
   const Fragment fragment = read_fragment(packet.span(), packet.frame);
@@ -208,7 +232,7 @@ bool handle_fragment(World& world, Packet& packet) {
     }
     if (!fragment.is_first() || !packet.is_live()) return false;
   }
-  if (!take(world, packet, datagram, fragment)) return false;
+  if (!take(world, packet, datagram, fragment, match.record)) return false;
   if (!fragment.is_first()) {
     forward(world, packet, *match.record, match.direction);
     return false;

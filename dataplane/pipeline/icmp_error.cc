@@ -132,6 +132,17 @@ void unsplice(World& world, const FlowRecord& flow, std::span<std::byte> quoted_
   std::memcpy(quoted_tcp.data() + offsetof(TcpHeader, checksum), &checksum, sizeof checksum);
 }
 
+// Direct server return: what the error quotes is what the endpoint itself has sent.
+void hand_on_unchanged(World& world, Packet& packet, FlowRecord& flow) {
+  packet.direction = Direction::to_endpoint;
+  if (!fits_direct(world, packet, flow)) {
+    packet.flow = &flow;
+    return;
+  }
+  send_direct(world, packet, flow);
+  packet.frame.key.destination = arriving_key(flow, Direction::to_client).source;  // by which it is routed
+}
+
 void rewrite_within_family(Packet& packet, const FlowKey& leaving, const InnerPacket& inner) {
   readdress(quoted_by(packet), inner, leaving.reversed());
   if (is_v4(packet)) {
@@ -271,6 +282,7 @@ void handle_icmp_error(World& world, Packet& packet) {
     packet.flow = match.record;  // whose VIP counts the loss
     return;
   }
+  if (is_one_sided(*match.record)) return hand_on_unchanged(world, packet, *match.record);
   if (match.direction == Direction::to_endpoint) {
     unsplice(world, *match.record, quoted_by(packet).subspan(inner.l4_offset, inner.l4_bytes));
   }
@@ -299,8 +311,8 @@ void refuse_unrewritten(World& world, Packet& packet, std::uint16_t mtu) {
 
 void refuse_length(World& world, Packet& packet, std::uint16_t mtu) {
   packet.verdict = Verdict::drop_mtu_exceeded;
-  // Of another family than it came: its length was looked at before.
-  if (packet.flow == nullptr || is_ipv4_on_wire(packet) != packet.frame.key.source.is_v4()) return;
+  // Of another family than it came, or in a tunnel: its length was looked at before.
+  if (packet.flow == nullptr || packet.flow->dsr > Dsr::l2 || is_ipv4_on_wire(packet) != packet.frame.key.source.is_v4()) return;
   undo_rewrite(packet, *packet.flow);
   if (packet.direction == Direction::to_client) {
     unsplice(world, *packet.flow, packet.span().subspan(packet.frame.l4_offset, packet.frame.l4_bytes));

@@ -58,8 +58,8 @@ void send_or_hold(World& world, Packet& packet, std::uint16_t index) {
 
 }  // namespace
 
-std::uint16_t mtu_ahead(World& world, Packet& packet) {
-  const std::uint16_t index = look_up_for_flow(world, packet, *packet.flow);
+std::uint16_t mtu_ahead(World& world, Packet& packet, FlowRecord& flow) {
+  const std::uint16_t index = look_up_for_flow(world, packet, flow);
   return index == no_neighbor ? std::uint16_t{0} : world.ports[world.neighbors[index].port].mtu;
 }
 

@@ -22,6 +22,23 @@ struct Opening {
   FlowHash reply_hash = 0;
 };
 
+// RFC 6335 6: dynamic ports; the flow's hash gives each flow one, which spreads tunnels over queues and paths.
+Be16 spreading_port(FlowHash hash) { return be16(static_cast<std::uint16_t>(0xc000u | (hash >> 20 & 0x3fffu))); }
+
+Dsr dsr_of(Forwarding forwarding) {
+  switch (forwarding) {
+    case Forwarding::dsr_l2: return Dsr::l2;
+    case Forwarding::dsr_ipip: return Dsr::ipip;
+    case Forwarding::dsr_gue: return Dsr::gue;
+    default: return Dsr::none;
+  }
+}
+
+// IPv4 packets may go inside IPv6; else only FULL_NAT has an address of the other family for the client to be seen with.
+bool may_cross_families(Forwarding forwarding, IpAddress endpoint) {
+  return forwarding == Forwarding::full_nat || (has_tunnel(forwarding) && !endpoint.is_v4());
+}
+
 void refuse(Packet& packet) {
   if (packet.frame.kind == FrameKind::tcp) return reject(packet, Verdict::reject_no_endpoint);
   packet.verdict = Verdict::drop_no_endpoint;
@@ -103,8 +120,8 @@ bool decide(World& world, Packet& packet, Opening& opening) {
   }
   const EndpointRow& endpoint = *chosen;
   const bool is_translated = endpoint.address.is_v4() != key.destination.is_v4();
-  if (is_translated && cluster.forwarding != Forwarding::full_nat) [[unlikely]] {
-    refuse(packet);  // the client has no address of that family to be seen with
+  if (is_translated && !may_cross_families(cluster.forwarding, endpoint.address)) [[unlikely]] {
+    refuse(packet);
     return false;
   }
 
@@ -116,14 +133,17 @@ bool decide(World& world, Packet& packet, Opening& opening) {
   flow.to_endpoint = key;
   flow.to_endpoint.destination = endpoint.address;
   flow.to_endpoint.destination_port = endpoint.port;
-  flow.is_snat = cluster.forwarding != Forwarding::nat;
+  flow.is_snat = has_snat(cluster.forwarding);
   flow.state = is_tcp ? FlowState::opening : FlowState::one_way;
   flow.vip_id = static_cast<std::uint16_t>(vip.id);
   flow.endpoint_id = endpoint.id;
   flow.idle_timeout_ms = vip.idle_timeout_ms;
   flow.client_isn = is_tcp ? packet.at<TcpHeader>(packet.frame.l4_offset).sequence.host() : 0;
   Counter& active = world.counters.endpoints[endpoint.id].flows_active;
-  if (flow.is_snat) {
+  if (is_dsr(cluster.forwarding)) [[unlikely]] {
+    set_direct(*world.tables, endpoint, packet.hash, flow);
+    if (!is_tcp) flow.state = FlowState::established;  // no answer will be seen
+  } else if (flow.is_snat) {
     const SnatPoolRow& pool = world.tables->snat_pools()[cluster.snat_pool];
     const SnatChoice choice =
         world.snat_ports.next(*world.tables, pool, endpoint, active.read(), world.lcore, world.lcore_count);
@@ -138,6 +158,7 @@ bool decide(World& world, Packet& packet, Opening& opening) {
 // Whether the endpoint's packets of this flow can be told from those of all others, with another
 // SNAT port if need be.
 bool make_unique(World& world, Opening& opening) {
+  if (opening.flow.dsr != Dsr::none) return true;  // none come
   if (!world.flows.contains(opening.flow.to_endpoint.reversed(), opening.reply_hash)) [[likely]]
     return true;
   if (!opening.flow.is_snat) {
@@ -184,6 +205,19 @@ bool has_flow_by_now(World& world, Packet& packet) {
 
 }  // namespace
 
+void set_direct(const Snapshot& tables, const EndpointRow& endpoint, FlowHash hash, FlowOpening& opening) {
+  const ClusterRow& cluster = tables.clusters()[endpoint.cluster];
+  opening.dsr = dsr_of(cluster.forwarding);
+  opening.is_snat = false;
+  opening.to_endpoint = opening.from_client;
+  opening.to_endpoint.destination = endpoint.address;
+  opening.to_endpoint.destination_port = endpoint.port;
+  if (!has_tunnel(cluster.forwarding)) return;
+  opening.to_endpoint.source = tables.addresses()[endpoint.tunnel_source].address;
+  opening.to_endpoint.source_port = spreading_port(hash);
+  opening.tunnel_port = cluster.gue_port;
+}
+
 Verdict admit_by_vip(World& world, const VipRow& vip, IpAddress source) {
   const VipLimitsRow* limits = world.tables->limits_of(vip);
   if (limits == nullptr) return Verdict::undecided;
@@ -213,7 +247,7 @@ Verdict open_toward(World& world, const VipRow& vip, const EndpointRow& endpoint
   opening.to_endpoint = opening.from_client;
   opening.to_endpoint.destination = endpoint.address;
   opening.to_endpoint.destination_port = endpoint.port;
-  opening.is_snat = cluster.forwarding != Forwarding::nat;
+  opening.is_snat = has_snat(cluster.forwarding);
   if (opening.is_snat) {
     const SnatChoice choice = world.snat_ports.choose(*world.tables, world.tables->snat_pools()[cluster.snat_pool], endpoint,
                                                       endpoint_counters.flows_active.read(), world.flows, world.lcore,

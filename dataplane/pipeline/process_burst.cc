@@ -207,6 +207,10 @@ void adopt_snapshot(World& world) {
   world.has_packet_limits = std::any_of(limits.begin(), limits.end(), [](const VipLimitsRow& row) {
     return row.packets.interval_ns != 0 || row.source_packets.interval_ns != 0;
   });
+  const auto clusters = world.tables->clusters();
+  world.has_probes = world.has_exception_port &&
+                     std::any_of(clusters.begin(), clusters.end(),
+                                 [](const ClusterRow& cluster) { return is_dsr(cluster.forwarding); });
   world.is_rss_stable = std::all_of(world.tables->ports().begin(), world.tables->ports().end(),
                                     [](const PortRow& port) { return port.is_rss_stable != 0; });
   world.mtu_min = frame_bytes_max;

@@ -55,6 +55,17 @@ void rewrite_ports(Packet& packet, const FlowRecord& flow, std::uint16_t l4_delt
 }
 
 template <Direction direction>
+void count_packet(World& world, const Packet& packet, const FlowRecord& flow) {
+  constexpr bool is_to_endpoint = direction == Direction::to_endpoint;
+  VipCounters& vip = world.counters.vips[flow.vip_id];
+  EndpointCounters& endpoint = world.counters.endpoints[flow.endpoint_id];
+  (is_to_endpoint ? vip.rx_packets : vip.tx_packets).add(1);
+  (is_to_endpoint ? vip.rx_bytes : vip.tx_bytes).add(packet.bytes);
+  (is_to_endpoint ? endpoint.to_packets : endpoint.from_packets).add(1);
+  (is_to_endpoint ? endpoint.to_bytes : endpoint.from_bytes).add(packet.bytes);
+}
+
+template <Direction direction>
 void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
   constexpr bool is_to_endpoint = direction == Direction::to_endpoint;
   const auto l3_delta = is_to_endpoint ? flow.l3_delta : static_cast<std::uint16_t>(~flow.l3_delta);
@@ -79,12 +90,7 @@ void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
       exchange_header_for_v4(packet, leaving.local, leaving.remote, static_cast<std::uint16_t>(++world.fragment_id));
     }
   }
-  VipCounters& vip = world.counters.vips[flow.vip_id];
-  EndpointCounters& endpoint = world.counters.endpoints[flow.endpoint_id];
-  (is_to_endpoint ? vip.rx_packets : vip.tx_packets).add(1);
-  (is_to_endpoint ? vip.rx_bytes : vip.tx_bytes).add(packet.bytes);
-  (is_to_endpoint ? endpoint.to_packets : endpoint.from_packets).add(1);
-  (is_to_endpoint ? endpoint.to_bytes : endpoint.from_bytes).add(packet.bytes);
+  count_packet<direction>(world, packet, flow);
 }
 
 // A TCP segment before the connection is established.
@@ -103,8 +109,35 @@ Verdict admit_to_handshake(const World& world, Packet& packet, FlowRecord& flow)
   return Verdict::undecided;
 }
 
-void tell_the_end(Packet& packet) {
-  if ((packet.frame.tcp_flags & tcp_flag::rst) != 0) {
+// What the packet says about its flow. False: it has its verdict.
+bool track(World& world, Packet& packet, FlowRecord& flow) {
+  if (flow.state < FlowState::established && packet.frame.kind == FrameKind::tcp) [[unlikely]] {
+    packet.verdict = admit_to_handshake(world, packet, flow);
+    if (!packet.is_live()) return false;
+  }
+  flow.last_seen = world.now.stamp();
+  if (packet.frame.kind == FrameKind::tcp) {
+    track_tcp(flow, packet.frame.tcp_flags, packet.direction);
+  } else {
+    track_udp(flow, packet.direction);
+  }
+  return true;
+}
+
+// Direct server return.
+void forward_direct(World& world, Packet& packet, FlowRecord& flow) {
+  if (!track(world, packet, flow) || !fits_direct(world, packet, flow)) return;
+  count_packet<Direction::to_endpoint>(world, packet, flow);
+  send_direct(world, packet, flow);
+}
+
+void tell_the_end(World& world, Packet& packet, FlowRecord& flow) {
+  const bool is_reset = (packet.frame.tcp_flags & tcp_flag::rst) != 0;
+  if (is_reset && is_one_sided(flow)) {
+    // The endpoint still speaks, to a client that is told of the end: its reset ends the endpoint's half.
+    if (packet.frame.ttl > 1 && fits_direct(world, packet, flow)) return send_direct(world, packet, flow);
+    if (packet.is_live()) packet.verdict = Verdict::drop_ttl_expired;
+  } else if (is_reset) {
     packet.verdict = Verdict::drop_no_flow;
   } else {
     reject(packet, Verdict::reject_flow_ended);
@@ -117,24 +150,14 @@ void rewrite(World& world, Burst& burst) {
   for_each_live(burst, [&](Packet& packet) {
     if (packet.flow == nullptr) return;
     FlowRecord& flow = *packet.flow;
-    if (flow.state == FlowState::ended) [[unlikely]] {
-      return tell_the_end(packet);
-    }
+    if (flow.state == FlowState::ended) [[unlikely]] return tell_the_end(world, packet, flow);
     if (packet.frame.ttl <= 1) [[unlikely]] return refuse_ttl(world, packet);
-    if ((flow.flags & flow_flag::is_spliced) != 0) [[unlikely]] {
+    if (!is_rewritten_only(flow)) [[unlikely]] {
+      if (is_one_sided(flow)) return forward_direct(world, packet, flow);
       splice_packet(world, packet, flow);
       if (!packet.is_live()) return;
     }
-    if (flow.state < FlowState::established && packet.frame.kind == FrameKind::tcp) [[unlikely]] {
-      packet.verdict = admit_to_handshake(world, packet, flow);
-      if (!packet.is_live()) return;
-    }
-    flow.last_seen = world.now.stamp();
-    if (packet.frame.kind == FrameKind::tcp) {
-      track_tcp(flow, packet.frame.tcp_flags, packet.direction);
-    } else {
-      track_udp(flow, packet.direction);
-    }
+    if (!track(world, packet, flow)) return;
     if (packet.direction == Direction::to_endpoint) {
       rewrite_one<Direction::to_endpoint>(world, packet, flow);
     } else {

@@ -34,14 +34,31 @@ void answer_echo(World& world, Packet& packet);  // an ICMP or ICMPv6 echo reque
 // A fragment, to be forwarded as its datagram's first says. True: it is the first, now of kind tcp or udp with its ports,
 // and goes the way of any packet; its flow is found already if there is one. False: decided, held, or to be routed.
 bool handle_fragment(World& world, Packet& packet);
+// An identification for a datagram that leaves under an address of ours. The lcores take turns, so that no two of them
+// give out the same.
+std::uint32_t next_datagram_id(World& world);
 bool is_icmp_error(Packet& packet);
 void handle_icmp_error(World& world, Packet& packet);  // leaves: a packet to be routed by its new destination
 // A hop's answers, as far as the configured rate allows: reject_*, else drop_*. For packets of a flow or about to open one.
 void refuse_ttl(World& world, Packet& packet);
 void refuse_length(World& world, Packet& packet, std::uint16_t mtu);      // after rewrite()
 void refuse_unrewritten(World& world, Packet& packet, std::uint16_t mtu);  // before
-// MTU of the port by which a packet of a flow will leave; 0 with a verdict when there is none.
-std::uint16_t mtu_ahead(World& world, Packet& packet);
+// MTU of the port by which a packet of `flow` will leave; 0 with a verdict when there is none.
+std::uint16_t mtu_ahead(World& world, Packet& packet, FlowRecord& flow);
+
+// Lets the frame begin so that `l3_bytes` of headers end at `payload`, a place in it. Of the Ethernet header only the type is
+// written: the hardware addresses are the next hop's business.
+void move_start(Packet& packet, std::byte* payload, std::size_t l3_bytes, bool is_v4);
+
+// Direct server return, see dsr.cc: whether the packet, as it came, fits into the tunnel of its flow. False: it has its
+// verdict. Then: one hop less to live, and the outer headers.
+bool fits_direct(World& world, Packet& packet, FlowRecord& flow);
+void send_direct(World& world, Packet& packet, const FlowRecord& flow);
+// The way to the endpoint, for a packet of `opening.from_client`: the outer header of its cluster.
+void set_direct(const Snapshot& tables, const EndpointRow& endpoint, FlowHash hash, FlowOpening& opening);
+// A packet of our kernel to a VIP: if it is marked as a health check's (probe.cc), it leaves as a client's would.
+void handle_probe(World& world, Packet& packet);
+bool is_probe_answer(const World& world, const Packet& packet);
 
 // Between the families, see families.cc. `is_v4`: of the packet as it came. False: the packet has its verdict.
 inline constexpr std::uint16_t header_difference = sizeof(Ipv6Header) - sizeof(Ipv4Header);

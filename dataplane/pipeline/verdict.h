@@ -60,6 +60,7 @@ namespace sluice {
   X(drop_not_local, "destination is none of our addresses")                                                 \
   X(drop_no_vip, "our address, but no virtual host is advertised on this protocol and port")                \
   X(drop_protocol_unsupported, "neither TCP, UDP nor ICMP to one of our VIPs")                              \
+  X(drop_tunnel_refused, "IP in IP, GRE or GUE to one of our addresses: we take nothing out of anybody's tunnel")  \
   X(drop_icmp_unhandled, "ICMP to a VIP or SNAT address that is neither an echo request nor an error about a packet") \
   X(drop_icmp_rate_limited, "echo requests beyond node.icmp.echoes_per_second")                             \
   X(drop_icmp_checksum_wrong, "an ICMP error whose checksum is wrong")                                      \
@@ -68,6 +69,7 @@ namespace sluice {
   X(drop_icmp_no_flow, "an ICMP error about a packet of no flow, or sent to another than its sender: made up, or late") \
   X(drop_icmp_out_of_window, "an ICMP error that quotes a sequence number which the handshake has not sent: made up") \
   X(drop_icmp_mtu_refused, "an ICMP error that claims an MTU below 552 (IPv4) or 1280 (IPv6): made up to slow a flow down") \
+  X(drop_probe_lost, "a health check of an endpoint that is no longer configured, or is reached another way now")  \
   X(drop_vip_pending, "the VIP waits for its first health verdicts")                                        \
   X(drop_blocklisted, "the source is in node.blocklist")                                                   \
   X(drop_source_denied, "a service policy of the virtual host denies the source")                           \

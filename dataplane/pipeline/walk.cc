@@ -21,6 +21,17 @@ std::string key_text(const FlowKey& key) {
                      address_port_text(key.destination, key.destination_port));
 }
 
+std::string tuple_text(const WatchEntry& entry, FrameKind kind, const FlowKey& key) {
+  switch (kind) {
+    case FrameKind::tcp:
+      return fmt::format("tcp {}{}", key_text(key), flags_text(entry.tcp_flags));
+    case FrameKind::udp:
+      return fmt::format("udp {}", key_text(key));
+    default:
+      return fmt::format("{} {} > {}", name_of(kind), key.source.text(), key.destination.text());
+  }
+}
+
 std::string flow_text(const WatchEntry& entry) {
   return fmt::format("{} {}, {}", entry.is_flow_new ? "new flow to endpoint" : "flow to endpoint",
                      entry.endpoint.view().empty() ? "(removed)" : entry.endpoint.view(),
@@ -43,7 +54,7 @@ std::string text_of(Stage stage, const WatchEntry& entry) {
       return text;
     }
     case Stage::parse:
-      return tuple_text(entry, entry.before, entry.has_before) +
+      return text_before(entry) +
              (entry.has_before ? fmt::format(", ttl {}", entry.ttl) : std::string());
     case Stage::find_flow:
       if (!has_old_flow) return "no flow has this five-tuple";
@@ -57,7 +68,7 @@ std::string text_of(Stage stage, const WatchEntry& entry) {
     case Stage::open_flow:
       return entry.is_flow_new ? flow_text(entry) : std::string();
     case Stage::rewrite:
-      return entry.has_after ? tuple_text(entry, entry.after, true) : std::string();
+      return text_after(entry);
     case Stage::next_hop:
       if (entry.port_out.view().empty()) return {};
       return entry.verdict == Verdict::hold
@@ -71,17 +82,12 @@ std::string text_of(Stage stage, const WatchEntry& entry) {
 
 }  // namespace
 
-std::string tuple_text(const WatchEntry& entry, const FlowKey& key, bool has_key) {
-  if (!has_key) return std::string(name_of(entry.kind));
-  switch (entry.kind) {
-    case FrameKind::tcp:
-      return fmt::format("tcp {}{}", key_text(key), flags_text(entry.tcp_flags));
-    case FrameKind::udp:
-      return fmt::format("udp {}", key_text(key));
-    default:
-      return fmt::format("{} {} > {}", name_of(entry.kind), key.source.text(),
-                         key.destination.text());
-  }
+std::string text_before(const WatchEntry& entry) {
+  return entry.has_before ? tuple_text(entry, entry.kind, entry.before) : std::string(name_of(entry.kind));
+}
+
+std::string text_after(const WatchEntry& entry) {
+  return entry.has_after ? tuple_text(entry, entry.after_kind, entry.after) : std::string();
 }
 
 std::vector<WalkStep> walk_of(const WatchEntry& entry) {

@@ -18,6 +18,7 @@ struct WalkStep {
 std::vector<WalkStep> walk_of(const WatchEntry& entry);
 
 // "tcp 198.51.100.7:4000 > 10.9.0.1:80 syn"; without addresses the kind alone.
-std::string tuple_text(const WatchEntry& entry, const FlowKey& key, bool has_key);
+std::string text_before(const WatchEntry& entry);
+std::string text_after(const WatchEntry& entry);  // of a tunnel: its outer header
 
 }  // namespace sluice

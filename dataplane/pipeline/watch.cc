@@ -72,6 +72,7 @@ void Watch::processed(Burst& burst) {
     ParsedFrame frame;
     parse_frame(packet.span(), frame);
     note.has_after = has_addresses(frame);
+    note.after_kind = frame.kind;
     note.after = frame.key;
     note.next_mac = packet.at<EthernetHeader>(0).destination;
   }
@@ -104,6 +105,7 @@ void Watch::fill(const World& world, const Packet& packet, const Note& note, Wat
   if (leaves(packet.verdict)) {
     entry.sent_bytes = note.sent_bytes;
     entry.has_after = note.has_after;
+    entry.after_kind = note.after_kind;
     entry.after = note.after;
     entry.next_mac = note.next_mac;
     entry.port_out.set(
@@ -141,6 +143,7 @@ void Watch::left(const World& world, std::span<const std::byte> frame, std::uint
   entry.ttl = parsed.ttl;
   entry.sent_bytes = static_cast<std::uint16_t>(frame.size());
   entry.has_after = has_addresses(parsed);
+  entry.after_kind = parsed.kind;
   entry.after = parsed.key;
   if (frame.size() >= sizeof(EthernetHeader))
     std::memcpy(&entry.next_mac, frame.data(), sizeof entry.next_mac);

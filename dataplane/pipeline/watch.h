@@ -74,6 +74,7 @@ struct WatchEntry {
   bool is_flow_new = false;
   bool was_received = false;  // false: made by the balancer, or it left the hold queue
   FrameKind kind = FrameKind::other;
+  FrameKind after_kind = FrameKind::other;  // another one when it leaves in a tunnel
   Direction direction = Direction::to_endpoint;
   FlowState flow_state = FlowState::unused;
   std::uint8_t tcp_flags = 0, ttl = 0;
@@ -126,6 +127,7 @@ class Watch {
     Stage decided_in = Stage::settle;
     Stage flow_from = Stage::settle;
     bool has_flow = false, has_after = false;
+    FrameKind after_kind = FrameKind::other;
     FlowKey after;
     MacAddress next_mac{};
   };

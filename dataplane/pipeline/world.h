@@ -68,6 +68,7 @@ struct World {
   MacAddress exception_mac{};        // the kernel's end of the exception port
   bool has_exception_port = false;
   bool has_packet_limits = false;    // some VIP limits packets a second
+  bool has_probes = false;           // health checks may go the way of clients, see probe.cc
   bool is_rss_stable = true;         // false: any lcore may see any packet of a flow, see classify.cc
   Watch* watch = nullptr;            // set between bursts while an operator traces or captures
   SipKey cookie_secret{};            // of SYN cookies: the same on every lcore, new for each process

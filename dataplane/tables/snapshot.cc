@@ -174,9 +174,9 @@ Result<void> Snapshot::verify_rows() const {
         std::uint64_t{row.first_slot} + row.slot_count > section<std::uint16_t>(Section::slots).size()) {
       return bad("clusters", i, "slots out of bounds");
     }
-    if (row.forwarding > Forwarding::splice || row.choice > Choice::least) return bad("clusters", i, "unknown mode");
+    if (row.forwarding > Forwarding::dsr_gue || row.choice > Choice::least) return bad("clusters", i, "unknown mode");
     if (row.proxy_protocol > ProxyProtocol::version_2) return bad("clusters", i, "unknown PROXY protocol");
-    if (row.forwarding != Forwarding::nat && row.snat_pool >= snat_pools().size()) {
+    if (has_snat(row.forwarding) && row.snat_pool >= snat_pools().size()) {
       return bad("clusters", i, "no such SNAT pool");
     }
     for (const std::uint16_t slot : slots_of(row)) {
@@ -189,6 +189,11 @@ Result<void> Snapshot::verify_rows() const {
     if (row.cluster >= clusters().size()) return bad("endpoints", i, "no such cluster");
     if (row.id >= endpoints_max) return bad("endpoints", i, "id above the limit");
     if (row.state > EndpointState::ended) return bad("endpoints", i, "unknown state");
+    if (has_tunnel(clusters()[row.cluster].forwarding) &&
+        (row.tunnel_source >= addresses().size() ||
+         addresses()[row.tunnel_source].address.is_v4() != row.address.is_v4())) {
+      return bad("endpoints", i, "no address for the outer header");
+    }
     if (endpoint_by_id(row.id) != &row) return bad("endpoints", i, "not found by its id");
   }
   for (std::size_t i = 0; i < vips().size(); ++i) {

@@ -18,7 +18,7 @@
 namespace sluice {
 
 inline constexpr char snapshot_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 'S', 'N'};
-inline constexpr std::uint32_t snapshot_format = 7;
+inline constexpr std::uint32_t snapshot_format = 8;
 inline constexpr std::uint64_t snapshot_bytes_max = 4ull << 30;
 
 // Limits that the dataplane sizes its tables by.
@@ -159,7 +159,10 @@ struct VipRow {
 };
 static_assert(sizeof(VipRow) == 64);
 
-enum class Forwarding : std::uint8_t { full_nat, nat, splice };  // splice: SNAT too
+enum class Forwarding : std::uint8_t { full_nat, nat, splice, dsr_l2, dsr_ipip, dsr_gue };  // splice: SNAT too
+inline bool has_snat(Forwarding forwarding) { return forwarding == Forwarding::full_nat || forwarding == Forwarding::splice; }
+inline bool has_tunnel(Forwarding forwarding) { return forwarding == Forwarding::dsr_ipip || forwarding == Forwarding::dsr_gue; }
+inline bool is_dsr(Forwarding forwarding) { return forwarding == Forwarding::dsr_l2 || has_tunnel(forwarding); }
 enum class Choice : std::uint8_t { hash, rotate, random, least };  // how a slot is picked
 
 struct ClusterRow {
@@ -168,15 +171,17 @@ struct ClusterRow {
   std::uint32_t endpoint_count;
   std::uint32_t first_slot;
   std::uint32_t slot_count;      // 0: no endpoint takes new flows
-  std::uint32_t snat_pool;       // row; no_row in NAT mode
+  std::uint32_t snat_pool;       // row; no_row without SNAT
   std::uint32_t id;
   Forwarding forwarding;
   Choice choice;
   ProxyProtocol proxy_protocol;      // splice only
   std::uint8_t reserved;
   std::uint32_t endpoint_flows_max;  // of one endpoint, over all lcores; 0: no limit
+  Be16 gue_port;                     // DSR_GUE: UDP port at which endpoints take packets out
+  std::uint16_t reserved_too;
 };
-static_assert(sizeof(ClusterRow) == 40);
+static_assert(sizeof(ClusterRow) == 44);
 
 // Only `up` is in the slots. `ended`: its drain deadline has passed, or it is down and its cluster says so: its flows are reset.
 enum class EndpointState : std::uint8_t { up, down, draining, unknown, ended };
@@ -190,7 +195,7 @@ struct EndpointRow {  // an endpoint as a member of one cluster
   std::uint16_t weight;
   std::uint8_t protocol;
   EndpointState state;
-  std::uint8_t reserved[2];
+  std::uint16_t tunnel_source;  // row in addresses: of the outer header, when its cluster has a tunnel
 };
 static_assert(sizeof(EndpointRow) == 40);
 

@@ -6,9 +6,11 @@
 #include <cstring>
 
 #include "dataplane/base/assert.h"
+#include "dataplane/net/headers.h"
 #include "mgmt/api/service_policy.pb.h"
 #include "mgmt/compile/slots.h"
 #include "mgmt/model/table_limits.h"
+#include "mgmt/schema/paths.h"
 
 namespace sluice {
 namespace {
@@ -381,6 +383,12 @@ Forwarding forwarding_of(const api::ClusterSpec& spec) {
       return Forwarding::nat;
     case api::ClusterExtension::SPLICE:
       return Forwarding::splice;
+    case api::ClusterExtension::DSR_L2:
+      return Forwarding::dsr_l2;
+    case api::ClusterExtension::DSR_IPIP:
+      return Forwarding::dsr_ipip;
+    case api::ClusterExtension::DSR_GUE:
+      return Forwarding::dsr_gue;
     default:
       return Forwarding::full_nat;
   }
@@ -394,8 +402,9 @@ ProxyProtocol proxy_protocol_of(const api::ClusterSpec& spec) {
 class ClusterCompiler {
  public:
   ClusterCompiler(const CompileInput& input, SnapshotWriter& writer,
-                  const std::map<std::string, std::uint32_t>& snat_pools, SlotCache* cache)
-      : input_(input), writer_(writer), snat_pools_(snat_pools), cache_(cache) {}
+                  const std::map<std::string, std::uint32_t>& snat_pools, const NodePaths& paths,
+                  SlotCache* cache)
+      : input_(input), writer_(writer), snat_pools_(snat_pools), paths_(paths), cache_(cache) {}
 
   ClusterResult write(const Object& cluster) {
     const api::ClusterSpec& spec = cluster_spec(cluster);
@@ -416,6 +425,7 @@ class ClusterCompiler {
       row.weight = endpoint.weight;
       row.protocol = endpoint.protocol;
       row.state = state;
+      row.tunnel_source = tunnel_source(spec, endpoint.address);
       SlotEndpoint member{};
       member.identity = endpoint_identity(endpoint.address, endpoint.port, endpoint.protocol);
       member.index = static_cast<std::uint16_t>(rows.size());
@@ -448,7 +458,10 @@ class ClusterCompiler {
     row.forwarding = forwarding_of(spec);
     row.proxy_protocol = proxy_protocol_of(spec);
     row.snat_pool =
-        row.forwarding == Forwarding::nat ? no_row : snat_pools_.at(spec.sluice().snat_pool());
+        has_snat(row.forwarding) ? snat_pools_.at(spec.sluice().snat_pool()) : no_row;
+    row.gue_port = spec.sluice().has_gue_port()
+                       ? be16(static_cast<std::uint16_t>(spec.sluice().gue_port()))
+                       : gue_port;
     row.choice = choice_of(algorithm);
     std::vector<std::uint16_t> fresh;
     const auto& slots =
@@ -457,6 +470,13 @@ class ClusterCompiler {
   }
 
  private:
+  std::uint16_t tunnel_source(const api::ClusterSpec& spec, IpAddress endpoint) const {
+    if (!has_tunnel(forwarding_of(spec))) return 0;
+    const auto path = paths_.toward(endpoint);
+    LB_ASSERT(path && path->source);  // validated
+    return *path->source;
+  }
+
   static bool flows_end_when_down(const Object& cluster, std::uint8_t protocol) {
     const auto what = cluster_spec(cluster).sluice().on_endpoint_down();
     return what == api::ClusterExtension::RESET ||
@@ -486,6 +506,7 @@ class ClusterCompiler {
   const CompileInput& input_;
   SnapshotWriter& writer_;
   const std::map<std::string, std::uint32_t>& snat_pools_;
+  const NodePaths& paths_;
   SlotCache* cache_;
 };
 
@@ -597,7 +618,8 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
 
   const auto vips = vips_of(input.objects);
   LimitsCompiler limits(input.objects, writer, cache);
-  ClusterCompiler clusters(input, writer, snat_pools, cache);
+  const NodePaths paths(spec);
+  ClusterCompiler clusters(input, writer, snat_pools, paths, cache);
   std::map<ObjectKey, ClusterResult> cluster_rows;
   for (const ObjectPtr& cluster : compiled_clusters(vips))
     cluster_rows[cluster->key()] = clusters.write(*cluster);

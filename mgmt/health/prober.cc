@@ -21,6 +21,7 @@
 #include <thread>
 
 #include "dataplane/base/control_channel.h"
+#include "dataplane/net/probe_mark.h"
 #include "mgmt/model/fields.h"
 
 namespace sluice {
@@ -177,7 +178,8 @@ struct Prober::State {
       const HealthTarget key = spec.target;
       const auto old = targets.find(key);
       if (old != targets.end() && old->second->spec.address == spec.address &&
-          old->second->spec.port == spec.port) {
+          old->second->spec.port == spec.port && old->second->spec.direct_id == spec.direct_id &&
+          old->second->spec.source == spec.source) {
         old->second->spec = std::move(spec);
         kept.emplace(key, std::move(old->second));
         continue;
@@ -219,7 +221,20 @@ struct Prober::State {
   }
 
   static std::string place(const Target& target) {
+    if (!target.spec.place.empty()) return target.spec.place;
     return address_port_text(target.spec.address, be16(target.spec.port));
+  }
+
+  // Each packet of the connection says to which endpoint it goes (net/probe_mark.h). False: see errno.
+  static bool set_way(const Target& target) {
+    const int socket = target.socket.get();
+    const bool is_v4 = target.spec.address.is_v4();
+    const ProbeMark mark = is_v4 ? probe_mark_v4(*target.spec.direct_id) : probe_mark_v6(*target.spec.direct_id);
+    sockaddr_storage source;
+    const socklen_t bytes = fill_address(source, target.spec.source, 0);
+    return setsockopt(socket, is_v4 ? IPPROTO_IP : IPPROTO_IPV6, is_v4 ? IP_OPTIONS : IPV6_DSTOPTS, mark.data(),
+                      mark.size()) == 0 &&
+           bind(socket, reinterpret_cast<sockaddr*>(&source), bytes) == 0;
   }
 
   void start(Target& target, Instant now) {
@@ -231,6 +246,10 @@ struct Prober::State {
     const socklen_t bytes = fill_address(address, target.spec.address, target.spec.port);
     target.socket = Fd(socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!target.socket) return retry(target, now);
+    if (target.spec.direct_id && !set_way(target)) {
+      if (is_our_own_failure(errno)) return retry(target, now);
+      return finish(target, false, fmt::format("cannot send a check to {}: {}", place(target), strerror(errno)));
+    }
     epoll_event event{};
     event.events = EPOLLOUT;
     event.data.ptr = static_cast<Watched*>(&target);

@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,10 @@ struct ProbeSpec {
   HealthTarget target;
   IpAddress address;
   std::uint16_t port = 0;
+  // Set: the check goes the way of clients' packets to this endpoint, by its id in the snapshot; from an address of the box.
+  std::optional<std::uint32_t> direct_id;
+  IpAddress source;
+  std::string place;              // for the operator: "10.9.0.1:80 by DSR_GUE at 10.2.0.11"; empty: address and port
   std::string send_payload;       // bytes
   std::string expected_response;  // bytes that the answer must begin with
   HealthPolicy policy;
@@ -38,7 +43,7 @@ class Prober {
   ~Prober();
 
   // The targets from now on. A target that stays keeps its verdict unless its address or port
-  // changed; one that is new begins with its record in `known`, or as unknown.
+  // or its way changed; one that is new begins with its record in `known`, or as unknown.
   void set_targets(std::vector<ProbeSpec> specs, HealthRecords known);
 
  private:

@@ -68,4 +68,12 @@ inline const api::NodeSpec& node_spec(const Object& object) {
   return static_cast<const api::Node&>(object.effective()).spec();
 }
 
+
+// Direct server return: the endpoint gets the client's packets as they are and answers the client itself.
+inline bool is_dsr(const Object& cluster) {
+  const auto forwarding = cluster_spec(cluster).sluice().forwarding();
+  return forwarding == api::ClusterExtension::DSR_L2 || forwarding == api::ClusterExtension::DSR_IPIP ||
+         forwarding == api::ClusterExtension::DSR_GUE;
+}
+
 }  // namespace sluice

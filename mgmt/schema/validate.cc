@@ -11,6 +11,7 @@
 #include "mgmt/model/fields.h"
 #include "mgmt/model/suggest.h"
 #include "mgmt/model/table_limits.h"
+#include "mgmt/schema/paths.h"
 #include "mgmt/schema/resolve.h"
 
 namespace sluice {
@@ -262,9 +263,11 @@ void check_snat_pool(const ObjectStore& objects, const Object& cluster,
   } else {
     return;  // without a node there are no pools to look among
   }
-  if (options.forwarding() == api::ClusterExtension::NAT) {
+  if (options.forwarding() == api::ClusterExtension::NAT || is_dsr(cluster)) {
     if (options.has_snat_pool()) {
-      findings.error(cluster.key(), "spec.sluice.snat_pool", "forwarding NAT uses no SNAT pool",
+      findings.error(cluster.key(), "spec.sluice.snat_pool",
+                     fmt::format("forwarding {} uses no SNAT pool",
+                                 api::ClusterExtension::Forwarding_Name(options.forwarding())),
                      "no snat_pool, or forwarding FULL_NAT");
     }
     return;
@@ -319,7 +322,46 @@ void check_splice(const Object& cluster, const std::vector<ResolvedEndpoint>& en
   }
 }
 
+// Whether and how the node reaches endpoints that get packets as they are.
+void check_dsr(const Object& cluster, const Object& node, const NodePaths& paths,
+               const std::vector<ResolvedEndpoint>& endpoints, Findings& findings) {
+  const auto forwarding = cluster_spec(cluster).sluice().forwarding();
+  const std::string mode = api::ClusterExtension::Forwarding_Name(forwarding);
+  const bool is_l2 = forwarding == api::ClusterExtension::DSR_L2;
+  for (const ResolvedEndpoint& endpoint : endpoints) {
+    const std::string who =
+        fmt::format("{} ({})", endpoint.object->key().text(), endpoint.address.text());
+    const auto path = paths.toward(endpoint.address);
+    if (!path) {
+      findings.error(cluster.key(), "spec.sluice.forwarding",
+                     fmt::format("{}: no route of {} leads to {}", mode, node.key().text(), who),
+                     "a route to it in spec.routes of the node");
+      return;
+    }
+    const std::string port = node_spec(node).ports(path->port).name();
+    if (is_l2 && !path->is_connected) {
+      findings.error(cluster.key(), "spec.sluice.forwarding",
+                     fmt::format("{} reaches neighbours only, and {} is behind a router of port {}",
+                                 mode, who, port),
+                     "an endpoint in a network of a port, or forwarding DSR_IPIP or DSR_GUE");
+      return;
+    }
+    if (!is_l2 && !path->source) {
+      const char* family = endpoint.address.is_v4() ? "IPv4" : "IPv6";
+      findings.error(cluster.key(), "spec.sluice.forwarding",
+                     fmt::format("{}: port {}, which leads to {}, has no {} address for the outer "
+                                 "header",
+                                 mode, port, who, family),
+                     fmt::format("an {} address on port {}", family, port));
+      return;
+    }
+  }
+}
+
 void check_clusters(const ObjectStore& objects, Findings& findings) {
+  const ObjectPtr node = node_of(objects);
+  std::optional<NodePaths> paths;
+  if (node != nullptr) paths.emplace(node_spec(*node));
   std::size_t row_count = 0;
   for (const ObjectPtr& cluster : objects.of_kind("cluster")) {
     const auto endpoints = endpoints_of(objects, *cluster);
@@ -352,6 +394,22 @@ void check_clusters(const ObjectStore& objects, Findings& findings) {
     }
     check_snat_pool(objects, *cluster, endpoints, findings);
     check_splice(*cluster, endpoints, findings);
+    if (node != nullptr && is_dsr(*cluster)) {
+      check_dsr(*cluster, *node, *paths, endpoints, findings);
+      if (!spec.health_checks().empty() && !node_spec(*node).has_exception_port()) {
+        findings.warnings.push_back(fmt::format(
+            "{}: its health checks ask the endpoints' own addresses; they go the way of clients, to "
+            "the VIP, when {} has an exception_port",
+            cluster->key().text(), node->key().text()));
+      }
+    }
+    if (spec.sluice().forwarding() != api::ClusterExtension::DSR_GUE &&
+        spec.sluice().has_gue_port()) {
+      findings.error(cluster->key(), "spec.sluice.gue_port",
+                     fmt::format("forwarding {} puts nothing into UDP",
+                                 api::ClusterExtension::Forwarding_Name(spec.sluice().forwarding())),
+                     "no gue_port, or forwarding DSR_GUE");
+    }
     for (const api::ObjectRef& reference : spec.health_checks()) {
       const ObjectPtr check =
           objects.find(target_of(reference, "healthcheck", cluster->key().space));
@@ -455,10 +513,65 @@ void check_virtual_host(const ObjectStore& objects, const Object& virtual_host,
     findings.error(virtual_host.key(), "spec.sluice.syn_cookies",
                    fmt::format("{} has no SYN", proxy), "no syn_cookies");
   }
+  if (is_dsr(*cluster) && spec.sluice().syn_cookies() != api::VirtualHostExtension::NEVER) {
+    findings.error(virtual_host.key(), "spec.sluice.syn_cookies",
+                   fmt::format("{} forwards by {}: an endpoint that answers clients itself cannot "
+                               "take over a connection that we have answered",
+                               cluster->key().text(),
+                               api::ClusterExtension::Forwarding_Name(
+                                   cluster_spec(*cluster).sluice().forwarding())),
+                   "no syn_cookies, or forwarding FULL_NAT");
+  }
   if (spec.routes_size() > 1) {
     findings.warnings.push_back(
         fmt::format("{}: only the first of {} routes is reached: {} ignores match",
                     virtual_host.key().text(), spec.routes_size(), proxy));
+  }
+}
+
+constexpr std::uint32_t ipv6_mtu_min = 1280;
+
+// Clients' packets reach an endpoint of direct server return as they came: its port is the VIP's, and its family too
+// unless a tunnel takes IPv4 through IPv6.
+void check_dsr_vip(const ObjectStore& objects, const ResolvedVip& vip, Findings& findings) {
+  const auto& options = cluster_spec(*vip.cluster).sluice();
+  const std::string mode = api::ClusterExtension::Forwarding_Name(options.forwarding());
+  const bool is_l2 = options.forwarding() == api::ClusterExtension::DSR_L2;
+  const ObjectPtr node = node_of(objects);
+  std::optional<NodePaths> paths;
+  if (node != nullptr) paths.emplace(node_spec(*node));
+  for (const ResolvedEndpoint& endpoint : endpoints_of(objects, *vip.cluster)) {
+    const std::string who = endpoint.object->key().text();
+    if (endpoint.port != vip.port) {
+      findings.error(endpoint.object->key(), "spec.port",
+                     fmt::format("{} is reached by {} of {}, which leaves packets as they are, so "
+                                 "its port {} cannot differ from port {} of {} ({})",
+                                 who, mode, vip.cluster->key().text(), endpoint.port, vip.port,
+                                 vip.policy->key().text(), vip.text()),
+                     fmt::format("port {}", vip.port));
+      return;
+    }
+    const bool is_4_in_6 = vip.address.is_v4() && !endpoint.address.is_v4() && !is_l2;
+    if (vip.address.is_v4() != endpoint.address.is_v4() && !is_4_in_6) {
+      findings.error(vip.policy->key(), "spec.address",
+                     fmt::format("the {} VIP {} leads to the {} {} ({}) by {}",
+                                 vip.address.is_v4() ? "IPv4" : "IPv6", vip.text(),
+                                 endpoint.address.is_v4() ? "IPv4" : "IPv6", who,
+                                 endpoint.address.text(), mode),
+                     "a VIP and endpoints of one family; DSR_IPIP and DSR_GUE also take IPv4 to "
+                     "IPv6 endpoints");
+      return;
+    }
+    const auto path = paths ? paths->toward(endpoint.address) : std::nullopt;
+    if (is_l2 || vip.address.is_v4() || !path) continue;
+    const api::NodePort& port = node_spec(*node).ports(path->port);
+    const std::uint32_t added = options.forwarding() == api::ClusterExtension::DSR_GUE ? 52 : 40;
+    if (port.mtu() >= ipv6_mtu_min + added) continue;
+    findings.error(node->key(), fmt::format("spec.ports[{}].mtu", path->port),
+                   fmt::format("MTU {} of port {} leaves {} bytes inside {} to {}, and IPv6 needs {}",
+                               port.mtu(), port.name(), port.mtu() - added, mode, who, ipv6_mtu_min),
+                   fmt::format("at least {}", ipv6_mtu_min + added));
+    return;
   }
 }
 
@@ -473,6 +586,7 @@ void check_vip(const ObjectStore& objects, const ResolvedVip& vip, Findings& fin
         protocol == protocol_udp ? "UDP" : "TCP");
   }
   check_vip_address(vip, findings);
+  if (is_dsr(*vip.cluster)) return check_dsr_vip(objects, vip, findings);
   const bool has_cookies = virtual_host_spec(*vip.virtual_host).sluice().syn_cookies() !=
                            api::VirtualHostExtension::NEVER;
   if (cluster_spec(*vip.cluster).sluice().forwarding() == api::ClusterExtension::FULL_NAT &&

@@ -13,6 +13,7 @@
 #include "mgmt/api/healthcheck.pb.h"
 #include "mgmt/health/prober.h"
 #include "mgmt/model/suggest.h"
+#include "mgmt/schema/paths.h"
 #include "mgmt/schema/validate.h"
 #include "mgmt/server/diff.h"
 #include "mgmt/server/host_addresses.h"
@@ -56,8 +57,61 @@ std::string bytes_of_hex(const std::string& hex) {
   return bytes;
 }
 
+// Checks of direct server return go the way of clients' packets, to the first VIP of the cluster: an endpoint that lacks
+// the tunnel or the VIP is down. Without an exception port our kernel has no such way, and they ask the endpoint's own
+// address as checks elsewhere do.
+class DirectChecks {
+ public:
+  DirectChecks(const ObjectStore& objects, const IdMap& ids) : ids_(ids) {
+    const ObjectPtr node = node_of(objects);
+    if (node == nullptr || !node_spec(*node).has_exception_port()) return;
+    spec_ = &node_spec(*node);
+    paths_.emplace(*spec_);
+    for (const ResolvedVip& vip : vips_of(objects)) {
+      if (is_dsr(*vip.cluster)) vips_.try_emplace(vip.cluster->key(), vip);
+    }
+  }
+
+  void redirect(const Object& cluster, const ResolvedEndpoint& endpoint, ProbeSpec& probe) const {
+    const auto vip = vips_.find(cluster.key());
+    if (vip == vips_.end()) return;
+    const auto source = own_address(endpoint.address, vip->second.address.is_v4());
+    const auto id = ids_.endpoints.find(endpoint_id_key(cluster, endpoint));
+    if (!source || !id) return;
+    probe.address = vip->second.address;
+    probe.source = *source;
+    probe.direct_id = *id;
+    probe.place = fmt::format(
+        "{} by {} at {}", address_port_text(probe.address, be16(probe.port)),
+        api::ClusterExtension::Forwarding_Name(cluster_spec(cluster).sluice().forwarding()),
+        endpoint.address.text());
+  }
+
+ private:
+  // To which the endpoint answers: on the port that leads to it if there is one.
+  std::optional<IpAddress> own_address(IpAddress endpoint, bool is_v4) const {
+    const auto path = paths_->toward(endpoint);
+    std::optional<IpAddress> elsewhere;
+    for (int port = 0; port < spec_->ports_size(); ++port) {
+      for (const std::string& text : spec_->ports(port).addresses()) {
+        const IpAddress address = *IpAddress::parse(text.substr(0, text.find('/')));
+        if (address.is_v4() != is_v4) continue;
+        if (path && path->port == port) return address;
+        if (!elsewhere) elsewhere = address;
+      }
+    }
+    return elsewhere;
+  }
+
+  const IdMap& ids_;
+  const api::NodeSpec* spec_ = nullptr;
+  std::optional<NodePaths> paths_;
+  std::map<ObjectKey, ResolvedVip> vips_;
+};
+
 // Every endpoint with every health check of a cluster it is in.
-std::vector<ProbeSpec> probes_of(const ObjectStore& objects) {
+std::vector<ProbeSpec> probes_of(const ObjectStore& objects, const IdMap& ids) {
+  const DirectChecks direct(objects, ids);
   std::map<HealthTarget, ProbeSpec> probes;
   for (const ObjectPtr& cluster : objects.of_kind("cluster")) {
     for (const api::ObjectRef& reference : cluster_spec(*cluster).health_checks()) {
@@ -73,6 +127,7 @@ std::vector<ProbeSpec> probes_of(const ObjectStore& objects) {
         probe.port = endpoint.spec().has_health_check_port()
                          ? static_cast<std::uint16_t>(endpoint.spec().health_check_port())
                          : endpoint.port;
+        direct.redirect(*cluster, endpoint, probe);
         probe.send_payload = bytes_of_hex(spec.tcp_health_check().send_payload());
         probe.expected_response = bytes_of_hex(spec.tcp_health_check().expected_response());
         probe.policy = {{spec.interval() * 1000ull},
@@ -89,11 +144,17 @@ std::vector<ProbeSpec> probes_of(const ObjectStore& objects) {
   return list;
 }
 
-using ProbePlaces = std::map<HealthTarget, std::pair<IpAddress, std::uint16_t>>;
+struct ProbePlace {
+  IpAddress address;
+  std::uint16_t port = 0;
+  std::optional<std::uint32_t> direct_id;
+  friend bool operator==(const ProbePlace&, const ProbePlace&) = default;
+};
+using ProbePlaces = std::map<HealthTarget, ProbePlace>;
 
 ProbePlaces places_of(const std::vector<ProbeSpec>& probes) {
   ProbePlaces places;
-  for (const ProbeSpec& probe : probes) places[probe.target] = {probe.address, probe.port};
+  for (const ProbeSpec& probe : probes) places[probe.target] = {probe.address, probe.port, probe.direct_id};
   return places;
 }
 
@@ -316,7 +377,7 @@ Findings Manager::State::validate_candidate(const ObjectStore& candidate) const 
 }
 
 void Manager::State::update_probes() {
-  std::vector<ProbeSpec> probes = probes_of(objects);
+  std::vector<ProbeSpec> probes = probes_of(objects, ids);
   probed_places = places_of(probes);
   if (prober) prober->set_targets(std::move(probes), health);
 }
@@ -399,7 +460,7 @@ ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, 
   std::erase_if(candidate_drains,
                 [&](const auto& entry) { return candidate.find(entry.first) == nullptr; });
   HealthRecords candidate_health = health_after(objects, candidate, health, probed_places,
-                                                places_of(probes_of(candidate)), unix_ms());
+                                                places_of(probes_of(candidate, candidate_ids)), unix_ms());
   if (node_of(objects) != nullptr && node_of(candidate) == nullptr) {
     return refuse(
         "this would remove the node, without which nothing can be published: "

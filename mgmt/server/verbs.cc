@@ -177,7 +177,9 @@ json reply_virtual_hosts(const Call& call) {
     std::size_t up = 0;
     std::size_t unknown = 0;
     std::size_t total = 0;
+    bool is_answer_seen = true;
     if (const ObjectPtr cluster = cluster_of(manager.objects(), *virtual_host)) {
+      is_answer_seen = !is_dsr(*cluster);
       row["clusters"].push_back(cluster->key().name);
       for (const ResolvedEndpoint& endpoint : endpoints_of(manager.objects(), *cluster)) {
         const EndpointStatus status = health_of(manager, *cluster, endpoint.object->key());
@@ -192,7 +194,7 @@ json reply_virtual_hosts(const Call& call) {
     row["flows_active"] = active.value();
     row["flows_opened"] = opened.value();
     row["rx_bytes"] = rx.value();
-    row["tx_bytes"] = tx.value();
+    row["tx_bytes"] = is_answer_seen ? tx.value() : json(nullptr);
     row["dropped"] = dropped.value();
     rows.push_back(std::move(row));
   }
@@ -262,7 +264,9 @@ json reply_endpoints(const Call& call) {
     EndpointStatus worst;
     Sum active(counters.has_value()), opened(counters.has_value()), to(counters.has_value()),
         from(counters.has_value());
+    bool is_answer_seen = memberships[object->key()].empty();
     for (const Membership& member : memberships[object->key()]) {
+      is_answer_seen = is_answer_seen || !is_dsr(*member.cluster);
       clusters.push_back(member.cluster->key().name);
       const EndpointStatus status = health_of(manager, *member.cluster, object->key());
       const auto rank =
@@ -297,7 +301,7 @@ json reply_endpoints(const Call& call) {
                     {"flows_active", active.value()},
                     {"flows_opened", opened.value()},
                     {"to_bytes", to.value()},
-                    {"from_bytes", from.value()}});
+                    {"from_bytes", is_answer_seen ? from.value() : json(nullptr)}});
   }
   json reply = {{"ok", true}, {"endpoints", std::move(rows)}};
   if (!counters) reply["dataplane_error"] = counters.error().message;

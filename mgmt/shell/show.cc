@@ -387,6 +387,7 @@ int show_flows(Context& context, const Invocation& invocation) {
       {{"CLIENT"}, [](const Json& r) { return text_of(r, "client"); }},
       {{"VIP"}, [](const Json& r) { return text_of(r, "vip"); }},
       {{"SNAT", Align::left, 2}, [](const Json& r) { return text_of(r, "snat", not_known); }},
+      {{"DSR", Align::left, 1, true}, [](const Json& r) { return text_of(r, "dsr"); }},
       {{"ENDPOINT"}, [](const Json& r) { return text_of(r, "endpoint"); }},
       {{"NAME", Align::left, 3, true}, [](const Json& r) { return text_of(r, "endpoint_name"); }},
       {{"STATE"}, [](const Json& r) { return text_of(r, "state"); }},

@@ -10,7 +10,7 @@ SERVER = """
 import socket, sys
 family, port = int(sys.argv[1]), int(sys.argv[2])
 s = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
-s.bind(("" if family == 4 else "::", port))
+s.bind((sys.argv[3] or ("" if family == 4 else "::"), port))
 while True:
     question, client = s.recvfrom(65535)
     wanted = int(question[:8])
@@ -38,12 +38,13 @@ print(good)
 PORT = 5353
 
 
-def start_server(site, origin, family):
-    server = Process("long-answers", ["/usr/bin/python3", "-c", SERVER, family, PORT],
+def start_server(site, origin, family, address="", port=PORT):
+    """On all addresses, or on one: only then its answers come from there."""
+    server = Process(f"long-answers-{port}-{address}", ["/usr/bin/python3", "-c", SERVER, family, port, address],
                      site.origins[origin.name].directory, site.network.namespace(origin.name))
     server.start()
     host.wait_for(lambda: host.run_in(site.network.namespace(origin.name), "ss", "-Hlun",
-                                      f"sport = :{PORT}").stdout, "the server to listen")
+                                      f"sport = :{port}").stdout, "the server to listen")
     return server
 
 

@@ -17,6 +17,23 @@ std::size_t read_number(const Bytes& frame, std::size_t at) {
 
 std::size_t l3_bytes_of_addresses(bool is_v4) { return is_v4 ? 8 : 32; }
 
+// A packet of a health check as it is without its mark; other packets as they are.
+Bytes without_mark(const Bytes& frame) {
+  const bool is_v4 = frame.size() > 42 && frame[12] == std::byte{0x08};
+  const std::size_t at = is_v4 ? 34 : 54;
+  const bool has_mark = is_v4 ? frame[14] == std::byte{0x47} && frame[34] == std::byte{158}
+                              : frame.size() > 62 && frame[20] == std::byte{60} && frame[56] == std::byte{0x1e};
+  if (!has_mark) return frame;
+  Bytes bare = frame;
+  const auto length = static_cast<std::uint16_t>(read_number(frame, is_v4 ? 16 : 18) - 8);
+  bare[is_v4 ? 16 : 18] = static_cast<std::byte>(length >> 8);
+  bare[is_v4 ? 17 : 19] = static_cast<std::byte>(length & 0xff);
+  if (is_v4) bare[14] = std::byte{0x45};
+  else bare[20] = frame[54];
+  bare.erase(bare.begin() + static_cast<long>(at), bare.begin() + static_cast<long>(at + 8));
+  return bare;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Bed>> Bed::create(const Model& model) {
@@ -346,10 +363,13 @@ void Bed::check_output(const Output& output, const Buffer* from) {
 
   if (output.verdict == Verdict::forward && output.is_spliced) {
     check_spliced(output, *from);
+  } else if (output.verdict == Verdict::forward && !carried_frame(output.frame).empty()) {
+    check_tunnel(output, *from);
   } else if (output.verdict == Verdict::forward) {
     if (from->original[12] != output.frame[12]) return check_exchange(output, *from);
     // All but what the rewrite is meant to change must be as it came; addresses and ports are the trace's business.
-    Bytes expected = from->original;
+    Bytes expected = from->port == exception_port ? without_mark(from->original) : from->original;
+    const bool is_routed_only = from->port == exception_port && expected == from->original;
     if (expected.size() != output.frame.size()) return complain("the frame's length changed");
     const bool is_v4 = expected[12] == std::byte{0x08};
     const std::size_t l4 = 14 + (is_v4 ? (static_cast<std::size_t>(expected[14]) & 0xf) * 4 : 40);
@@ -367,7 +387,7 @@ void Bed::check_output(const Output& output, const Buffer* from) {
       if (faults_of(quoted_frame(from->original)).empty() && !faults_of(quoted).empty()) complain("the quoted packet: " + faults_of(quoted));
       take(l4, expected.size() - l4);
     }
-    if (from->port != exception_port) {
+    if (!is_routed_only) {
       take(addresses, l3_bytes_of_addresses(is_v4));
       if (!text.source_port.empty() && text.option("ext").empty()) {
         // IPv6 extension headers move the ports; find them from the end of what both share.
@@ -396,6 +416,7 @@ void Bed::check_output(const Output& output, const Buffer* from) {
   }
   if (output.verdict == Verdict::forward) {
     const auto destination = IpAddress::parse(text.destination);
+    if (destination && tables_->find_address(*destination).kind == AddressKind::vip) return check_direct_hop(output);
     const auto hop = destination ? hop_to(*destination) : std::nullopt;
     if (!hop) return complain("there is no route to the destination");
     if (hop->port != output.port) complain("it left by the wrong port");
@@ -494,6 +515,55 @@ void Bed::check_spliced(const Output& output, const Buffer& from) {
   if (!faults_of(from.original).empty() && faults_of(output.frame).empty()) complain("a wrong checksum was made right");
 }
 
+// Direct server return in a tunnel: inside is the packet as it came, with one hop less to live and at most a smaller MSS.
+void Bed::check_tunnel(const Output& output, const Buffer& from) {
+  const PacketText outer = read_frame(output.frame);
+  const auto complain = [&](const std::string& what) {
+    fault(fmt::format("{}\n      sent {}\n      {}\n      came in as\n      {}", what, outer.text(), hex_dump(output.frame), hex_dump(from.original)));
+  };
+  const Bytes carried = carried_frame(output.frame);
+  Bytes expected = from.port == exception_port ? without_mark(from.original) : from.original;
+  const bool is_v4 = expected[12] == std::byte{0x08};
+  expected.resize(is_v4 ? 14 + read_number(expected, 16) : 54 + read_number(expected, 18));
+  std::copy_n(carried.begin(), 12, expected.begin());
+  std::byte& ttl = expected[is_v4 ? 22 : 21];
+  ttl = static_cast<std::byte>(static_cast<std::uint8_t>(ttl) - 1);
+  const std::size_t mss = mss_offset(expected);
+  if (mss != 0 && mss + 2 <= carried.size()) std::copy_n(carried.begin() + static_cast<long>(mss), 2, expected.begin() + static_cast<long>(mss));
+  if (faults_of(from.original).empty()) {
+    fix_checksums(expected);
+  } else if (is_v4) {  // of the transport it stays as wrong as it was
+    std::copy_n(carried.begin() + 24, 2, expected.begin() + 24);
+  }
+  if (carried != expected) complain("the packet inside is not the one that came");
+
+  const std::uint64_t tos = is_v4 ? static_cast<std::uint64_t>(expected[15]) : (read_number(expected, 14) >> 4 & 0xff);
+  if (outer.number("tos", 256) != tos) complain("DSCP and ECN are not the inner ones");
+  if (outer.options.contains("df")) {
+    const bool is_kept_whole = !is_v4 || (static_cast<unsigned>(expected[20]) & 0x40) != 0;
+    if (outer.number("df", 2) != (is_kept_whole ? 1u : 0u)) complain("DF is not the inner one");
+    if (!is_kept_whole && outer.option("id") == "0") complain("no identification, and it may be cut");
+  } else if (outer.option("label") == "0") {
+    complain("no flow label");
+  }
+  const auto source = IpAddress::parse(outer.source);
+  const bool is_of_port = std::any_of(tables_->addresses().begin(), tables_->addresses().end(), [&](const AddressRow& row) {
+    return source && row.address == *source && row.port == output.port;
+  });
+  if (!is_of_port) complain("the outer source is no address of the port");
+  if (outer.kind == "gue" && std::stoul(outer.source_port) < 49'152) complain("the outer source port is none for flows");
+}
+
+// DSR_L2: to the hardware address of an endpoint.
+void Bed::check_direct_hop(const Output& output) {
+  const PacketText text = read_frame(output.frame);
+  for (const EndpointRow& endpoint : tables_->endpoints()) {
+    const auto hop = hop_to(endpoint.address);
+    if (hop && hop->address == endpoint.address && hop->port == output.port && text.option("dmac") == mac_of(endpoint.address).text()) return;
+  }
+  fault("a packet with a VIP as its destination goes to no endpoint: " + text.text());
+}
+
 void Bed::advance(std::uint64_t ms) {
   while (ms > 0) {
     const std::uint64_t step = std::min(ms, step_ms);
@@ -577,6 +647,7 @@ void Bed::check_flows() {
       ++count;
       if (!is_sealed(record)) fault("a live flow record does not pass its seal");
       for (const Direction direction : {Direction::to_endpoint, Direction::to_client}) {
+        if (direction == Direction::to_client && is_one_sided(record)) continue;
         const FlowKey key = arriving_key(record, direction);
         const std::string text = fmt::format("{} > {} /{}", address_port_text(key.source, key.source_port),
                                              address_port_text(key.destination, key.destination_port), key.protocol);

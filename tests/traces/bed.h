@@ -107,6 +107,8 @@ class Bed {
   void check_exchange(const Output& output, const Buffer& from);
   void check_fragment(const Output& output, const Buffer& from);
   void check_spliced(const Output& output, const Buffer& from);
+  void check_tunnel(const Output& output, const Buffer& from);
+  void check_direct_hop(const Output& output);
   void check_ledger();
   void teach(IpAddress address);
   std::optional<Model::Hop> hop_to(IpAddress destination);  // the model's, remembered

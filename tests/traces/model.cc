@@ -171,9 +171,12 @@ Result<void> Model::change_cluster(const Words& words, std::size_t& at) {
       return set_endpoint(*cluster, statement[1], {statement.begin() + 2, statement.end()});
     }
     if (statement[0] == "forwarding") {
-      cluster->forwarding = statement[1] == "nat"      ? Forwarding::nat
-                            : statement[1] == "splice" ? Forwarding::splice
-                                                       : Forwarding::full_nat;
+      cluster->forwarding = statement[1] == "nat"        ? Forwarding::nat
+                            : statement[1] == "splice"   ? Forwarding::splice
+                            : statement[1] == "dsr_l2"   ? Forwarding::dsr_l2
+                            : statement[1] == "dsr_ipip" ? Forwarding::dsr_ipip
+                            : statement[1] == "dsr_gue"  ? Forwarding::dsr_gue
+                                                         : Forwarding::full_nat;
     } else if (statement[0] == "proxy") {
       cluster->proxy_protocol = statement[1] == "v1" ? ProxyProtocol::version_1 : ProxyProtocol::version_2;
     } else if (statement[0] == "choice") {
@@ -373,6 +376,19 @@ Result<void> Model::change(const Words& words) {
   return {};
 }
 
+// The first address of the port that leads there, in the order in which compile() writes them.
+std::uint16_t Model::tunnel_source_for(IpAddress endpoint) const {
+  const auto hop = hop_to(endpoint);
+  std::uint16_t row = 0;
+  for (std::size_t i = 0; i < ports().size(); ++i) {
+    for (const std::string& text : ports()[i].addresses) {
+      if (hop && hop->port == i && IpPrefix::parse(text)->is_v4() == endpoint.is_v4()) return row;
+      ++row;
+    }
+  }
+  return 0xffff;
+}
+
 Result<SnapshotBuffer> Model::compile() const {
   SnapshotWriter writer;
   writer.node.name = writer.name("trace");
@@ -435,9 +451,10 @@ Result<SnapshotBuffer> Model::compile() const {
     row.choice = cluster.choice;
     row.endpoint_flows_max = cluster.endpoint_flows_max;
     row.proxy_protocol = cluster.proxy_protocol;
-    row.snat_pool = cluster.forwarding == Forwarding::nat ? no_row : 0;
+    row.gue_port = be16(6'080);
+    row.snat_pool = has_snat(cluster.forwarding) ? 0 : no_row;
     for (std::size_t i = 0; i < snats.size(); ++i) {
-      if (cluster.forwarding != Forwarding::nat && snats[i].name == cluster.snat) {
+      if (has_snat(cluster.forwarding) && snats[i].name == cluster.snat) {
         row.snat_pool = static_cast<std::uint32_t>(i);
       }
     }
@@ -455,6 +472,7 @@ Result<SnapshotBuffer> Model::compile() const {
       endpoint_row.weight = endpoint.weight;
       endpoint_row.protocol = protocol;
       endpoint_row.state = endpoint.state;
+      endpoint_row.tunnel_source = tunnel_source_for(endpoint.address);
       endpoints.push_back(endpoint_row);
     }
     writer.add_cluster(row, endpoints, slots_for(cluster));

@@ -8,7 +8,7 @@
 //   port NAME ADDRESS/LENGTH... [mtu N] [rss unstable]
 //   route PREFIX via ADDRESS | route PREFIX dev PORT
 //   snat NAME ADDRESS... [ports FIRST-LAST]
-//   cluster NAME { endpoint ADDRESS:PORT [weight N]; forwarding nat|full_nat|splice; proxy v1|v2; choice hash|rotate|random|least; snat NAME; }
+//   cluster NAME { endpoint ADDRESS:PORT [weight N]; forwarding nat|full_nat|splice|dsr_l2|dsr_ipip|dsr_gue; proxy v1|v2; choice hash|rotate|random|least; snat NAME; }
 //   cluster NAME endpoint ADDRESS:PORT up|down|drain|unknown|remove|add
 //   vip ADDRESS:PORT/PROTOCOL { cluster NAME; idle 60s; pending; mss N; cookies; hello 10s; }
 //   vip ADDRESS:PORT/tcp { name a.example CLUSTER [ALPN]; name *.example CLUSTER; default CLUSTER; }    looks at server names
@@ -119,6 +119,7 @@ class Model {
 
  private:
   static const std::vector<PortModel>& usual_ports();
+  std::uint16_t tunnel_source_for(IpAddress endpoint) const;
   Result<void> change_cluster(const Words& words, std::size_t& at);
   Result<void> change_vip(const Words& words, std::size_t& at);
   Result<void> set_endpoint(ClusterModel& cluster, const std::string& text, const Words& rest);

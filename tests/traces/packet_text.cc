@@ -12,6 +12,7 @@ namespace sluice::trace {
 namespace {
 
 constexpr std::size_t ethernet_bytes = 14;
+constexpr std::uint32_t gue_port = 6080;
 const std::array<std::string, 6> tcp_flag_names = {"fin", "syn", "rst", "psh", "ack", "urg"};
 
 std::uint8_t byte_at(std::span<const std::byte> bytes, std::size_t at) { return static_cast<std::uint8_t>(bytes[at]); }
@@ -252,12 +253,12 @@ Result<PacketText> PacketText::parse(const Words& words) {
       split_address(word, text.source, text.source_port);
       ++i;
       split_address(next(), text.destination, text.destination_port);
-    } else if (word == "about") {
+    } else if (word == "about" || word == "carrying") {
       auto quoted = PacketText::parse({words.begin() + static_cast<long>(i) + 1, words.end()});
       if (!quoted) return quoted;
       text.about = std::make_shared<PacketText>(std::move(*quoted));
       break;
-    } else if (is_word(word, {"tcp", "udp", "icmp"})) {
+    } else if (is_word(word, {"tcp", "udp", "icmp", "ipip", "gue"})) {
       text.kind = word;
     } else if (is_word(word, {"arp", "nd"})) {
       text.kind = word;
@@ -290,7 +291,7 @@ std::string PacketText::text() const {
   out += kind;
   for (const std::string& flag : flags) out += " " + flag;
   for (const auto& [key, value] : options) out += " " + key + "=" + value;
-  if (about) out += " about " + about->text();
+  if (about) out += (kind == "icmp" ? " about " : " carrying ") + about->text();
   return out;
 }
 
@@ -503,6 +504,12 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
 
   Bytes extensions;
   std::uint8_t first_header = protocol;
+  if (text.options.contains("mark") && !source.is_v4()) {  // of a health check: a destination option
+    first_header = 60;
+    append(extensions, 1, protocol);
+    append(extensions, 3, 0x001e04);
+    append(extensions, 4, text.number("mark", 0));
+  }
   if (const std::string list = text.option("ext"); !list.empty()) {  // "0/60/43": headers of 8 bytes
     std::vector<std::uint8_t> headers;
     for (std::size_t at = 0; at < list.size();) {
@@ -529,7 +536,7 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
   append(frame, 2, text.number("ether", is_v4 ? 0x0800 : 0x86dd));
   const std::size_t l3 = frame.size();
   if (is_v4) {
-    const std::uint64_t option_bytes = text.number("opts", 0);
+    const std::uint64_t option_bytes = text.number("opts", text.options.contains("mark") ? 8 : 0);
     append(frame, 1, text.number("version", 4) << 4 | text.number("ihl", 5 + option_bytes / 4));
     append(frame, 1, text.number("tos", 0));
     append(frame, 2, text.number("total", 20 + option_bytes + l4.size()));
@@ -540,9 +547,14 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
     append(frame, 2, 0);
     append_address(frame, source);
     append_address(frame, destination);
-    for (std::uint64_t i = 0; i < option_bytes; ++i) append(frame, 1, 1);
+    if (text.options.contains("mark")) {
+      append(frame, 4, 0x9e08534c);
+      append(frame, 4, text.number("mark", 0));
+    } else {
+      for (std::uint64_t i = 0; i < option_bytes; ++i) append(frame, 1, 1);
+    }
   } else {
-    append(frame, 4, text.number("version", 6) << 28 | (number & 0xfffff));
+    append(frame, 4, text.number("version", 6) << 28 | text.number("tos", 0) << 20 | (number & 0xfffff));
     append(frame, 2, text.number("total", extensions.size() + l4.size()));
     append(frame, 1, first_header);
     append(frame, 1, ttl);
@@ -599,6 +611,19 @@ PacketText read_frame(std::span<const std::byte> frame) {
       text.source_port = std::to_string(read(frame, at->l4, 2));
       text.destination_port = std::to_string(read(frame, at->l4 + 2, 2));
     }
+    return text;
+  }
+  if (const Bytes carried = carried_frame(frame); !carried.empty()) {
+    text.kind = at->protocol == 17 ? "gue" : "ipip";
+    if (at->protocol == 17) text.source_port = std::to_string(read(frame, at->l4, 2));
+    if (at->protocol == 17) text.destination_port = std::to_string(read(frame, at->l4 + 2, 2));
+    if (at->protocol == 17) text.options["sum"] = read(frame, at->l4 + 6, 2) == 0 ? "none" : "set";
+    text.options["tos"] = std::to_string(at->is_v4 ? byte_at(frame, at->l3 + 1) : read(frame, at->l3, 4) >> 20 & 0xff);
+    if (at->is_v4) text.options["df"] = std::to_string(read(frame, at->l3 + 6, 2) >> 14 & 1);
+    if (at->is_v4) text.options["id"] = std::to_string(read(frame, at->l3 + 4, 2));
+    if (!at->is_v4) text.options["label"] = std::to_string(read(frame, at->l3, 4) & 0xfffff);
+    text.about = std::make_shared<PacketText>(read_frame(carried));
+    for (const char* noise : {"smac", "dmac"}) text.about->options.erase(noise);
     return text;
   }
   if (l4_bytes < l4_header_bytes_min(at->protocol)) return text;
@@ -725,6 +750,23 @@ Bytes quoted_frame(std::span<const std::byte> frame) {
   const std::size_t bytes = at->is_v4 ? read(quoted, 16, 2) : 40 + read(quoted, 18, 2);
   quoted.resize(std::max(quoted.size(), ethernet_bytes + bytes), std::byte{0});
   return quoted;
+}
+
+Bytes carried_frame(std::span<const std::byte> frame) {
+  const auto at = layout_of(frame);
+  if (!at || at->is_fragment) return {};
+  std::size_t inner = at->l4;
+  std::uint8_t protocol = at->protocol;
+  if (protocol == 17 && at->end >= at->l4 + 12 && read(frame, at->l4 + 2, 2) == gue_port) {
+    if (byte_at(frame, at->l4 + 8) != 0 || read(frame, at->l4 + 10, 2) != 0) return {};
+    protocol = byte_at(frame, at->l4 + 9);
+    inner += 12;
+  }
+  if (protocol != 4 && protocol != 41) return {};
+  Bytes carried(ethernet_bytes, std::byte{0});
+  write(carried, 12, 2, protocol == 4 ? 0x0800 : 0x86dd);
+  carried.insert(carried.end(), frame.begin() + static_cast<long>(inner), frame.begin() + static_cast<long>(at->end));
+  return carried;
 }
 
 void fix_checksums(std::span<std::byte> frame) {

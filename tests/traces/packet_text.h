@@ -4,11 +4,12 @@
 //   10.1.0.9 > 10.9.0.1 icmp echo id=7          [fd00:1::9]:53 > [fd00:9::1]:53 udp len=20
 //   10.1.0.9 > 10.9.0.1 icmp type=3 code=4 mtu=1300 about 10.9.0.1:80 > 198.51.100.7:4000 tcp ack len=1400 quote=548
 //   198.51.100.7:4000 > 10.9.0.1:53 udp len=3000 fid=7 piece=0-1480      (a fragment: these bytes of the IP payload)
+//   10.2.0.1 > 10.2.0.11 ipip tos=0 df=1 carrying 198.51.100.7:4000 > 10.9.0.1:80 tcp syn     (out: a packet in a packet; also gue)
 //   10.1.0.9 > 10.9.0.1 proto 132               raw ffffffffffff0200...
 //   arp request 10.9.0.1 tell 10.1.0.254        arp reply 10.2.0.11 is 02:00:00:00:00:0b tell 10.2.0.1
 //   nd solicit fd00:9::1 tell fd00:1::fe        nd advertise fd00:2::11 is 02:00:00:00:00:0b tell fd00:2::1
 //
-// TCP options: mss= ws= sackok=1 tsval= tsecr= sack=LEFT..RIGHT. Payload, instead of len=: text=WORD, bytes=HEX, or a ClientHello
+// mark=N: of a health check to the endpoint with that id (net/probe_mark.h). TCP options: mss= ws= sackok=1 tsval= tsecr= sack=LEFT..RIGHT. Payload, instead of len=: text=WORD, bytes=HEX, or a ClientHello
 // (hello_text.h): hello=NAME|none alpn=A,B grease=1 pq=1 padding=N records=N. part=FIRST-END takes a piece of it.
 //
 // Nothing here uses the product's parser or rewriter: it is what they are checked against.
@@ -33,12 +34,12 @@ using Bytes = std::vector<std::byte>;
 using Words = std::vector<std::string>;
 
 struct PacketText {
-  std::string kind;                            // tcp, udp, icmp, arp, nd, proto, raw; empty: not an IP packet
+  std::string kind;                            // tcp, udp, icmp, arp, nd, ipip, gue, proto, raw; empty: not an IP packet
   std::string source, source_port;             // addresses and ports may be $variables
   std::string destination, destination_port;
   std::set<std::string> flags;                 // tcp: syn ack ...; icmp: echo reply; arp: request reply; nd: ...
   std::map<std::string, std::string> options;  // key=value
-  std::shared_ptr<PacketText> about;           // icmp errors: the packet quoted, of which `quote` bytes (all unless said)
+  std::shared_ptr<PacketText> about;           // icmp errors: the packet quoted, of which `quote` bytes (all unless said); tunnels: the packet inside
 
   static Result<PacketText> parse(const Words& words);
   std::string text() const;
@@ -62,6 +63,10 @@ std::string faults_of(std::span<const std::byte> frame);
 
 // The packet that an ICMP error quotes, as a frame of its own with an empty Ethernet header; nothing when it quotes none.
 Bytes quoted_frame(std::span<const std::byte> frame);
+
+// The packet that an IP in IP or GUE packet carries, as a frame of its own with an empty Ethernet header; nothing when there is
+// none.
+Bytes carried_frame(std::span<const std::byte> frame);
 
 // Puts fragments together. Nothing until the one that makes the datagram whole; then the frame it would have been.
 class Reassembly {

@@ -104,6 +104,28 @@ class Network:
         self._addresses(far.name, "eth0", beyond, far.number, beyond)
         self.sysctl("router", net__ipv4__ip_forward=1, net__ipv6__conf__all__forwarding=1)
 
+    def add_way_back(self, origin):
+        """Lets the origin reach clients past the appliance: by the router, which add_far() may have made."""
+        if self.namespace("router") not in host.namespaces():
+            host.run("ip", "netns", "add", self.namespace("router"))
+            self._quiet("router")
+            self._veth("router", "eth0", "router", layout.OUTSIDE.bridge)
+            self._addresses("router", "eth0", layout.OUTSIDE, layout.ROUTER_NUMBER, layout.OUTSIDE)
+            self.sysctl("router", net__ipv4__ip_forward=1, net__ipv6__conf__all__forwarding=1)
+        if self._has_leg(origin.subnet):
+            return
+        leg = f"in-{origin.subnet.name}"
+        self._veth("router", leg, f"router-{origin.subnet.name}"[:15], origin.subnet.bridge)
+        self._addresses("router", leg, origin.subnet, layout.ROUTER_NUMBER)
+        host.ip_batch(self.namespace(origin.name), [
+            line for beyond in (layout.OUTSIDE, layout.BEYOND) for line in (
+                f"route add {beyond.v4}.0/24 via {origin.subnet.v4}.{layout.ROUTER_NUMBER}",
+                f"route add {beyond.v6}::/64 via {origin.subnet.v6}::{layout.ROUTER_NUMBER}")])
+
+    def _has_leg(self, subnet):
+        shown = host.run("ip", "-n", self.namespace("router"), "-br", "link").stdout
+        return f"in-{subnet.name}" in shown
+
     def _addresses(self, name, device, subnet, number, default_via=None):
         lines = [f"addr add {subnet.v4}.{number}/24 dev {device}",
                  f"addr add {subnet.v6}::{number}/64 dev {device} nodad",

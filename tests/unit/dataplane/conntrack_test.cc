@@ -33,6 +33,37 @@ struct Less {
   }
 };
 
+TEST(Conntrack, OneSidedFlowsToOnePlaceAreKnownByTheirClientsAlone) {
+  std::vector<FlowRecord> records(4);
+  Conntrack flows(records, secret);
+  std::vector<FlowOpening> openings;
+  for (std::uint16_t i = 0; i < 4; ++i) {
+    FlowOpening opening = opening_of(1, static_cast<std::uint16_t>(10 + i));
+    opening.to_endpoint = openings.empty() ? opening.to_endpoint : openings[0].to_endpoint;  // one outer header for all
+    opening.dsr = Dsr::gue;
+    opening.tunnel_port = be16(6'080);
+    openings.push_back(opening);
+    ASSERT_NE(flows.open(opening, Instant{1}), nullptr);
+  }
+  EXPECT_FALSE(flows.contains(openings[0].to_endpoint.reversed()));
+  for (const FlowOpening& opening : openings) {
+    const FlowRecord* record = flows.find(opening.from_client, flows.hash(opening.from_client)).record;
+    ASSERT_NE(record, nullptr);
+    EXPECT_EQ(leaving_key(*record, Direction::to_endpoint), opening.to_endpoint);
+    EXPECT_FALSE(is_rewritten_only(*record));
+  }
+  // As another process finds them.
+  Conntrack next(records, {0x3333, 0x4444});
+  EXPECT_EQ(next.adopt_all([](const FlowRecord&) { return true; }), 4u);
+  EXPECT_TRUE(next.contains(openings[3].from_client));
+  records[0].tunnel_port = be16(6'081);
+  EXPECT_FALSE(is_sealed(records[0])) << "the way of a flow is part of what it is";
+  records[1].dsr = Dsr::ipip;
+  EXPECT_FALSE(is_sealed(records[1]));
+  next.close(records[2]);
+  EXPECT_EQ(next.count(), 3u);
+}
+
 TEST(Conntrack, AgreesWithAMap) {
   SLUICE_TRACE_SEED();
   test::Random random(20);

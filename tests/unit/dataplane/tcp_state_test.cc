@@ -11,9 +11,10 @@ namespace sluice::tcp_state_test {
 namespace {
 
 // "C:syn E:syn+ack C:ack": who sends what.
-FlowState state_after(const std::string& segments, FlowState from = FlowState::opening) {
+FlowState state_after(const std::string& segments, Dsr dsr = Dsr::none) {
   FlowRecord record{};
-  record.state = from;
+  record.state = FlowState::opening;
+  record.dsr = dsr;
   record.protocol = protocol::tcp;
   std::istringstream words(segments);
   for (std::string word; words >> word;) {
@@ -63,6 +64,21 @@ TEST(TcpState, Table) {
   for (const Case& c : cases) EXPECT_STREQ(name_of(state_after(c.segments)), name_of(c.state)) << c.segments;
 }
 
+TEST(TcpState, OfOneSidedFlowsTheClientAloneTells) {
+  const Case cases[] = {
+      {"C:syn", FlowState::opening},
+      {"C:syn C:syn", FlowState::opening},
+      {"C:syn C:ack", FlowState::established},
+      {"C:syn C:ack C:syn", FlowState::established},
+      {"C:syn C:fin+ack", FlowState::closing},
+      {"C:syn C:ack C:fin+ack C:ack", FlowState::closing},
+      {"C:syn C:rst", FlowState::reset},
+      {"C:syn C:ack C:rst C:rst", FlowState::reset},
+      {"C:syn C:ack C:rst C:ack", FlowState::established},
+  };
+  for (const Case& c : cases) EXPECT_STREQ(name_of(state_after(c.segments, Dsr::ipip)), name_of(c.state)) << c.segments;
+}
+
 TEST(TcpState, UdpIsEstablishedByAnAnswer) {
   FlowRecord record{};
   record.state = FlowState::one_way;
@@ -86,6 +102,10 @@ TEST(TcpState, OnlyWhatBelongsToTheHandshakeIsPlausible) {
   EXPECT_FALSE(is_plausible_from_client(record, tcp_flag::ack, 0x7000'0000));
   record.state = FlowState::established;
   EXPECT_TRUE(is_plausible_from_client(record, tcp_flag::ack, 0x7000'0000));
+  record.state = FlowState::opening;
+  record.dsr = Dsr::l2;  // its answer is not seen
+  EXPECT_TRUE(is_plausible_from_client(record, tcp_flag::ack, 0xffff'fff1));
+  EXPECT_FALSE(is_plausible_from_client(record, tcp_flag::ack, 0x7000'0000));
 }
 
 TEST(TcpState, TimeoutsByState) {
@@ -112,13 +132,19 @@ TEST(TcpState, MayReopen) {
   for (const FlowState state : {FlowState::closed, FlowState::reset, FlowState::ended}) {
     FlowRecord record{};
     record.state = state;
-    EXPECT_TRUE(may_reopen(record)) << name_of(state);
+    EXPECT_TRUE(may_reopen(record, 5)) << name_of(state);
   }
   for (const FlowState state : {FlowState::opening, FlowState::answered, FlowState::established, FlowState::closing}) {
     FlowRecord record{};
     record.state = state;
-    EXPECT_FALSE(may_reopen(record)) << name_of(state);
+    EXPECT_FALSE(may_reopen(record, 5)) << name_of(state);
   }
+  FlowRecord one_sided{};
+  one_sided.state = FlowState::closing;
+  one_sided.dsr = Dsr::gue;
+  one_sided.client_isn = 7;
+  EXPECT_TRUE(may_reopen(one_sided, 8));
+  EXPECT_FALSE(may_reopen(one_sided, 7)) << "the SYN that opened it, once more";
 }
 
 }  // namespace

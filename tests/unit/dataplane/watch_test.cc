@@ -161,7 +161,7 @@ TEST(Watch, keeps_the_frame_as_it_came_and_as_it_left_up_to_the_snap_length) {
   ASSERT_EQ(seen[0].sent.size(), 60u);
   EXPECT_TRUE(std::equal(seen[0].sent.begin(), seen[0].sent.end(), bed->outputs[0].frame.begin()));
   EXPECT_EQ(entry.received_bytes, input.frame.size());
-  EXPECT_EQ(tuple_text(entry, entry.before, true), "tcp 198.51.100.7:4000 > 10.9.0.1:80 syn");
+  EXPECT_EQ(text_before(entry), "tcp 198.51.100.7:4000 > 10.9.0.1:80 syn");
   EXPECT_EQ(address_port_text(entry.after.destination, entry.after.destination_port),
             "10.2.0.11:8080");
   EXPECT_EQ(entry.port_in.view(), "outside");

@@ -74,6 +74,23 @@ TEST(Compile, ASplicedClusterAndItsProxyProtocol) {
   EXPECT_EQ(cookies.snapshot.vips()[0].syn_cookies, SynCookies::always);
 }
 
+TEST(Compile, EndpointsOfDirectServerReturnAndWhereTheirOuterHeadersComeFrom) {
+  std::string yaml = replaced(base_yaml(), "forwarding: FULL_NAT, snat_pool: inside", "forwarding: DSR_GUE");
+  yaml = replaced(replaced(yaml, "ip: 10.2.0.11, port: 8080", "ip: \"fd00:2::11\", port: 80"),
+                  "ip: 10.2.0.12, port: 8080", "ip: 10.7.0.12, port: 80");
+  const View view(compiled(objects_from(yaml)));
+  const Snapshot& s = view.snapshot;
+  EXPECT_EQ(view.cluster().forwarding, Forwarding::dsr_gue);
+  EXPECT_EQ(view.cluster().snat_pool, no_row);
+  EXPECT_EQ(view.cluster().gue_port, be16(6'080));
+  const auto source_of = [&](std::size_t i) { return s.addresses()[s.endpoints_of(view.cluster())[i].tunnel_source].address; };
+  EXPECT_EQ(source_of(0), *IpAddress::parse("fd00:2::1")) << "a neighbour on port inside";
+  EXPECT_EQ(source_of(1), *IpAddress::parse("10.1.0.1")) << "behind the router of port outside";
+  const View l2(compiled(objects_from(replaced(
+      replaced(replaced(yaml, "DSR_GUE", "DSR_L2"), "\"fd00:2::11\"", "10.2.0.11"), "10.7.0.12", "10.2.0.12"))));
+  EXPECT_EQ(l2.cluster().forwarding, Forwarding::dsr_l2);
+}
+
 // web and shop share 10.9.0.1:80 by server name.
 std::string named_yaml(const std::string& shop_names) {
   const std::string spliced = replaced(base_yaml(), "forwarding: FULL_NAT", "forwarding: SPLICE");

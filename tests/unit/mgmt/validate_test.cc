@@ -121,9 +121,6 @@ INSTANTIATE_TEST_SUITE_P(
              "virtual_host web: spec.proxy: HTTP_PROXY is not supported by this version; expected "
              "one of TCP_PROXY, TCP_PROXY_WITH_SNI, UDP_PROXY\n"},
 
-        Case{"forwarding_later", "forwarding: FULL_NAT", "forwarding: DSR_L2", "",
-             "cluster web: spec.sluice.forwarding: DSR_L2 is not supported by this version; "
-             "expected one of FULL_NAT, NAT, SPLICE\n"},
         Case{"proxy_later", "proxy: TCP_PROXY", "proxy: SMA_PROXY", "",
              "virtual_host web: spec.proxy: SMA_PROXY is not supported by this version; expected "
              "one of TCP_PROXY, TCP_PROXY_WITH_SNI, UDP_PROXY\n"},
@@ -303,6 +300,108 @@ INSTANTIATE_TEST_SUITE_P(
              "node other: metadata.name: a second node; node lb exists already; expected one node "
              "for a box; did you mean 'lb'?\n"}),
     [](const auto& info) { return info.param.name; });
+
+// The base configuration with endpoints that get packets as they are.
+std::string dsr_yaml(const std::string& forwarding) {
+  std::string yaml = replaced(base_yaml(), "forwarding: FULL_NAT, snat_pool: inside", "forwarding: " + forwarding);
+  for (const char* ip : {"10.2.0.11", "10.2.0.12"}) {
+    yaml = replaced(yaml, std::string("ip: ") + ip + ", port: 8080", std::string("ip: ") + ip + ", port: 80");
+  }
+  return yaml;
+}
+
+struct DsrCase {
+  const char* name;
+  const char* forwarding;
+  std::string from, to, errors;
+};
+
+class ValidateDsr : public testing::TestWithParam<DsrCase> {};
+
+TEST_P(ValidateDsr, RefusesAndSaysWhy) {
+  const DsrCase& c = GetParam();
+  EXPECT_EQ(text_of(findings_of(c.from.empty() ? dsr_yaml(c.forwarding) : replaced(dsr_yaml(c.forwarding), c.from, c.to))),
+            c.errors);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, ValidateDsr,
+    testing::Values(
+        DsrCase{"l2", "DSR_L2", "", "", ""}, DsrCase{"ipip", "DSR_IPIP", "", "", ""},
+        DsrCase{"gue", "DSR_GUE, gue_port: 9886", "", "", ""},
+        DsrCase{"ipv4_in_ipv6", "DSR_IPIP", "ip: 10.2.0.11", "ip: \"fd00:2::11\"", ""},
+        DsrCase{"port", "DSR_IPIP", "ip: 10.2.0.12, port: 80", "ip: 10.2.0.12, port: 8080",
+                "endpoint web-2: spec.port: endpoint web-2 is reached by DSR_IPIP of cluster web, which leaves packets as "
+                "they are, so its port 8080 cannot differ from port 80 of advertise_policy web (10.9.0.1:80/tcp); "
+                "expected port 80\n"},
+        DsrCase{"pool", "DSR_GUE, snat_pool: inside", "", "",
+                "cluster web: spec.sluice.snat_pool: forwarding DSR_GUE uses no SNAT pool; expected no snat_pool, or "
+                "forwarding FULL_NAT\n"},
+        DsrCase{"gue_port_of_ipip", "DSR_IPIP, gue_port: 9886", "", "",
+                "cluster web: spec.sluice.gue_port: forwarding DSR_IPIP puts nothing into UDP; expected no gue_port, or "
+                "forwarding DSR_GUE\n"},
+        DsrCase{"far_for_l2", "DSR_L2", "ip: 10.2.0.12", "ip: 10.7.0.12",
+                "cluster web: spec.sluice.forwarding: DSR_L2 reaches neighbours only, and endpoint web-2 (10.7.0.12) is "
+                "behind a router of port outside; expected an endpoint in a network of a port, or forwarding DSR_IPIP or "
+                "DSR_GUE\n"},
+        DsrCase{"family_of_l2", "DSR_L2", "ip: 10.2.0.12", "ip: \"fd00:2::12\"",
+                "advertise_policy web: spec.address: the IPv4 VIP 10.9.0.1:80/tcp leads to the IPv6 endpoint web-2 "
+                "(fd00:2::12) by DSR_L2; expected a VIP and endpoints of one family; DSR_IPIP and DSR_GUE also take IPv4 "
+                "to IPv6 endpoints\n"},
+        DsrCase{"ipv6_in_ipv4", "DSR_IPIP", "address: 10.9.0.1", "address: \"fd00:9::1\"",
+                "advertise_policy web: spec.address: the IPv6 VIP [fd00:9::1]:80/tcp leads to the IPv4 endpoint web-1 "
+                "(10.2.0.11) by DSR_IPIP; expected a VIP and endpoints of one family; DSR_IPIP and DSR_GUE also take IPv4 "
+                "to IPv6 endpoints\n"},
+        DsrCase{"proxy_protocol", "DSR_IPIP", "  sluice: {algorithm", "  proxy_protocol_v2: {}\n  sluice: {algorithm",
+                "cluster web: spec.proxy_protocol_v2: forwarding DSR_IPIP cannot put a PROXY header before a client's "
+                "bytes; expected spec.sluice.forwarding SPLICE\n"},
+        DsrCase{"syn_cookies", "DSR_L2", "  proxy: TCP_PROXY", "  proxy: TCP_PROXY\n  sluice: {syn_cookies: ALWAYS}",
+                "virtual_host web: spec.sluice.syn_cookies: cluster web forwards by DSR_L2: an endpoint that answers "
+                "clients itself cannot take over a connection that we have answered; expected no syn_cookies, or "
+                "forwarding FULL_NAT\n"},
+        DsrCase{"server_names", "DSR_L2", "  proxy: TCP_PROXY", "  proxy: TCP_PROXY_WITH_SNI\n  domains: [a.example]",
+                "cluster web: spec.sluice.forwarding: virtual_host web is a TCP_PROXY_WITH_SNI: its clients are answered "
+                "before an endpoint is chosen; expected SPLICE\n"}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(ValidateDsrNode, NoRouteAndNoAddressForTheOuterHeader) {
+  const std::string no_route = replaced(replaced(dsr_yaml("DSR_GUE"), "ip: 10.2.0.12", "ip: 10.7.0.12"),
+                                        "prefix: \"0.0.0.0/0\"", "prefix: 10.8.0.0/16");
+  EXPECT_EQ(text_of(findings_of(no_route)),
+            "cluster web: spec.sluice.forwarding: DSR_GUE: no route of node lb leads to endpoint web-2 (10.7.0.12); "
+            "expected a route to it in spec.routes of the node\n");
+  // An IPv4 endpoint by way of an IPv6 next hop, on a port without an IPv4 address.
+  const std::string no_address =
+      replaced(replaced(replaced(dsr_yaml("DSR_GUE"), "ip: 10.2.0.12", "ip: 10.7.0.12"), "addresses: [\"10.1.0.1/24\", ", "addresses: ["),
+               "- {prefix: \"0.0.0.0/0\", next_hop: 10.1.0.254}", "- {prefix: \"::/0\", next_hop: \"fd00:1::fe\"}");
+  EXPECT_EQ(text_of(findings_of(no_address)),
+            "cluster web: spec.sluice.forwarding: DSR_GUE: port outside, which leads to endpoint web-2 (10.7.0.12), has no "
+            "IPv4 address for the outer header; expected an IPv4 address on port outside\n");
+}
+
+TEST(ValidateDsrNode, IPv6NeedsItsLeastMtuInsideTheTunnel) {
+  std::string yaml = replaced(dsr_yaml("DSR_GUE"), "address: 10.9.0.1", "address: \"fd00:9::1\"");
+  for (const char* last : {"11", "12"}) {
+    yaml = replaced(yaml, std::string("ip: 10.2.0.") + last, std::string("ip: \"fd00:2::") + last + "\"");
+  }
+  EXPECT_EQ(text_of(findings_of(replaced(yaml, "{name: inside, profile", "{name: inside, mtu: 1332, profile"))), "");
+  EXPECT_EQ(text_of(findings_of(replaced(yaml, "{name: inside, profile", "{name: inside, mtu: 1331, profile"))),
+            "node lb: spec.ports[1].mtu: MTU 1331 of port inside leaves 1279 bytes inside DSR_GUE to endpoint web-1, and "
+            "IPv6 needs 1280; expected at least 1332\n");
+}
+
+TEST(ValidateDsrNode, ChecksPastTheTunnelAreWarnedOf) {
+  const std::string yaml = replaced(dsr_yaml("DSR_GUE"), "  sluice: {algorithm", "  health_checks: [{name: tcp}]\n  sluice: {algorithm") +
+                           "---\nkind: healthcheck\nmetadata: {name: tcp}\nspec: {tcp_health_check: {}}\n";
+  const auto findings = findings_of(yaml);
+  EXPECT_EQ(text_of(findings), "");
+  ASSERT_EQ(findings.warnings.size(), 1u);
+  EXPECT_EQ(findings.warnings[0],
+            "cluster web: its health checks ask the endpoints' own addresses; they go the way of clients, to the VIP, when "
+            "node lb has an exception_port");
+  EXPECT_TRUE(findings_of(replaced(yaml, "  workers: [0, 1]", "  workers: [0, 1]\n  exception_port: {interface: sluice0}"))
+                  .warnings.empty());
+}
 
 TEST(ValidateWorld, NoNode) {
   EXPECT_EQ(text_of(findings_of(web_yaml())),

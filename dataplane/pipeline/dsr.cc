@@ -1,0 +1,133 @@
+// Direct server return: the client's packet goes to an endpoint as it is, with the VIP, which the endpoint has too, as its
+// destination; the endpoint answers the client itself. Only the time to live changes, by one, as at any hop.
+//
+//   DSR_L2    Ethernet | packet                              the endpoint is a neighbour
+//   DSR_IPIP  Ethernet | IP | packet                         RFC 2003 (4 in 4), RFC 2473 (4 or 6 in 6)
+//   DSR_GUE   Ethernet | IP | UDP | GUE variant 0 | packet   draft-ietf-intarea-gue-09, as Linux's fou module takes it
+//
+// Outer headers:
+//   DSCP, ECN      copied (RFC 2983 uniform model, RFC 6040 normal mode).
+//   IPv4           DF as inside, so that whoever asked not to be cut is told of narrow links and others are cut; an
+//                  identification that means something only where DF is not set (RFC 6864).
+//   IPv6           a flow label from the flow (RFC 6438).
+//   UDP            source port from the flow, 49152 to 65535: NICs and routers spread flows by it. Checksum: none over
+//                  IPv4 (RFC 768). Over IPv6 it is there, for an endpoint would have to be told to do without (RFC 6936);
+//                  it costs no look at the payload, whose own checksum says what it sums up to.
+//
+// A packet that a tunnel makes too long is refused before it is put in, in the terms of who sent it: he is told what fits
+// inside, or, when he asked for fragments, it is a named drop as anywhere else. No MSS is lowered for it: the MSS in the
+// client's SYN is about what the endpoint sends, which passes no tunnel, and the one in the SYN-ACK does not pass us. Jumbo
+// frames toward the endpoints or `advmss` on them spare every connection the first refusal.
+#include "dataplane/net/ip_writer.h"
+#include "dataplane/pipeline/stages.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint8_t outer_ttl = 64;
+constexpr std::uint16_t checksum_of_nothing = 0xffff;  // one's complement zero
+constexpr std::uint32_t ttl_delta = 0xfffe;            // see rewrite.cc
+
+bool is_outer_v6(const FlowRecord& flow) { return (flow.flags & flow_flag::endpoint_is_v6) != 0; }
+
+std::uint16_t added_bytes(const FlowRecord& flow) {
+  if (flow.dsr == Dsr::l2) return 0;
+  const std::size_t ip = is_outer_v6(flow) ? sizeof(Ipv6Header) : sizeof(Ipv4Header);
+  return static_cast<std::uint16_t>(flow.dsr == Dsr::gue ? ip + sizeof(UdpHeader) + sizeof(GueHeader) : ip);
+}
+
+// From the inner IP header to the end of the packet; Ethernet's padding stays behind.
+std::size_t inner_bytes_of(const Packet& packet) {
+  return std::size_t{packet.frame.l4_offset} - packet.frame.l3_offset + packet.frame.l4_bytes;
+}
+
+std::uint8_t pass_hop(std::byte* ip, bool is_v4) {  // the traffic class
+  if (is_v4) {
+    auto& header = *reinterpret_cast<Ipv4Header*>(ip);
+    --header.ttl;
+    header.checksum = ChecksumDelta(ttl_delta).apply_to(header.checksum);
+    return header.tos;
+  }
+  auto& header = *reinterpret_cast<Ipv6Header*>(ip);
+  --header.hop_limit;
+  return static_cast<std::uint8_t>(header.version_class_flow.host() >> 20);
+}
+
+bool is_checksum_telling(const Packet& packet, const std::byte* l4) {
+  if (packet.is_fragment) return false;
+  return packet.frame.kind == FrameKind::tcp ||
+         (packet.frame.kind == FrameKind::udp && reinterpret_cast<const UdpHeader*>(l4)->checksum != 0);
+}
+
+// The sum of the inner packet. A transport with a right checksum sums up, with its pseudo header, to nothing; a wrong one
+// is found out by the endpoint one header earlier.
+std::uint64_t inner_sum(const Packet& packet, const std::byte* inner, std::size_t inner_bytes) {
+  const std::size_t headers = packet.frame.l4_offset - packet.frame.l3_offset;
+  if (!is_checksum_telling(packet, inner + headers)) return checksum_sum({inner, inner_bytes});
+  const FlowKey& key = packet.frame.key;
+  const std::uint64_t pseudo = pseudo_header_sum(key.source, key.destination, key.protocol, packet.frame.l4_bytes);
+  return checksum_sum({inner, headers}, static_cast<std::uint16_t>(~fold_checksum(pseudo)));
+}
+
+void write_gue(std::byte* out, const Packet& packet, const FlowRecord& flow, std::uint8_t inner_protocol, const std::byte* inner,
+               std::size_t inner_bytes) {
+  const auto bytes = static_cast<std::uint16_t>(sizeof(UdpHeader) + sizeof(GueHeader) + inner_bytes);
+  UdpHeader udp{flow.endpoint_side.local_port, flow.tunnel_port, be16(bytes), 0};
+  const GueHeader gue{0, inner_protocol, be16(0)};
+  if (is_outer_v6(flow)) {
+    std::uint64_t sum = pseudo_header_sum(flow.wide_local[1], flow.wide_remote[1], protocol::udp, bytes);
+    sum = checksum_sum(std::as_bytes(std::span(&udp, 1)), sum);
+    sum = checksum_sum(std::as_bytes(std::span(&gue, 1)), sum);
+    const std::uint16_t checksum = static_cast<std::uint16_t>(~fold_checksum(sum + inner_sum(packet, inner, inner_bytes)));
+    udp.checksum = checksum == 0 ? checksum_of_nothing : checksum;
+  }
+  std::memcpy(out, &udp, sizeof udp);
+  std::memcpy(out + sizeof udp, &gue, sizeof gue);
+}
+
+}  // namespace
+
+bool fits_direct(World& world, Packet& packet, FlowRecord& flow) {
+  const std::uint16_t added = added_bytes(flow);
+  const std::size_t inner_bytes = inner_bytes_of(packet);
+  if (inner_bytes + added > world.mtu_min) [[unlikely]] {
+    const std::uint16_t mtu = mtu_ahead(world, packet, flow);
+    if (!packet.is_live()) return false;
+    if (inner_bytes + added > mtu) {
+      const bool is_error = packet.frame.kind == FrameKind::icmp || packet.frame.kind == FrameKind::icmpv6;
+      if (is_error) packet.verdict = Verdict::drop_mtu_exceeded;  // RFC 1122 3.2.2: none about another
+      else refuse_unrewritten(world, packet, static_cast<std::uint16_t>(mtu - added));
+      return false;
+    }
+  }
+  if (packet.headroom < added) packet.verdict = Verdict::drop_no_buffer;
+  return packet.is_live();
+}
+
+void send_direct(World& world, Packet& packet, const FlowRecord& flow) {
+  std::byte* const inner = packet.data + packet.frame.l3_offset;
+  const bool is_inner_v4 = packet.frame.key.source.is_v4();
+  const std::uint8_t traffic_class = pass_hop(inner, is_inner_v4);
+  if (flow.dsr == Dsr::l2) return;
+  const std::size_t inner_bytes = inner_bytes_of(packet);
+  const std::uint16_t added = added_bytes(flow);
+  std::byte* const outer = inner - added;
+  const std::uint8_t inner_protocol = is_inner_v4 ? protocol::ipv4 : protocol::ipv6;
+  const std::uint8_t outer_protocol = flow.dsr == Dsr::gue ? protocol::udp : inner_protocol;
+  if (flow.dsr == Dsr::gue) {
+    write_gue(inner - sizeof(UdpHeader) - sizeof(GueHeader), packet, flow, inner_protocol, inner, inner_bytes);
+  }
+  IpFields fields{outer_protocol, traffic_class, outer_ttl, true, 0, flow.endpoint_side.local_port.host()};
+  const std::size_t ip_bytes = is_outer_v6(flow) ? sizeof(Ipv6Header) : sizeof(Ipv4Header);
+  const std::size_t payload_bytes = added - ip_bytes + inner_bytes;
+  if (is_outer_v6(flow)) {
+    write_ipv6(outer, flow.wide_local[1], flow.wide_remote[1], payload_bytes, fields);
+  } else {
+    fields.is_kept_whole = reinterpret_cast<const Ipv4Header*>(inner)->is_kept_whole();  // IPv4 carries IPv4 alone
+    if (!fields.is_kept_whole) fields.id = static_cast<std::uint16_t>(next_datagram_id(world));
+    write_ipv4(outer, flow.endpoint_side.local, flow.endpoint_side.remote, payload_bytes, fields);
+  }
+  move_start(packet, inner, added, !is_outer_v6(flow));
+}
+
+}  // namespace sluice
