@@ -13,12 +13,14 @@
 #include <sstream>
 
 #include "dataplane/base/log.h"
+#include "dataplane/net/headers.h"
 #include "dataplane/pipeline/neighbors.h"
 
 namespace sluice {
 namespace {
 
-constexpr std::uint32_t mbuf_bytes = 2'048 + 128 + 128 + 64;  // data, headroom, struct, pool header: see ports.cc
+constexpr std::uint32_t buffer_overhead_bytes = 128 + 128 + 64;              // headroom, struct, pool header: see ports.cc
+constexpr std::uint32_t page_frame_bytes = 4'096 - buffer_overhead_bytes;  // a buffer that fits a page
 
 // DPDK writes its log here. A line is kept as the reason of the failure that follows; nothing is printed,
 // because whoever sees the failure says it in one sentence.
@@ -60,19 +62,29 @@ std::vector<unsigned> workers_of(const NodeRow& node) {
 
 }  // namespace
 
-std::uint32_t buffer_count_for(const Snapshot& tables) {
-  std::uint32_t count = tables.node().worker_count * (hold_max + 2'048);  // held, in rings, in hand, pool caches
+bool is_jumbo(const PortRow& port) { return frame_room(port.mtu) > page_frame_bytes; }
+
+BufferPlans buffers_for(const Snapshot& tables) {
+  const std::uint32_t of_workers = tables.node().worker_count * (hold_max + 2'048);  // held, in rings, in hand, pool caches
+  BufferPlans plans{{of_workers, frame_room(0)}, {0, 0}};
   for (const PortRow& port : tables.ports()) {
+    if (port.is_sub_interface()) continue;
     // AF_XDP fills three rings of its own size, whatever we ask for: fill, receive, and transmit with its completions.
     constexpr std::uint32_t af_xdp_ring = 2'048;
-    count += port.queue_count * (2u * std::max<std::uint32_t>(port.rx_descriptors, af_xdp_ring) +
-                                 std::max<std::uint32_t>(port.tx_descriptors, af_xdp_ring));
+    BufferPlan& plan = is_jumbo(port) ? plans.jumbo : plans.usual;
+    if (plan.count == 0) plan.count = of_workers;
+    plan.count += port.queue_count * (2u * std::max<std::uint32_t>(port.rx_descriptors, af_xdp_ring) +
+                                      std::max<std::uint32_t>(port.tx_descriptors, af_xdp_ring));
+    plan.frame_bytes = std::max(plan.frame_bytes, frame_room(port.mtu));
   }
-  return std::max<std::uint32_t>(count + 1'024, 8'192);  // 1,024 for the exception port
+  plans.usual.count = std::max<std::uint32_t>(plans.usual.count + 1'024, 8'192);  // 1,024 for the exception port
+  return plans;
 }
 
 std::uint64_t hugepage_bytes_for(const Snapshot& tables) {
-  return std::uint64_t{buffer_count_for(tables)} * mbuf_bytes + (24ull << 20);
+  const auto bytes_of = [](const BufferPlan& plan) { return std::uint64_t{plan.count} * (plan.frame_bytes + buffer_overhead_bytes); };
+  const BufferPlans plans = buffers_for(tables);
+  return bytes_of(plans.usual) + bytes_of(plans.jumbo) + (24ull << 20);
 }
 
 HugepageState parse_meminfo(const std::string& text) {

@@ -19,7 +19,17 @@ namespace sluice {
 inline unsigned lcore_of_worker(std::uint32_t worker) { return worker + 1; }
 
 // Packet buffers for all ports, queues and what may be held or in flight between lcores.
-std::uint32_t buffer_count_for(const Snapshot& tables);
+// Buffers of packets, each of which takes a whole frame. Those of jumbo ports are a pool of their own, because the buffers
+// of AF_XDP must fit a page.
+struct BufferPlan {
+  std::uint32_t count = 0;
+  std::uint16_t frame_bytes = 0;  // without headroom
+};
+struct BufferPlans {
+  BufferPlan usual, jumbo;  // jumbo: none when no port wants it
+};
+BufferPlans buffers_for(const Snapshot& tables);
+bool is_jumbo(const PortRow& port);
 // What the pool takes of them, and the little that EAL itself wants.
 std::uint64_t hugepage_bytes_for(const Snapshot& tables);
 

@@ -164,12 +164,30 @@ static __always_inline int ours_in_ipv6(void *l3, void *end) {
   return is_reply(&source, &key, ip + 1, end, 1);
 }
 
+struct vlan_tag {
+  __be16 control;
+  __be16 type;  // of what is behind it
+};
+
+// What an Ethernet frame carries, and of which type it is; behind a VLAN tag when it has one. The balancer knows which
+// VLANs are its own; a second tag is of a type that nobody here looks for. 0: it carries nothing.
+static __always_inline void *network_of(void *data, void *end, __be16 *type) {
+  struct ethhdr *ethernet = data;
+  struct vlan_tag *tag = (void *)(ethernet + 1);
+  if ((void *)tag > end) return 0;
+  *type = ethernet->h_proto;
+  if (*type != bpf_htons(ETH_P_8021Q)) return tag;
+  if ((void *)(tag + 1) > end) return 0;
+  *type = tag->type;
+  return tag + 1;
+}
+
 // `data` to `end` is the frame.
 static __always_inline int is_frame_ours(void *data, void *end) {
-  struct ethhdr *ethernet = data;
-  void *l3 = ethernet + 1;
-  if (l3 > end) return 0;
-  switch (ethernet->h_proto) {
+  __be16 type;
+  void *l3 = network_of(data, end, &type);
+  if (!l3) return 0;
+  switch (type) {
     case bpf_htons(ETH_P_IP): return ours_in_ipv4(l3, end);
     case bpf_htons(ETH_P_IPV6): return ours_in_ipv6(l3, end);
     case bpf_htons(ETH_P_ARP): return ours_in_arp(l3, end);

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <tuple>
 #include <utility>
 
 #include "dataplane/base/log.h"
@@ -58,24 +59,64 @@ std::vector<std::string> offload_names(std::uint64_t rx, std::uint64_t tx) {
   return names;
 }
 
-// How packets of a flow come together on one lcore. Only what is known to hold is claimed; the fallback is always
-// right and costs a ring.
-void choose_steering(Port& port, const PortRow& row, const NodeRow& node) {
-  if (node.worker_count == 1) {
-    port.steering = "none needed";
-    port.steering_reason = "one worker sees every packet";
-  } else {
-    port.steering = "handoff";
-    port.steering_reason =
-        port.queue_count == 1
-            ? "one queue, so one worker receives; packets of other workers' flows cross a ring"
-            : fmt::format("{} is not known to bring replies to the queue of their flow; they cross a ring", port.driver);
-    if (row.steering[0] == Steering::snat_port_hash || row.steering[0] == Steering::flow_rules) {
-      port.steering_reason += fmt::format("; profile {} would rather {}, which this version does not do", port.profile,
-                                          row.steering[0] == Steering::flow_rules ? "set flow rules"
-                                                                                  : "choose SNAT ports by their hash");
+// The table leads to every queue in turn, so that ports with tables of other sizes hash alike.
+Result<std::vector<std::uint16_t>> set_rss_table(std::uint16_t ethdev, std::uint16_t table_size, std::uint16_t queue_count) {
+  const std::size_t group_count = (table_size + std::size_t{RTE_ETH_RETA_GROUP_SIZE} - 1) / RTE_ETH_RETA_GROUP_SIZE;
+  std::vector<rte_eth_rss_reta_entry64> groups(group_count);
+  const auto ask_for_all = [&] {
+    for (std::size_t i = 0; i < group_count; ++i) {
+      const std::size_t left = table_size - i * RTE_ETH_RETA_GROUP_SIZE;
+      groups[i].mask = left >= RTE_ETH_RETA_GROUP_SIZE ? UINT64_MAX : (1ull << left) - 1;
     }
+  };
+  ask_for_all();
+  for (std::size_t i = 0; i < table_size; ++i) {
+    groups[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] = static_cast<std::uint16_t>(i % queue_count);
   }
+  rte_eth_dev_rss_reta_update(ethdev, groups.data(), table_size);  // whether it was taken, one sees when reading
+  groups.assign(group_count, {});
+  ask_for_all();
+  if (const int rc = rte_eth_dev_rss_reta_query(ethdev, groups.data(), table_size); rc != 0) {
+    return fail(fmt::format("the driver does not tell its table of queues: {}", reason(rc)));
+  }
+  std::vector<std::uint16_t> table;
+  for (std::size_t i = 0; i < table_size; ++i) {
+    table.push_back(groups[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE]);
+  }
+  return table;
+}
+
+// What a profile says of a device that cannot be asked.
+RssFacts declared_rss(const Snapshot& tables, const PortRow& row) {
+  RssFacts rss;
+  const std::string_view digits = tables.name(row.rss_key);
+  for (std::size_t i = 0; i + 1 < digits.size(); i += 2) {
+    rss.key.push_back(static_cast<std::uint8_t>(std::stoul(std::string(digits.substr(i, 2)), nullptr, 16)));
+  }
+  for (std::uint16_t i = 0; i < row.rss_table_size; ++i) rss.queue_of_bucket.push_back(i % row.queue_count);
+  rss.hash_fields = row.rss_hash_fields;
+  rss.is_declared = true;
+  return rss;
+}
+
+// What RSS of a started port does. The device is asked, for a driver may know better than what it was told.
+Result<RssFacts> read_rss(const Snapshot& tables, const PortRow& row, std::uint16_t ethdev, const rte_eth_dev_info& info) {
+  if (row.rss_key.bytes != 0) return declared_rss(tables, row);
+  if (row.rss_hash_fields == 0) return fail(fmt::format("profile {} declares no hash fields", tables.name(row.profile)));
+  RssFacts rss;
+  rss.key.resize(std::max<std::size_t>(info.hash_key_size, toeplitz_key_bytes_min));
+  rte_eth_rss_conf conf{};
+  conf.rss_key = rss.key.data();
+  conf.rss_key_len = static_cast<std::uint8_t>(rss.key.size());
+  if (const int rc = rte_eth_dev_rss_hash_conf_get(ethdev, &conf); rc != 0) {
+    return fail(fmt::format("the driver does not tell its hash key: {}", reason(rc)));
+  }
+  rss.hash_fields = conf.rss_hf;
+  if (info.reta_size == 0) return fail("the driver has no table of queues");
+  auto table = set_rss_table(ethdev, info.reta_size, row.queue_count);
+  if (!table) return tl::unexpected(table.error());
+  rss.queue_of_bucket = std::move(*table);
+  return rss;
 }
 
 }  // namespace
@@ -118,6 +159,7 @@ Result<EalOption> EalOption::parse(std::string_view text, const std::string& xdp
 
 Result<void> check_ports(const Snapshot& tables) {
   for (const PortRow& row : tables.ports()) {
+    if (row.is_sub_interface()) continue;
     const auto at_port = [&](const std::string& text) {
       return fail(fmt::format("port {}: {}", tables.name(row.name), text));
     };
@@ -142,13 +184,16 @@ Ports::Ports(Ports&& other) noexcept
     : ports_(std::move(other.ports_)),
       host_(std::move(other.host_)),
       pool_(std::exchange(other.pool_, nullptr)),
+      jumbo_pool_(std::exchange(other.jumbo_pool_, nullptr)),
+      replies_(std::move(other.replies_)),
       has_exception_port_(std::exchange(other.has_exception_port_, false)),
       exception_ethdev_(other.exception_ethdev_) {
   other.ports_.clear();
 }
 
 Ports::~Ports() {
-  for (const Port& port : ports_) {
+  for (Port& port : ports_) {
+    port.rules.reset();
     close_ethdev(port.ethdev);
     if (port.eal_name.starts_with("net_")) rte_eal_hotplug_remove("vdev", port.eal_name.c_str());
   }
@@ -157,28 +202,92 @@ Ports::~Ports() {
     rte_eal_hotplug_remove("vdev", exception_device);
   }
   if (pool_ != nullptr) rte_mempool_free(pool_);
+  if (jumbo_pool_ != nullptr) rte_mempool_free(jumbo_pool_);
 }
 
 Result<Ports> Ports::open(const Snapshot& tables, const std::string& bpf_dir) {
   Ports ports;
   take_dpdk_complaint();
-  ports.pool_ = rte_pktmbuf_pool_create("packets", buffer_count_for(tables), 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
-                                        SOCKET_ID_ANY);
-  if (ports.pool_ == nullptr) {
-    return fail(fmt::format("packet buffers: {} do not fit in the free hugepages: {}", buffer_count_for(tables),
-                            reason(0)));
+  const BufferPlans plans = buffers_for(tables);
+  for (const auto& [plan, name, pool] : {std::tuple(plans.usual, "packets", &ports.pool_), std::tuple(plans.jumbo, "jumbo", &ports.jumbo_pool_)}) {
+    if (plan.count == 0) continue;
+    const auto room = static_cast<std::uint16_t>(RTE_PKTMBUF_HEADROOM + plan.frame_bytes);
+    *pool = rte_pktmbuf_pool_create(name, plan.count, 256, 0, room, SOCKET_ID_ANY);
+    if (*pool == nullptr) {
+      return fail(fmt::format("packet buffers: {} of {} bytes do not fit in the free hugepages: {}", plan.count, room, reason(0)));
+    }
   }
   auto host = HostAddresses::open();
   if (!host) return tl::unexpected(host.error());
   ports.host_.emplace(std::move(*host));
   ports.ports_.reserve(tables.ports().size());
   for (const PortRow& row : tables.ports()) {
+    if (row.is_sub_interface()) continue;
     if (auto opened = ports.open_port(tables, row, bpf_dir); !opened) {
       return fail(fmt::format("port {}: {}", tables.name(row.name), opened.error().message));
     }
   }
   if (auto served = ports.serve_addresses(tables); !served) return tl::unexpected(served.error());
+  ports.choose_steering(tables);
   return ports;
+}
+
+void Ports::choose_steering(const Snapshot& tables) {
+  const std::uint32_t worker_count = tables.node().worker_count;
+  std::vector<SteeringCandidate> candidates;
+  for (const Port& port : ports_) {
+    candidates.push_back({port.name, port.profile, port.driver, port.ways, port.queue_count, port.rss});
+  }
+  SteeringPlan plan = plan_steering(candidates, worker_count);
+  for (std::size_t slot = 0; slot < ports_.size(); ++slot) {
+    Port& port = ports_[slot];
+    port.steering = plan.choices[slot].way;
+    port.steering_reason = plan.choices[slot].reason;
+    if (worker_count == 1) continue;
+    if (port.steering == Steering::flow_rules) {
+      port.rules.emplace(rte_flow_taker(port.ethdev));
+      set_rules(port, tables);
+    }
+    log_info("port {}: driver {}, profile {}, {} queues; steering of replies: {}: {}", port.name, port.driver, port.profile,
+             port.queue_count, name_of(port.steering), port.steering_reason);
+  }
+  replies_ = plan.hash ? std::make_shared<const ReplyOwner>(worker_count, std::move(*plan.hash))
+                       : std::make_shared<const ReplyOwner>(worker_count);
+}
+
+// What the port's rules are is what it takes of them; without, its replies cross a ring.
+void Ports::set_rules(Port& port, const Snapshot& tables) {
+  const std::vector<FlowRule> wanted = flow_rules_for(tables, tables.node().worker_count);
+  const std::string before = port.rules->count() == 0 && !port.steering_reason.empty() ? port.steering_reason + "; " : std::string();
+  const auto set = port.rules->update(wanted);
+  if (set) {
+    port.steering_reason = fmt::format("{} rules are set", wanted.size());
+    return;
+  }
+  port.rules.reset();
+  port.steering = Steering::handoff;
+  port.steering_reason = fmt::format("{}{}: {}", before, name_of(Steering::flow_rules), set.error().message);
+  log_warning("port {}: no rules steer its replies, they cross a ring: {}", port.name, set.error().message);
+}
+
+void Ports::observe_replies(std::size_t slot, std::uint64_t arrived, std::uint64_t handed) {
+  Port& port = ports_[slot];
+  port.first_replies = arrived;
+  port.first_replies_handed = handed;
+  if (port.steering != Steering::snat_port_hash && port.steering != Steering::flow_rules) return;
+  if (!port.proof.observe(arrived, handed)) return;
+  if (port.proof.state() == SteeringProof::State::kept) {
+    log_info("port {}: steering by {} is kept: {} first replies came to the queue of their flow, {} to another", port.name,
+             name_of(port.steering), arrived, handed);
+    return;
+  }
+  const std::string_view promised = name_of(port.steering);
+  port.rules.reset();
+  port.steering = Steering::handoff;
+  port.steering_reason = fmt::format("{} did not keep what it promises: {} of {} first replies came to another queue than that of "
+                                     "their flow; {}",
+                                     promised, handed, arrived + handed, port.steering_reason);
+  log_warning("port {}: steering: {}; replies cross a ring from now on", port.name, port.steering_reason);
 }
 
 Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const std::string& bpf_dir) {
@@ -243,11 +352,12 @@ Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const 
   }
 
   rte_eth_conf conf{};
+  std::vector<std::uint8_t> rss_key;  // must live until the device is configured
   conf.rxmode.mtu = std::clamp<std::uint32_t>(row.mtu, info.min_mtu, info.max_mtu);
   if (row.mtu > info.max_mtu) {
     return fail(fmt::format("MTU {} is asked for, {} takes at most {}", row.mtu, port.device, info.max_mtu));
   }
-  if (row.rss_hash_fields != 0 && port.queue_count > 1) {
+  if (row.rss_hash_fields != 0 && row.rss_key.bytes == 0 && port.queue_count > 1) {
     const std::uint64_t missing = row.rss_hash_fields & ~info.flow_type_rss_offloads;
     if (missing != 0) {
       return fail(fmt::format("profile {} asks for hash fields {:#x} which {} does not have; it has {:#x}",
@@ -255,8 +365,13 @@ Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const 
     }
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
     conf.rx_adv_conf.rss_conf.rss_hf = row.rss_hash_fields;
+    if (info.hash_key_size >= toeplitz_key_bytes_min) {
+      rss_key = own_rss_key(tables.node().choice_secret, info.hash_key_size);
+      conf.rx_adv_conf.rss_conf.rss_key = rss_key.data();
+      conf.rx_adv_conf.rss_conf.rss_key_len = info.hash_key_size;
+    }
   }
-  if ((info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE) != 0) {
+  if ((info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE) != 0 && jumbo_pool_ == nullptr) {
     conf.txmode.offloads |= RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;  // one pool, no references: always true here
   }
   port.offloads = offload_names(conf.rxmode.offloads, conf.txmode.offloads);
@@ -274,7 +389,8 @@ Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const 
     if (auto detached = detach_stale_xdp_program(*interface); !detached) return detached;
   }
   for (std::uint16_t queue = 0; queue < port.queue_count; ++queue) {
-    const int rx = rte_eth_rx_queue_setup(port.ethdev, queue, rx_descriptors, SOCKET_ID_ANY, nullptr, pool_);
+    rte_mempool* pool = is_jumbo(row) ? jumbo_pool_ : pool_;
+    const int rx = rte_eth_rx_queue_setup(port.ethdev, queue, rx_descriptors, SOCKET_ID_ANY, nullptr, pool);
     if (rx != 0) return fail(fmt::format("{} receive queue {}: {}", port.device, queue, reason(rx)));
     const int tx = rte_eth_tx_queue_setup(port.ethdev, queue, tx_descriptors, SOCKET_ID_ANY, nullptr);
     if (tx != 0) return fail(fmt::format("{} transmit queue {}: {}", port.device, queue, reason(tx)));
@@ -289,7 +405,8 @@ Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const 
   rte_ether_addr mac{};
   rte_eth_macaddr_get(port.ethdev, &mac);
   std::memcpy(port.mac.bytes.data(), mac.addr_bytes, sizeof mac.addr_bytes);
-  choose_steering(port, row, tables.node());
+  if (tables.node().worker_count > 1 && port.queue_count > 1) port.rss = read_rss(tables, row, port.ethdev, info);
+  port.ways.assign(std::begin(row.steering), std::end(row.steering));
   if (port.is_bifurcated) {
     auto program = XdpProgram::find(*interface);
     if (!program) return tl::unexpected(program.error());
@@ -328,9 +445,10 @@ Result<std::uint16_t> Ports::open_exception_port(const std::string& interface, s
 std::array<std::optional<std::uint16_t>, ports_max> Ports::slot_of_row(const Snapshot& tables) const {
   std::array<std::optional<std::uint16_t>, ports_max> slots{};
   for (std::size_t row = 0; row < tables.ports().size(); ++row) {
+    const PortRow& sought = tables.ports()[row];
+    const PortRow& port = sought.is_sub_interface() ? tables.ports()[sought.parent] : sought;
     for (std::size_t slot = 0; slot < ports_.size(); ++slot) {
-      if (ports_[slot].name == tables.name(tables.ports()[row].name) &&
-          ports_[slot].device == tables.name(tables.ports()[row].device)) {
+      if (ports_[slot].name == tables.name(port.name) && ports_[slot].device == tables.name(port.device)) {
         slots[row] = static_cast<std::uint16_t>(slot);
       }
     }
@@ -344,6 +462,7 @@ Result<void> Ports::serve_addresses(const Snapshot& tables) {
     if (port.guard) {
       if (auto updated = port.guard->update(content); !updated) return updated;
     }
+    if (port.rules) set_rules(port, tables);
     if (port.xdp) {
       if (auto updated = port.xdp->update(content); !updated) return updated;
     }

@@ -16,8 +16,10 @@
 #include <vector>
 
 #include "dataplane/base/result.h"
+#include "dataplane/io/flow_rules.h"
 #include "dataplane/io/host_addresses.h"
 #include "dataplane/io/kernel_guard.h"
+#include "dataplane/io/steering.h"
 #include "dataplane/io/xdp_program.h"
 #include "dataplane/net/address.h"
 #include "dataplane/tables/snapshot.h"
@@ -36,8 +38,13 @@ struct Port {
   bool is_bifurcated = false;
   bool is_rss_stable = false;        // as the profile declares it
   std::vector<std::string> offloads; // in use, by DPDK's names
-  std::string steering;              // how packets come to the lcore that owns their flow
+  std::vector<Steering> ways;        // of steering, as the profile prefers them
+  Result<RssFacts> rss = fail("not asked");
+  Steering steering = Steering::handoff;
   std::string steering_reason;
+  SteeringProof proof;
+  std::optional<FlowRules> rules;    // that steer
+  std::uint64_t first_replies = 0, first_replies_handed = 0;  // as observe_replies() was told
   std::optional<InterfaceClaim> claim;
   std::optional<KernelGuard> guard;
   std::optional<XdpProgram> xdp;
@@ -75,6 +82,7 @@ class Ports {
   std::size_t count() const { return ports_.size(); }
   const Port& operator[](std::size_t slot) const { return ports_[slot]; }
   rte_mempool* pool() const { return pool_; }
+  rte_mempool* jumbo_pool() const { return jumbo_pool_; }  // for frames that need more; nullptr when no port takes such
 
   // Opens the TAP toward the kernel. Its DPDK number, for the worker.
   Result<std::uint16_t> open_exception_port(const std::string& interface, std::uint16_t mtu);
@@ -82,12 +90,17 @@ class Ports {
   std::uint16_t exception_ethdev() const { return exception_ethdev_; }
   MacAddress exception_mac() const;  // the PMD's end
 
-  // By row of `tables`: the slot, or nothing when this process has no such port.
+  // By row of `tables`: the slot, or nothing when this process has no such port. A sub-interface has its parent's.
   std::array<std::optional<std::uint16_t>, ports_max> slot_of_row(const Snapshot& tables) const;
   // Brings our programs in the kernel to what `tables` serves and to the addresses that the host has now.
   Result<void> serve_addresses(const Snapshot& tables);
   // The host's addresses have changed since: serve_addresses() again.
   bool has_host_changed() { return host_ && host_->has_changed(); }
+  // Where replies of FULL_NAT flows belong, as long as this process lives.
+  const std::shared_ptr<const ReplyOwner>& replies() const { return replies_; }
+  // First replies of endpoints that came in by the port: to the lcore of their flow, or to another that had to hand them
+  // on. A way of steering that does not do what it promises is given up, and says so.
+  void observe_replies(std::size_t slot, std::uint64_t arrived, std::uint64_t handed);
   PortStats stats(std::size_t slot) const;
   std::uint64_t blocked_packets() const;  // dropped by the XDP programs of all ports
 
@@ -95,10 +108,14 @@ class Ports {
   Ports() = default;
   Result<void> open_port(const Snapshot& tables, const PortRow& row, const std::string& bpf_dir);
   XdpContent content_of(const Snapshot& tables) const;
+  void choose_steering(const Snapshot& tables);
+  void set_rules(Port& port, const Snapshot& tables);
 
   std::vector<Port> ports_;
   std::optional<HostAddresses> host_;
   rte_mempool* pool_ = nullptr;
+  rte_mempool* jumbo_pool_ = nullptr;
+  std::shared_ptr<const ReplyOwner> replies_;
   bool has_exception_port_ = false;
   std::uint16_t exception_ethdev_ = 0;
 };

@@ -37,15 +37,16 @@ struct {
 } sluice_drops SEC(".maps");
 
 static __always_inline int is_source_blocked(void *data, void *end) {
-  struct ethhdr *ethernet = data;
+  __be16 type;
+  void *l3 = network_of(data, end, &type);
   struct prefix_key key = {.bits = 128};
-  if ((void *)(ethernet + 1) > end) return 0;
-  if (ethernet->h_proto == bpf_htons(ETH_P_IP)) {
-    struct ipv4_packet *ip = (void *)(ethernet + 1);
+  if (!l3) return 0;
+  if (type == bpf_htons(ETH_P_IP)) {
+    struct ipv4_packet *ip = l3;
     if ((void *)(ip + 1) > end) return 0;
     map_v4(key.bytes, ip->source);
-  } else if (ethernet->h_proto == bpf_htons(ETH_P_IPV6)) {
-    struct ipv6hdr *ip = (void *)(ethernet + 1);
+  } else if (type == bpf_htons(ETH_P_IPV6)) {
+    struct ipv6hdr *ip = l3;
     if ((void *)(ip + 1) > end) return 0;
     __builtin_memcpy(key.bytes, &ip->saddr, 16);
   } else {

@@ -79,35 +79,69 @@ std::uint64_t flows_in_use(const Engine& engine) {
   });
 }
 
+void add_addresses_of(JsonWriter& json, const Snapshot& tables, std::size_t row) {
+  json.key("addresses").open_array();
+  for (const AddressRow& address : tables.addresses()) {
+    if (address.port != row) continue;
+    const bool is_v4 = address.address.is_v4() && address.prefix_length >= 96;
+    json.value(fmt::format("{}/{}", address.address.text(), is_v4 ? address.prefix_length - 96u : address.prefix_length));
+  }
+  json.close_array();
+}
+
+void add_port(JsonWriter& json, const Engine& engine, std::size_t slot) {
+  const Port& port = engine.ports()[slot];
+  const PortStats stats = engine.ports().stats(slot);
+  json.field("name", port.name).field("driver", port.driver).field("device", port.device);
+  json.field("profile", port.profile).field("mac", port.mac.text()).field("mtu", port.mtu);
+  json.field("link", stats.is_link_up ? "up" : "down").field("queues", port.queue_count);
+  json.key("offloads").open_array();
+  for (const std::string& name : port.offloads) json.value(name);
+  json.close_array();
+  json.field("steering", name_of(port.steering)).field("steering_reason", port.steering_reason);
+  json.field("steering_proof", name_of(port.proof.state()));
+  json.field("first_replies", port.first_replies).field("first_replies_handed", port.first_replies_handed);
+  json.field("rx_packets", stats.rx_packets).field("rx_bytes", stats.rx_bytes);
+  json.field("tx_packets", stats.tx_packets).field("tx_bytes", stats.tx_bytes);
+  json.field("tx_dropped", sum(engine, [&](const Worker& worker) {
+    return worker.settler().sent().refused_by_slot[slot].read();
+  }));
+  json.field("rx_missed", stats.rx_missed).field("rx_no_mbuf", stats.rx_no_buffer);
+}
+
+// What it shares with its parent is said there.
+void add_sub_interface(JsonWriter& json, const Engine& engine, const PortRow& row, std::size_t slot) {
+  const Snapshot& tables = engine.tables();
+  const Port& parent = engine.ports()[slot];
+  json.field("name", tables.name(row.name)).field("parent", parent.name).field("vlan", row.vlan);
+  json.field("driver", parent.driver).field("device", parent.device).field("profile", parent.profile);
+  json.field("mac", parent.mac.text()).field("mtu", std::min(parent.mtu, row.mtu));
+  json.field("link", engine.ports().stats(slot).is_link_up ? "up" : "down");
+}
+
 std::string ports_reply(const Engine& engine) {
   JsonWriter json;
   json.open_object().field("ok", true).key("ports").open_array();
-  const Ports& ports = engine.ports();
-  const auto slots = ports.slot_of_row(engine.tables());
-  for (std::size_t slot = 0; slot < ports.count(); ++slot) {
-    const Port& port = ports[slot];
-    const PortStats stats = ports.stats(slot);
+  const Snapshot& tables = engine.tables();
+  const auto slots = engine.ports().slot_of_row(tables);
+  std::array<bool, ports_max> is_configured{};
+  for (std::size_t row = 0; row < tables.ports().size(); ++row) {
+    if (!slots[row]) continue;  // appears with the next start
     json.open_object();
-    json.field("name", port.name).field("driver", port.driver).field("device", port.device);
-    json.field("profile", port.profile).field("mac", port.mac.text()).field("mtu", port.mtu);
-    json.field("link", stats.is_link_up ? "up" : "down").field("queues", port.queue_count);
-    json.key("offloads").open_array();
-    for (const std::string& name : port.offloads) json.value(name);
-    json.close_array();
-    json.field("steering", port.steering).field("steering_reason", port.steering_reason);
-    json.field("rx_packets", stats.rx_packets).field("rx_bytes", stats.rx_bytes);
-    json.field("tx_packets", stats.tx_packets).field("tx_bytes", stats.tx_bytes);
-    json.field("tx_dropped", sum(engine, [&](const Worker& worker) {
-      return worker.settler().sent().refused_by_slot[slot].read();
-    }));
-    json.field("rx_missed", stats.rx_missed).field("rx_no_mbuf", stats.rx_no_buffer);
-    json.key("addresses").open_array();
-    for (const AddressRow& row : engine.tables().addresses()) {
-      if (slots[row.port] != slot) continue;
-      const unsigned bits = row.address.is_v4() && row.prefix_length >= 96 ? row.prefix_length - 96u : row.prefix_length;
-      json.value(fmt::format("{}/{}", row.address.text(), bits));
+    if (tables.ports()[row].is_sub_interface()) {
+      add_sub_interface(json, engine, tables.ports()[row], *slots[row]);
+    } else {
+      add_port(json, engine, *slots[row]);
+      is_configured[*slots[row]] = true;
     }
-    json.close_array().close_object();
+    add_addresses_of(json, tables, row);
+    json.close_object();
+  }
+  for (std::size_t slot = 0; slot < engine.ports().count(); ++slot) {
+    if (is_configured[slot]) continue;  // else: is closed with the next start
+    json.open_object();
+    add_port(json, engine, slot);
+    json.key("addresses").open_array().close_array().close_object();
   }
   json.close_array().close_object();
   return json.text();

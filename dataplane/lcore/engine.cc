@@ -51,6 +51,7 @@ Result<std::unique_ptr<Engine>> Engine::start(std::unique_ptr<Published> first, 
   auto ports = Ports::open(tables, paths.bpf_dir);
   if (!ports) return tl::unexpected(ports.error());
   engine->ports_.emplace(std::move(*ports));
+  if (auto adopted = engine->adopt_flows(); !adopted) return tl::unexpected(adopted.error());
   engine->published_.back()->slot_of_row = engine->ports_->slot_of_row(tables);
   engine->published_.back()->new_addresses = xdp_content_of(tables).addresses;
   if (const auto interface = tables.name(tables.node().exception_interface); !interface.empty()) {
@@ -100,6 +101,13 @@ Result<void> Engine::open_flows(const std::string& path) {
   if (!flow_file_->fresh_reason().empty()) {
     log_warning("flow records: {}: not taken over, all flows begin anew: {}", path, flow_file_->fresh_reason());
   }
+  return {};
+}
+
+Result<void> Engine::adopt_flows() {
+  const Snapshot& tables = this->tables();
+  const std::uint32_t lcore_count = tables.node().worker_count;
+  const auto replies = ports_->replies();
   // New for each process: nobody outside can know which keys share a bucket.
   const auto secret = random_value<HashSecret>();
   if (!secret) return tl::unexpected(secret.error());
@@ -111,7 +119,7 @@ Result<void> Engine::open_flows(const std::string& path) {
                                          [](const PortRow& port) { return port.is_rss_stable != 0; });
   const auto is_ours = [&](const FlowRecord& record, std::uint32_t lcore) {
     return record.vip_id < vips_max && record.endpoint_id < endpoints_max &&
-           owner_of_record(tables, record, lcore_count) == lcore;
+           owner_of_record(tables, record, *replies) == lcore;
   };
   const auto stays = [&](const FlowRecord& record, std::uint32_t lcore) {
     const bool is_anywhere = is_one_sided(record) && is_rss_stable && record.vip_id < vips_max && record.endpoint_id < endpoints_max;
@@ -123,6 +131,7 @@ Result<void> Engine::open_flows(const std::string& path) {
     if (!seed) return tl::unexpected(seed.error());
     worlds_.push_back(std::make_unique<World>(Conntrack(flow_file_->records_of(lcore), *secret), lcore, lcore_count));
     World& world = *worlds_.back();
+    world.replies = replies;
     world.snat_ports = SnatPorts(*seed);
     world.random_state = *seed | 1;
     world.cookie_secret = *cookie_secret;
@@ -169,6 +178,7 @@ Result<void> Engine::open_rings(std::uint32_t lcore_count) {
 WorkerPlan Engine::plan_for(std::uint32_t worker, std::uint32_t worker_count) {
   WorkerPlan plan;
   plan.settle.pool = ports_->pool();
+  plan.settle.jumbo_pool = ports_->jumbo_pool();
   for (std::uint16_t slot = 0; slot < ports_->count(); ++slot) {
     const Port& port = (*ports_)[slot];
     for (std::uint16_t queue = 0; queue < port.queue_count; ++queue) {
@@ -177,7 +187,7 @@ WorkerPlan Engine::plan_for(std::uint32_t worker, std::uint32_t worker_count) {
     const bool is_queue_shared = worker_count > port.queue_count;
     plan.settle.ports.push_back({port.ethdev, static_cast<std::uint16_t>(worker % port.queue_count),
                                  is_queue_shared ? locks_[slot].get() : nullptr});
-    plan.ports.push_back({port.mac, port.mtu, true});
+    plan.ports.push_back({port.mac, port.mtu, 0, 0, true});
   }
   if (exception_) {
     plan.has_exception_port = true;
@@ -237,6 +247,16 @@ bool Engine::show_watch(std::span<Watch* const> by_worker) {
 }
 
 void Engine::look_around() {
+  std::array<std::uint64_t, ports_max> arrived{}, handed{};  // by slot: a sub-interface has the queues of its parent
+  const auto slots = ports_->slot_of_row(tables());
+  for (std::size_t row = 0; row < tables().ports().size(); ++row) {
+    if (!slots[row]) continue;
+    for (const auto& worker : workers_) {
+      arrived[*slots[row]] += worker->world().counters.first_replies[row].read();
+      handed[*slots[row]] += worker->world().counters.first_replies_handed[row].read();
+    }
+  }
+  for (std::size_t slot = 0; slot < ports_->count(); ++slot) ports_->observe_replies(slot, arrived[slot], handed[slot]);
   if (!ports_->has_host_changed()) return;
   if (auto served = ports_->serve_addresses(tables()); !served) log_warning("{}", served.error().message);
 }

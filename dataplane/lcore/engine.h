@@ -2,7 +2,7 @@
 // published snapshot with those before it that a worker may still hold.
 //
 // Made once there is a snapshot, in this order, because what can be refused should be refused before anything
-// is touched: EAL, flow records, ports, exception port, workers.
+// is touched: EAL, flow records, ports, then each record to the lcore that steering gives it, exception port, workers.
 // Threads: the control thread; the workers run on their lcores.
 #pragma once
 
@@ -54,6 +54,7 @@ class Engine {
  private:
   Engine() = default;
   Result<void> open_flows(const std::string& path);
+  Result<void> adopt_flows();  // where each belongs, the ports say
   Result<void> open_rings(std::uint32_t lcore_count);
   WorkerPlan plan_for(std::uint32_t worker, std::uint32_t worker_count);
   bool wait_until_taken();

@@ -102,18 +102,22 @@ std::vector<std::string> restart_reasons(const Snapshot& now, const Snapshot& ne
   }
   for (const PortRow& port : next.ports()) {
     const auto is_same_name = [&](const PortRow& old) { return now.name(old.name) == next.name(port.name); };
+    if (port.is_sub_interface()) continue;  // only numbers to us
     const auto old = std::find_if(now.ports().begin(), now.ports().end(), is_same_name);
-    if (old == now.ports().end()) {
+    if (old == now.ports().end() || old->is_sub_interface()) {
       reasons.push_back(fmt::format("port {}: is new", next.name(port.name)));
     } else if (now.name(old->device) != next.name(port.device) || now.name(old->profile) != next.name(port.profile) ||
                now.name(old->eal_option) != next.name(port.eal_option) || old->queue_count != port.queue_count ||
                old->rx_descriptors != port.rx_descriptors || old->tx_descriptors != port.tx_descriptors ||
-               old->mtu != port.mtu || old->rss_hash_fields != port.rss_hash_fields) {
+               old->mtu != port.mtu || old->rss_hash_fields != port.rss_hash_fields ||
+               now.name(old->rss_key) != next.name(port.rss_key) || old->rss_table_size != port.rss_table_size ||
+               !std::equal(std::begin(old->steering), std::end(old->steering), std::begin(port.steering))) {
       reasons.push_back(fmt::format("port {}: other settings", next.name(port.name)));
     }
   }
   for (const PortRow& port : now.ports()) {
     const auto is_same_name = [&](const PortRow& row) { return next.name(row.name) == now.name(port.name); };
+    if (port.is_sub_interface()) continue;
     if (std::none_of(next.ports().begin(), next.ports().end(), is_same_name)) {
       reasons.push_back(fmt::format("port {}: is gone; it is no longer polled, and closed at the restart",
                                     now.name(port.name)));

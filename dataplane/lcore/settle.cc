@@ -127,10 +127,12 @@ void Settler::send_released(World& world) {
 
 void Settler::send_generated(World& world) {
   for (const GeneratedFrame& frame : world.generated.items()) {
-    rte_mbuf* mbuf = rte_pktmbuf_alloc(plan_.pool);
+    const auto frame_bytes = static_cast<std::uint16_t>(frame.bytes + frame.tail.size());
+    const bool is_long = frame_bytes > rte_pktmbuf_data_room_size(plan_.pool) - RTE_PKTMBUF_HEADROOM;
+    rte_mbuf* mbuf = rte_pktmbuf_alloc(is_long && plan_.jumbo_pool != nullptr ? plan_.jumbo_pool : plan_.pool);
     if (mbuf == nullptr) return;  // asked again later
-    char* bytes = rte_pktmbuf_append(mbuf, static_cast<std::uint16_t>(frame.bytes + frame.tail.size()));
-    if (bytes == nullptr) {  // a segment for a port of larger frames than our buffers take
+    char* bytes = rte_pktmbuf_append(mbuf, frame_bytes);
+    if (bytes == nullptr) {  // longer than any port takes
       rte_pktmbuf_free(mbuf);
       continue;
     }

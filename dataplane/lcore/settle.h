@@ -36,6 +36,7 @@ struct SettlePlan {
   std::optional<TxQueue> exception;
   std::vector<rte_ring*> rings;     // by target lcore; nullptr for oneself
   rte_mempool* pool = nullptr;
+  rte_mempool* jumbo_pool = nullptr;  // for what does not fit the other's buffers; nullptr: there is no such port
 };
 
 // One writer, the lcore; any readers.

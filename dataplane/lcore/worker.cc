@@ -4,7 +4,6 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_pause.h>
-#include <rte_prefetch.h>
 #include <rte_rcu_qsbr.h>
 #include <rte_ring.h>
 #include <sys/prctl.h>
@@ -12,6 +11,7 @@
 
 #include "dataplane/lcore/backoff.h"
 #include "dataplane/lcore/clock.h"
+#include "dataplane/lcore/received.h"
 #include "dataplane/pipeline/watch.h"
 
 namespace sluice {
@@ -20,18 +20,6 @@ namespace {
 constexpr std::uint16_t no_port = 0xffff;
 constexpr std::uint32_t rx_room_min = 4;  // some drivers receive in fours
 constexpr std::uint32_t handed_in_max = burst_count_max / 2;  // of a burst: the rest is for our own ports
-
-void add_packet(Burst& burst, rte_mbuf* mbuf, std::uint16_t port, std::uint8_t hops) {
-  Packet& packet = burst.add();
-  packet.data = rte_pktmbuf_mtod(mbuf, std::byte*);
-  packet.handle = mbuf;
-  packet.bytes = mbuf->data_len;
-  packet.headroom = mbuf->data_off;
-  packet.port = port;
-  packet.hops = hops;
-  if (mbuf->nb_segs > 1) packet.verdict = Verdict::drop_segmented;
-  rte_prefetch0(packet.data);
-}
 
 }  // namespace
 
@@ -57,8 +45,16 @@ void Worker::adopt_newest() {
   for (std::uint16_t row = 0; row < ports_max; ++row) {
     const auto slot = newest->slot_of_row[row];
     if (!slot) continue;
-    row_of_slot_[*slot] = row;
-    world_->ports[row] = plan_.ports[*slot];
+    const PortRow& port = newest->tables.ports()[row];
+    PortFacts& facts = world_->ports[row];
+    facts = plan_.ports[*slot];
+    facts.parent = port.is_sub_interface() ? port.parent : row;
+    if (!port.is_sub_interface()) {
+      row_of_slot_[*slot] = row;
+      continue;
+    }
+    facts.vlan = port.vlan;
+    facts.mtu = std::min(facts.mtu, port.mtu);
   }
   for (const RxQueue& queue : plan_.queues) row_of_ethdev_[queue.ethdev] = row_of_slot_[queue.slot];
   for (std::size_t slot = 0; slot < plan_.settle.ports.size(); ++slot) {
@@ -78,7 +74,7 @@ void Worker::receive_from_ring(Burst& burst, rte_ring* ring) {
     auto* mbuf = static_cast<rte_mbuf*>(mbufs[i]);
     // A port that has left the configuration meanwhile: index 0 is as good as any, the packet finds no route there.
     const std::uint16_t row = row_of_ethdev_[mbuf->port];
-    add_packet(burst, mbuf, row == no_port ? 0 : row, hops_of(*mbuf));
+    add_received(burst, *mbuf, row == no_port ? 0 : row, hops_of(*mbuf));
   }
   world_->counters.handed_in.add(count);
 }
@@ -87,7 +83,7 @@ void Worker::receive_from_ring(Burst& burst, rte_ring* ring) {
 void Worker::receive_resumed(Burst& burst) {
   HeldFragment fragment;
   while (burst.count < handed_in_max && world_->fragments.take_ready(fragment)) {
-    add_packet(burst, static_cast<rte_mbuf*>(fragment.handle), fragment.port, fragment.hops);
+    add_received(burst, *static_cast<rte_mbuf*>(fragment.handle), fragment.port, fragment.hops);
     burst.packets[burst.count - 1].is_resumed = true;
     world_->counters.released.add(1);
   }
@@ -101,7 +97,7 @@ void Worker::receive_from_port(Burst& burst, const RxQueue& queue, std::uint16_t
       rte_eth_rx_burst(queue.ethdev, queue.queue, mbufs.data(), static_cast<std::uint16_t>(room));
   for (std::uint16_t i = 0; i < count; ++i) {
     mbufs[i]->port = queue.ethdev;
-    add_packet(burst, mbufs[i], row, 0);
+    add_received(burst, *mbufs[i], row, 0);
   }
   world_->counters.received.add(count);
 }

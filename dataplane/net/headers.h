@@ -20,6 +20,14 @@ struct SLUICE_WIRE EthernetHeader {
 };
 static_assert(sizeof(EthernetHeader) == 14);
 
+struct SLUICE_WIRE VlanTag {  // IEEE 802.1Q, between the hardware addresses and the type of what is carried
+  Be16 type;     // ether_type::vlan
+  Be16 control;  // priority, drop eligible, VLAN id
+
+  std::uint16_t id() const { return control.host() & 0x0fff; }
+};
+static_assert(sizeof(VlanTag) == 4);
+
 namespace ether_type {
 inline constexpr Be16 ipv4 = be16(0x0800), arp = be16(0x0806), vlan = be16(0x8100), ipv6 = be16(0x86dd),
                       qinq = be16(0x88a8);
@@ -145,6 +153,13 @@ static_assert(sizeof(LinkLayerOption) == 8);
 #undef SLUICE_WIRE
 
 inline constexpr unsigned frame_bytes_min = sizeof(EthernetHeader);
+inline constexpr std::uint16_t vlan_id_max = 4'094;
 inline constexpr unsigned frame_bytes_max = 9'216;  // jumbo
+// Room that a driver wants for a frame whose IP packet has at most `mtu` bytes: with Ethernet header and two tags, and with
+// what AF_XDP (256 bytes) and AF_PACKET (80) put before it. A multiple of 16, as the kernel wants it.
+constexpr std::uint16_t frame_room(std::uint16_t mtu) {
+  const unsigned bytes = (mtu + 22u + 256u + 15u) & ~15u;
+  return static_cast<std::uint16_t>(bytes < 2'048 ? 2'048 : bytes);
+}
 
 }  // namespace sluice

@@ -168,6 +168,20 @@ inline ParseFault parse_arp(std::span<const std::byte> frame, ParsedFrame& parse
   return ParseFault::none;
 }
 
+// ARP; or IP behind a VLAN tag, which must be the only one.
+[[gnu::noinline, gnu::cold]] inline ParseFault parse_uncommon(std::span<const std::byte> frame, Be16 type, ParsedFrame& parsed) {
+  if (type == ether_type::vlan) {
+    const auto* behind = header_at<Be16>(frame, sizeof(EthernetHeader) + sizeof(VlanTag) - sizeof(Be16));
+    if (behind == nullptr) return ParseFault::frame_truncated;
+    parsed.l3_offset = sizeof(EthernetHeader) + sizeof(VlanTag);
+    type = *behind;
+    if (type == ether_type::ipv4) return parse_ipv4(frame, parsed);
+    if (type == ether_type::ipv6) return parse_ipv6(frame, parsed);
+  }
+  if (type == ether_type::arp) return parse_arp(frame, parsed);
+  return type == ether_type::vlan || type == ether_type::qinq ? ParseFault::vlan_stacked : ParseFault::ether_type_unknown;
+}
+
 }  // namespace parsing
 
 [[gnu::always_inline]] inline void parse_frame(std::span<const std::byte> frame, ParsedFrame& parsed) {
@@ -184,12 +198,8 @@ inline ParseFault parse_arp(std::span<const std::byte> frame, ParsedFrame& parse
     parsed.fault = parsing::parse_ipv4(frame, parsed);
   } else if (ethernet->type == ether_type::ipv6) {
     parsed.fault = parsing::parse_ipv6(frame, parsed);
-  } else if (ethernet->type == ether_type::arp) {
-    parsed.fault = parsing::parse_arp(frame, parsed);
-  } else if (ethernet->type == ether_type::vlan || ethernet->type == ether_type::qinq) {
-    parsed.fault = ParseFault::vlan_unexpected;
   } else {
-    parsed.fault = ParseFault::ether_type_unknown;
+    parsed.fault = parsing::parse_uncommon(frame, ethernet->type, parsed);
   }
 }
 

@@ -16,7 +16,7 @@ enum class ParseFault : std::uint8_t {
   none,
   frame_truncated,     // shorter than its headers say
   ether_type_unknown,  // neither ARP, IPv4 nor IPv6
-  vlan_unexpected,     // a tag on a port without VLANs
+  vlan_stacked,        // a VLAN tag that is not 802.1Q, or one behind another (QinQ)
   arp_malformed,
   ip_header_invalid,  // version, header length or total length cannot be
   ip_checksum_wrong,
@@ -40,7 +40,7 @@ enum class FrameKind : std::uint8_t {
 struct ParsedFrame {
   ParseFault fault = ParseFault::none;
   FrameKind kind = FrameKind::other;
-  std::uint16_t l3_offset = 0;  // bytes from the start of the frame
+  std::uint16_t l3_offset = 0;  // bytes from the start of the frame; more than an Ethernet header: there is a VLAN tag
   std::uint16_t l4_offset = 0;
   std::uint16_t l4_bytes = 0;  // transport header and payload, without Ethernet padding
   std::uint8_t tcp_flags = 0;

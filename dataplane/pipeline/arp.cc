@@ -14,10 +14,9 @@ ArpHeader arp_of(Be16 operation, MacAddress sender_mac, Be32 sender_ip, MacAddre
 bool send_arp(World& world, std::uint16_t port, MacAddress destination, const ArpHeader& arp) {
   GeneratedFrame* frame = world.generated.add();
   if (frame == nullptr) return false;
-  const EthernetHeader ethernet{destination, arp.sender_mac, ether_type::arp};
-  std::memcpy(frame->data.data(), &ethernet, sizeof ethernet);
-  std::memcpy(frame->data.data() + sizeof ethernet, &arp, sizeof arp);
-  frame->bytes = sizeof ethernet + sizeof arp;
+  const std::size_t link_bytes = write_link_header(world, frame->data.data(), port, destination, ether_type::arp);
+  std::memcpy(frame->data.data() + link_bytes, &arp, sizeof arp);
+  frame->bytes = static_cast<std::uint16_t>(link_bytes + sizeof arp);
   frame->tx_port = port;
   return true;
 }

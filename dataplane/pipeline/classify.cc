@@ -1,8 +1,8 @@
 // What is a packet without a flow to us? The destination address decides, one lookup.
 //
 // Which lcore a flow belongs to:
-//   FULL_NAT  the lcore that saw its first packet; replies come to one of its SNAT ports, so any lcore can
-//             compute the owner from the destination port. Later packets from the client arrive where the
+//   FULL_NAT  the lcore that saw its first packet; it chose a SNAT port by which replies are its own, so any lcore
+//             can compute the owner from the reply (ReplyOwner). Later packets from the client arrive where the
 //             first did as long as RSS is stable; a segment that finds no flow visits the other lcores in
 //             turn before it is dropped.
 //   NAT       replies name only the client, so the owner is a hash of the client's address and port, both ways.
@@ -95,7 +95,7 @@ void classify_to_vip(World& world, Packet& packet) {
 void classify_to_snat(World& world, Packet& packet, const SnatPoolRow& pool) {
   if (is_icmp(packet)) return classify_icmp(world, packet);
   if (packet.frame.kind == FrameKind::tcp || packet.frame.kind == FrameKind::udp) {
-    const auto owner = owner_of_port(pool, packet.frame.key.destination_port.host(), world.lcore_count);
+    const auto owner = world.replies->of(pool, packet.frame.key);
     if (owner && is_handed_to(world, packet, *owner)) return;
     packet.verdict = Verdict::drop_no_flow;
     return;
@@ -108,6 +108,11 @@ void classify_to_own(World& world, Packet& packet) {
   if (!world.has_exception_port) {
     packet.verdict = Verdict::drop_exception_full;
     return;
+  }
+  if (packet.frame.l3_offset != sizeof(EthernetHeader)) {
+    const EthernetHeader ethernet = packet.at<EthernetHeader>(0);
+    fit_tag(packet, PortFacts{});  // the kernel is told by the address where it was meant for
+    packet.at<EthernetHeader>(0).source = ethernet.source;
   }
   packet.at<EthernetHeader>(0).destination = world.exception_mac;
   packet.verdict = Verdict::punt;

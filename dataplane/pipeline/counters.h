@@ -90,6 +90,8 @@ struct Counters {
   Counter copied;     // copies of ARP and ND packets made for other lcores
   Counter verdicts[verdict_count];
   Counter snat_port_probes;  // tries to find a free SNAT port; rises faster than flows when a pool runs out
+  // SYN-ACKs of endpoints, by the port they came in by: on the lcore of their flow at once, or handed to it.
+  Counter first_replies[ports_max], first_replies_handed[ports_max];
   SpliceCounters splice;
   CounterArray<VipCounters> vips{vips_max};                 // by VipRow::id
   CounterArray<EndpointCounters> endpoints{endpoints_max};  // by EndpointRow::id

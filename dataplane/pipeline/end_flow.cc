@@ -14,11 +14,9 @@ void send_question(World& world, const FlowKey& key) {
   if (neighbor == nullptr) return;  // it is told when it speaks by itself
   GeneratedFrame& frame = *world.generated.add();
   const bool is_v4 = key.source.is_v4();
-  const EthernetHeader ethernet{neighbor->mac, world.ports[neighbor->port].mac,
-                                is_v4 ? ether_type::ipv4 : ether_type::ipv6};
-  std::byte* out = frame.data.data();
-  std::memcpy(out, &ethernet, sizeof ethernet);
-  std::byte* const l3 = out + sizeof ethernet;
+  const std::size_t link_bytes = write_link_header(world, frame.data.data(), neighbor->port, neighbor->mac,
+                                                   is_v4 ? ether_type::ipv4 : ether_type::ipv6);
+  std::byte* const l3 = frame.data.data() + link_bytes;
   std::size_t l3_bytes = 0;
   if (is_v4) {
     Ipv4Header ip{0x45,
@@ -52,7 +50,7 @@ void send_question(World& world, const FlowKey& key) {
       checksum_of(std::as_bytes(std::span(&tcp, 1)),
                   pseudo_header_sum(key.source, key.destination, protocol::tcp, sizeof tcp));
   std::memcpy(l3 + l3_bytes, &tcp, sizeof tcp);
-  frame.bytes = static_cast<std::uint16_t>(sizeof ethernet + l3_bytes + sizeof tcp);
+  frame.bytes = static_cast<std::uint16_t>(link_bytes + l3_bytes + sizeof tcp);
   frame.tx_port = neighbor->port;
 }
 

@@ -84,6 +84,7 @@ void move_start(Packet& packet, std::byte* payload, std::size_t l3_bytes, bool i
   packet.headroom = static_cast<std::uint16_t>(packet.headroom + (data - packet.data));
   packet.data = data;
   packet.bytes = static_cast<std::uint16_t>(end - data);
+  packet.frame.l3_offset = sizeof(EthernetHeader);  // a VLAN tag is the next hop's business too
   packet.at<EthernetHeader>(0).type = is_v4 ? ether_type::ipv4 : ether_type::ipv6;
 }
 

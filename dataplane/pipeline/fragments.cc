@@ -83,7 +83,7 @@ std::optional<std::uint32_t> next_lcore(const World& world, const FlowKey& key, 
   const AddressIndexRow local = tables.find_address(key.destination);
   std::optional<std::uint32_t> owner;
   if (local.kind == AddressKind::snat) {
-    owner = owner_of_port(tables.snat_pools()[local.index], key.destination_port.host(), world.lcore_count);
+    owner = world.replies->of(tables.snat_pools()[local.index], key);
   } else if (local.kind == AddressKind::none) {
     owner = owner_by_client(tables, key.destination, key.destination_port, world.lcore_count);
   } else if (const VipRow* vip = tables.find_vip(key.destination, key.destination_port, key.protocol); vip != nullptr) {

@@ -96,8 +96,7 @@ void seek_owner(const World& world, Packet& packet, const FlowKey& sent) {
   std::optional<std::uint32_t> owner;
   const AddressIndexRow local = tables.find_address(sent.source);
   if (local.kind == AddressKind::snat) {
-    owner =
-        owner_of_port(tables.snat_pools()[local.index], sent.source_port.host(), world.lcore_count);
+    owner = world.replies->of(tables.snat_pools()[local.index], sent.reversed());
   } else if (local.kind == AddressKind::vip) {
     const VipRow* vip = tables.find_vip(sent.source, sent.source_port, sent.protocol);
     if (vip != nullptr && world.is_rss_stable &&
@@ -189,13 +188,13 @@ bool turn_into_error(World& world, Packet& packet, IcmpHeader icmp) {
       (is_ipv4 ? error_bytes_max_v4 : error_bytes_max_v6) - new_bytes);
   const IpAddress source = own_address_toward(world, packet);
   const IpAddress destination = packet.frame.key.source;
-  EthernetHeader ethernet = packet.at<EthernetHeader>(0);
-  std::swap(ethernet.source, ethernet.destination);
-  packet.data -= new_bytes;
-  packet.headroom = static_cast<std::uint16_t>(packet.headroom - new_bytes);
-  packet.bytes = static_cast<std::uint16_t>(packet.frame.l3_offset + new_bytes + quoted_bytes);
-  packet.at<EthernetHeader>(0) = ethernet;
   const std::size_t l3 = packet.frame.l3_offset;
+  std::memmove(packet.data - new_bytes, packet.data, l3);
+  packet.data -= new_bytes;
+  auto& ethernet = packet.at<EthernetHeader>(0);
+  std::swap(ethernet.source, ethernet.destination);
+  packet.headroom = static_cast<std::uint16_t>(packet.headroom - new_bytes);
+  packet.bytes = static_cast<std::uint16_t>(l3 + new_bytes + quoted_bytes);
   const auto payload_bytes = static_cast<std::uint16_t>(sizeof icmp + quoted_bytes);
   if (is_ipv4) {
     auto& ip = packet.at<Ipv4Header>(l3);
@@ -228,7 +227,7 @@ bool may_make_error(World& world, const Packet& packet) {
              world.now, share_of(world.tables->node().icmp_errors_per_second, world.lcore_count));
 }
 
-bool is_ipv4_on_wire(Packet& packet) { return packet.at<EthernetHeader>(0).type == ether_type::ipv4; }
+bool is_ipv4_on_wire(Packet& packet) { return packet.at<Be16>(packet.frame.l3_offset - sizeof(Be16)) == ether_type::ipv4; }
 
 // Makes the packet what its sender had sent.
 void undo_rewrite(Packet& packet, const FlowRecord& flow) {

@@ -52,7 +52,6 @@ bool send_message(World& world, std::uint16_t port, const NeighborFrame& message
   GeneratedFrame* frame = world.generated.add();
   if (frame == nullptr) return false;
   const MacAddress our_mac = port == exception_port ? exception_gateway_mac : world.ports[port].mac;
-  const EthernetHeader ethernet{message.destination_mac, our_mac, ether_type::ipv6};
   Ipv6Header ip{be32(6u << 28), be16(sizeof(NeighborMessage) + sizeof(LinkLayerOption)), protocol::icmpv6, 255, {}, {}};
   std::memcpy(ip.source, &message.source, sizeof ip.source);
   std::memcpy(ip.destination, &message.destination, sizeof ip.destination);
@@ -61,15 +60,15 @@ bool send_message(World& world, std::uint16_t port, const NeighborFrame& message
   const LinkLayerOption option{message.option_type, 1, our_mac};
 
   std::byte* out = frame->data.data();
-  std::memcpy(out, &ethernet, sizeof ethernet);
-  std::memcpy(out += sizeof ethernet, &ip, sizeof ip);
+  const std::size_t link_bytes = write_link_header(world, out, port, message.destination_mac, ether_type::ipv6);
+  std::memcpy(out += link_bytes, &ip, sizeof ip);
   std::memcpy(out += sizeof ip, &body, sizeof body);
   std::memcpy(out + sizeof body, &option, sizeof option);
   const std::uint16_t checksum =
       checksum_of({out, sizeof body + sizeof option},
                   pseudo_header_sum(message.source, message.destination, protocol::icmpv6, sizeof body + sizeof option));
   std::memcpy(out + offsetof(NeighborMessage, checksum), &checksum, sizeof checksum);
-  frame->bytes = sizeof ethernet + sizeof ip + sizeof body + sizeof option;
+  frame->bytes = static_cast<std::uint16_t>(link_bytes + sizeof ip + sizeof body + sizeof option);
   frame->tx_port = port;
   return true;
 }

@@ -39,11 +39,12 @@ void ask_once(World& world, Neighbor& neighbor) {
 void send_or_hold(World& world, Packet& packet, std::uint16_t index) {
   Neighbor& neighbor = world.neighbors[index];
   const PortFacts& port = world.ports[neighbor.port];
-  if (packet.bytes > port.mtu + sizeof(EthernetHeader)) [[unlikely]] {
+  if (packet.bytes > port.mtu + packet.frame.l3_offset) [[unlikely]] {
     return refuse_length(world, packet, port.mtu);
   }
   neighbor.used_stamp = world.now.stamp();
   packet.tx_port = neighbor.port;
+  if (((packet.frame.l3_offset ^ sizeof(EthernetHeader)) | port.vlan) != 0 && !fit_tag(packet, port)) [[unlikely]] return;
   if (neighbor.state == NeighborState::incomplete) [[unlikely]] {
     ask_once(world, neighbor);
     const bool is_held = world.neighbors.hold(index, {packet.handle, packet.data, packet.bytes, index});

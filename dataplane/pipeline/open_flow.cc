@@ -146,7 +146,7 @@ bool decide(World& world, Packet& packet, Opening& opening) {
   } else if (flow.is_snat) {
     const SnatPoolRow& pool = world.tables->snat_pools()[cluster.snat_pool];
     const SnatChoice choice =
-        world.snat_ports.next(*world.tables, pool, endpoint, active.read(), world.lcore, world.lcore_count);
+        world.snat_ports.next(*world.tables, pool, endpoint, active.read(), *world.replies, world.lcore);
     if (!take_source(world, choice, opening)) return false;
   } else {
     opening.reply_hash = world.flows.hash(flow.to_endpoint.reversed());
@@ -168,8 +168,8 @@ bool make_unique(World& world, Opening& opening) {
   const SnatPoolRow& pool = world.tables->snat_pools()[opening.cluster->snat_pool];
   const std::uint64_t others = world.counters.endpoints[opening.endpoint->id].flows_active.read() - 1;
   return take_source(world,
-                     world.snat_ports.choose(*world.tables, pool, *opening.endpoint, others, world.flows, world.lcore,
-                                             world.lcore_count),
+                     world.snat_ports.choose(*world.tables, pool, *opening.endpoint, others, world.flows, *world.replies,
+                                             world.lcore),
                      opening);
 }
 
@@ -250,8 +250,8 @@ Verdict open_toward(World& world, const VipRow& vip, const EndpointRow& endpoint
   opening.is_snat = has_snat(cluster.forwarding);
   if (opening.is_snat) {
     const SnatChoice choice = world.snat_ports.choose(*world.tables, world.tables->snat_pools()[cluster.snat_pool], endpoint,
-                                                      endpoint_counters.flows_active.read(), world.flows, world.lcore,
-                                                      world.lcore_count);
+                                                      endpoint_counters.flows_active.read(), world.flows, *world.replies,
+                                                      world.lcore);
     world.counters.snat_port_probes.add(choice.probes);
     if (choice.outcome == SnatChoice::Outcome::exhausted) return Verdict::drop_snat_ports_exhausted;
     if (choice.outcome == SnatChoice::Outcome::no_address) return Verdict::drop_no_snat_address;

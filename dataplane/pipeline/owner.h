@@ -19,15 +19,15 @@ inline std::uint32_t owner_by_client(const Snapshot& tables, IpAddress client, B
 
 // Nothing when the SNAT address or port is no longer in a pool: its replies would find no owner.
 inline std::optional<std::uint32_t> owner_of_record(const Snapshot& tables, const FlowRecord& record,
-                                                    std::uint32_t lcore_count) {
+                                                    const ReplyOwner& replies) {
   if ((record.flags & flow_flag::is_snat) == 0) {
     const FlowKey key = arriving_key(record, Direction::to_endpoint);
-    return owner_by_client(tables, key.source, key.source_port, lcore_count);
+    return owner_by_client(tables, key.source, key.source_port, replies.lcore_count());
   }
   const FlowKey reply = arriving_key(record, Direction::to_client);
   const AddressIndexRow local = tables.find_address(reply.destination);
   if (local.kind != AddressKind::snat) return std::nullopt;
-  return owner_of_port(tables.snat_pools()[local.index], reply.destination_port.host(), lcore_count);
+  return replies.of(tables.snat_pools()[local.index], reply);
 }
 
 inline void hand_to(Packet& packet, std::uint32_t lcore) {

@@ -13,7 +13,7 @@ Verdict verdict_of(ParseFault fault) {
     case ParseFault::none: return Verdict::undecided;
     case ParseFault::frame_truncated: return Verdict::drop_frame_truncated;
     case ParseFault::ether_type_unknown: return Verdict::drop_ether_type_unknown;
-    case ParseFault::vlan_unexpected: return Verdict::drop_vlan_unexpected;
+    case ParseFault::vlan_stacked: return Verdict::drop_vlan_stacked;
     case ParseFault::arp_malformed: return Verdict::drop_arp_malformed;
     case ParseFault::ip_header_invalid: return Verdict::drop_ip_header_invalid;
     case ParseFault::ip_checksum_wrong: return Verdict::drop_ip_checksum_wrong;
@@ -46,6 +46,10 @@ void parse(World& world, Burst& burst) {
         if (packet.frame.fault != ParseFault::none) [[unlikely]] {
           packet.verdict = verdict_of(packet.frame.fault);
           return;
+        }
+        if (packet.frame.l3_offset != sizeof(EthernetHeader)) [[unlikely]] {
+          enter_vlan(world, packet);
+          if (!packet.is_live()) return;
         }
         packet.verdict = check_mac(world, packet);
         if (!packet.is_live()) [[unlikely]] return;

@@ -93,8 +93,21 @@ void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
   count_packet<direction>(world, packet, flow);
 }
 
+// Whether the NIC brought it where the SNAT port was to bring it: steering is judged by this.
+void note_first_reply(World& world, const Packet& packet, const FlowRecord& flow) {
+  if ((flow.flags & flow_flag::is_snat) == 0 || packet.port >= ports_max) return;
+  if (world.replies->is_by_hash()) {  // not for all pools
+    const FlowKey& reply = packet.frame.key;
+    const AddressIndexRow local = world.tables->find_address(reply.destination);
+    if (local.kind != AddressKind::snat) return;
+    const SnatPoolRow& pool = world.tables->snat_pools()[local.index];
+    if (world.replies->hash_for(pool, reply.destination.is_v4(), reply.protocol) == nullptr) return;
+  }
+  (packet.hops == 0 ? world.counters.first_replies : world.counters.first_replies_handed)[packet.port].add(1);
+}
+
 // A TCP segment before the connection is established.
-Verdict admit_to_handshake(const World& world, Packet& packet, FlowRecord& flow) {
+Verdict admit_to_handshake(World& world, Packet& packet, FlowRecord& flow) {
   auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
   const bool is_syn = (packet.frame.tcp_flags & tcp_flag::syn) != 0;
   if (packet.direction == Direction::to_endpoint) {
@@ -102,6 +115,7 @@ Verdict admit_to_handshake(const World& world, Packet& packet, FlowRecord& flow)
     if (!is_plausible_from_client(flow, packet.frame.tcp_flags, sequence)) return Verdict::drop_tcp_out_of_window;
     if (is_syn) flow.client_isn = sequence;  // a client that tries again may begin elsewhere
   }
+  if (is_syn && packet.direction == Direction::to_client) note_first_reply(world, packet, flow);
   const VipRow* vip = is_syn ? world.tables->vip_by_id(flow.vip_id) : nullptr;
   if (vip != nullptr && vip->mss_max != 0) {
     clamp_mss(packet.span().subspan(packet.frame.l4_offset, tcp.header_bytes()), vip->mss_max);

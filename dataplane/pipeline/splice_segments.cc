@@ -47,11 +47,9 @@ bool send_frame(World& world, const FlowKey& key, std::uint16_t port, MacAddress
   GeneratedFrame* frame = world.generated.add();
   if (frame == nullptr) return false;
   const std::size_t l4_bytes = sizeof(TcpHeader) + segment.options.size() + segment.payload.size() + segment.tail.size();
-  auto& ethernet = *reinterpret_cast<EthernetHeader*>(frame->data.data());
-  ethernet.destination = destination;
-  ethernet.source = world.ports[port].mac;
-  ethernet.type = key.source.is_v4() ? ether_type::ipv4 : ether_type::ipv6;
-  const std::size_t l4_offset = sizeof ethernet + write_ip(frame->data.data() + sizeof ethernet, key, l4_bytes);
+  const Be16 type = key.source.is_v4() ? ether_type::ipv4 : ether_type::ipv6;
+  const std::size_t link_bytes = write_link_header(world, frame->data.data(), port, destination, type);
+  const std::size_t l4_offset = link_bytes + write_ip(frame->data.data() + link_bytes, key, l4_bytes);
   auto& tcp = *reinterpret_cast<TcpHeader*>(frame->data.data() + l4_offset);
   write_tcp(tcp, key, segment);
   frame->bytes = static_cast<std::uint16_t>(l4_offset + sizeof tcp);

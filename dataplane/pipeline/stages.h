@@ -27,6 +27,13 @@ void rewrite(World& world, Burst& burst);
 // Route, neighbour, Ethernet header.                              Leaves: tx_port, verdict.
 void resolve_next_hop(World& world, Burst& burst);
 
+// VLANs, see vlan.cc. A tagged frame that came in by `packet.port` belongs to one of its sub-interfaces: sets packet.port.
+void enter_vlan(World& world, Packet& packet);
+// Gives the frame the tag of `port`, or none. What stands before the tag is the caller's to write. False: no room for it.
+bool fit_tag(Packet& packet, const PortFacts& port);
+// Writes the Ethernet header, with its tag, of a frame of our own that will leave by `port`; how long it is.
+std::size_t write_link_header(const World& world, std::byte* out, std::uint16_t port, MacAddress destination, Be16 type);
+
 // Protocol handlers that classify() calls; each decides the packet.
 void handle_arp(World& world, Packet& packet);
 void handle_neighbor_discovery(World& world, Packet& packet);

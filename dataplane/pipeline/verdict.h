@@ -32,7 +32,8 @@ namespace sluice {
   X(hold, "waiting for the next hop's hardware address")                                                    \
   X(drop_frame_truncated, "shorter than its headers say")                                                   \
   X(drop_ether_type_unknown, "neither ARP, IPv4 nor IPv6")                                                  \
-  X(drop_vlan_unexpected, "carries a VLAN tag; this port has none")                                         \
+  X(drop_vlan_unknown, "carries a VLAN tag for which the port has no sub-interface; add a port with its parent and vlan") \
+  X(drop_vlan_stacked, "carries two VLAN tags (QinQ), or one that is not 802.1Q; the switch has to take one off")  \
   X(drop_mac_not_ours, "sent to another host's hardware address")                                           \
   X(drop_arp_malformed, "ARP that is not for Ethernet and IPv4, or of unknown operation")                   \
   X(drop_arp_not_ours, "ARP for an address that is not ours")                                               \
@@ -99,7 +100,8 @@ namespace sluice {
   X(drop_handoff_full, "the owning lcore does not keep up with packets handed to it")                       \
   X(drop_tx_full, "the port's transmit queue is full")                                                      \
   X(drop_no_buffer, "no packet buffer is free")                                                             \
-  X(drop_segmented, "arrived in several buffers; lower the port's MTU")
+  X(drop_segmented, "arrived in several buffers; lower the port's MTU")                                     \
+  X(drop_descriptor_invalid, "its driver, or the other end of a memif, states a length that its buffer does not have")
 // clang-format on
 
 enum class Verdict : std::uint8_t {

@@ -27,6 +27,8 @@ namespace sluice {
 struct PortFacts {  // what the stages must know of a port; index as in Snapshot::ports()
   MacAddress mac{};
   std::uint16_t mtu = 1'500;
+  std::uint16_t vlan = 0;    // its frames carry this tag; 0: none
+  std::uint16_t parent = 0;  // by which a port with a tag sends and receives; else the port itself
   bool is_present = false;
 };
 
@@ -49,11 +51,15 @@ class Watch;
 
 struct World {
   World(Conntrack flows_of_this_lcore, std::uint32_t lcore_index, std::uint32_t lcores)
-      : flows(std::move(flows_of_this_lcore)), lcore(lcore_index), lcore_count(lcores) {}
+      : flows(std::move(flows_of_this_lcore)),
+        replies(std::make_shared<const ReplyOwner>(lcores)),
+        lcore(lcore_index),
+        lcore_count(lcores) {}
 
   const Snapshot* tables = nullptr;  // replaced between bursts, never inside one
   Conntrack flows;                   // this lcore's flows
-  SnatPorts snat_ports;              // this lcore's slice of each snat_pool
+  std::shared_ptr<const ReplyOwner> replies;  // the same on every lcore, from the start on
+  SnatPorts snat_ports;              // this lcore's part of each snat_pool
   FragmentTable fragments;           // datagrams of which fragments have come
   std::uint32_t fragment_id = 0;     // the last one given out, see fragments.cc
   Splices splices;                   // records of its spliced flows

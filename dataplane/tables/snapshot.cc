@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "dataplane/base/crc32c.h"
+#include "dataplane/net/headers.h"
 
 namespace sluice {
 namespace {
@@ -132,11 +133,17 @@ Result<void> Snapshot::verify_rows() const {
 
   for (std::size_t i = 0; i < ports().size(); ++i) {
     const PortRow& row = ports()[i];
-    for (const NameRef ref : {row.name, row.profile, row.driver, row.device, row.eal_option}) {
+    for (const NameRef ref : {row.name, row.profile, row.driver, row.device, row.eal_option, row.rss_key}) {
       if (!is_name(ref)) return bad("ports", i, "name out of bounds");
     }
     if (row.queue_count == 0 || row.queue_count > workers_max) return bad("ports", i, "queue count");
     if (row.mtu < 576 || row.mtu > 9'198) return bad("ports", i, "MTU");
+    const std::string_view key = name(row.rss_key);
+    if (key.size() % 2 != 0 || key.find_first_not_of("0123456789abcdefABCDEF") != key.npos) return bad("ports", i, "RSS key");
+    if (row.vlan > vlan_id_max) return bad("ports", i, "VLAN id");
+    if (row.is_sub_interface() && (row.parent >= ports().size() || ports()[row.parent].is_sub_interface())) {
+      return bad("ports", i, "no such parent");
+    }
   }
   for (std::size_t i = 0; i < addresses().size(); ++i) {
     if (addresses()[i].port >= ports().size()) return bad("addresses", i, "no such port");

@@ -18,7 +18,7 @@
 namespace sluice {
 
 inline constexpr char snapshot_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 'S', 'N'};
-inline constexpr std::uint32_t snapshot_format = 8;
+inline constexpr std::uint32_t snapshot_format = 9;
 inline constexpr std::uint64_t snapshot_bytes_max = 4ull << 30;
 
 // Limits that the dataplane sizes its tables by.
@@ -104,9 +104,16 @@ struct PortRow {
   std::uint8_t is_bifurcated;        // our XDP program shares the interface with the kernel
   std::uint8_t is_rss_stable;        // the same flow always arrives on the same queue
   Steering steering[3];              // in order of preference
-  std::uint8_t reserved[3];
+  std::uint8_t reserved;
+  NameRef rss_key;                   // in hexadecimal, of a device that does not tell it; empty: it tells, or has none
+  std::uint16_t rss_table_size;      // with the key: entries of its table, one for each queue in turn
+  std::uint16_t vlan;                // 0: a port of its own. Else a sub-interface: frames of `parent` with this tag
+  std::uint16_t parent;              // its row, of a sub-interface
+  std::uint16_t reserved_2;
+
+  bool is_sub_interface() const { return vlan != 0; }
 };
-static_assert(sizeof(PortRow) == 64);
+static_assert(sizeof(PortRow) == 80);
 
 struct AddressRow {  // an address of the box itself
   IpAddress address;

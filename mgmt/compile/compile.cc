@@ -98,8 +98,7 @@ void write_node(SnapshotWriter& writer, const Object& node) {
   row.is_idle_backoff = spec.idle_backoff() ? 1 : 0;
 }
 
-void write_port(SnapshotWriter& writer, const api::NodePort& port, int index,
-                const NicProfiles& profiles) {
+PortRow port_row(SnapshotWriter& writer, const api::NodePort& port, int index, const NicProfiles& profiles) {
   const auto found = profiles.find(port.profile());
   LB_ASSERT(found != profiles.end());  // validated
   const api::NicProfileSpec& profile = found->second.spec();
@@ -108,6 +107,9 @@ void write_port(SnapshotWriter& writer, const api::NodePort& port, int index,
   option = replaced(option, "{name}", port.name());
   option = replaced(option, "{device}", port.device());
   option = replaced(option, "{queues}", std::to_string(port.queues()));
+  const std::uint32_t frame_bytes = frame_room(static_cast<std::uint16_t>(port.mtu()));
+  option = replaced(option, "{frame_bytes}", std::to_string(frame_bytes));
+  option = replaced(option, "{page_bytes}", std::to_string((frame_bytes + 4'095) / 4'096 * 4'096));
   PortRow row{};
   row.name = writer.name(port.name());
   row.profile = writer.name(port.profile());
@@ -117,6 +119,8 @@ void write_port(SnapshotWriter& writer, const api::NodePort& port, int index,
   for (const int field : profile.rss().hash_fields()) {
     row.rss_hash_fields |= rss_bit(static_cast<api::RssProfile::HashField>(field));
   }
+  row.rss_key = writer.name(profile.rss().key());
+  row.rss_table_size = static_cast<std::uint16_t>(profile.rss().table_size());
   row.queue_count = static_cast<std::uint16_t>(port.queues());
   row.rx_descriptors = static_cast<std::uint16_t>(profile.rx_descriptors());
   row.tx_descriptors = static_cast<std::uint16_t>(profile.tx_descriptors());
@@ -125,7 +129,27 @@ void write_port(SnapshotWriter& writer, const api::NodePort& port, int index,
   row.is_rss_stable = profile.rss().stable() ? 1 : 0;
   for (int i = 0; i < profile.steering_size() && i < 3; ++i)
     row.steering[i] = steering_of(profile.steering(i));
-  writer.add(row);
+  return row;
+}
+
+void write_ports(SnapshotWriter& writer, const api::NodeSpec& spec, const NicProfiles& profiles) {
+  for (int i = 0; i < spec.ports_size(); ++i) {
+    const api::NodePort& port = spec.ports(i);
+    if (port.parent().empty()) {
+      writer.add(port_row(writer, port, i, profiles));
+      continue;
+    }
+    const auto parent = std::find_if(spec.ports().begin(), spec.ports().end(),
+                                     [&](const api::NodePort& other) { return other.name() == port.parent(); });
+    LB_ASSERT(parent != spec.ports().end());  // validated
+    const auto parent_index = static_cast<int>(parent - spec.ports().begin());
+    PortRow row = port_row(writer, *parent, parent_index, profiles);  // what it says of the device is its parent's
+    row.name = writer.name(port.name());
+    row.vlan = static_cast<std::uint16_t>(port.vlan());
+    row.parent = static_cast<std::uint16_t>(parent_index);
+    row.mtu = static_cast<std::uint16_t>(port.mtu());
+    writer.add(row);
+  }
 }
 
 void write_addresses_and_routes(SnapshotWriter& writer, const api::NodeSpec& spec) {
@@ -611,7 +635,7 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
   SnapshotWriter writer;
   write_node(writer, *node);
   const api::NodeSpec& spec = node_spec(*node);
-  for (int i = 0; i < spec.ports_size(); ++i) write_port(writer, spec.ports(i), i, input.profiles);
+  write_ports(writer, spec, input.profiles);
   write_addresses_and_routes(writer, spec);
   write_blocklist(writer, node, cache);
   const auto snat_pools = write_snat_pools(writer, spec);

@@ -37,6 +37,41 @@ std::string unusable_reason(IpAddress address) {
   return {};
 }
 
+void check_sub_interface(const ObjectKey& key, const api::NodeSpec& spec, int index, Findings& findings) {
+  const api::NodePort& port = spec.ports(index);
+  const std::string path = fmt::format("spec.ports[{}]", index);
+  std::vector<std::string> parents;
+  const api::NodePort* parent = nullptr;
+  for (const api::NodePort& other : spec.ports()) {
+    if (!other.parent().empty()) continue;
+    parents.push_back(other.name());
+    if (other.name() == port.parent()) parent = &other;
+  }
+  if (parent == nullptr) {
+    findings.error(key, path + ".parent", fmt::format("no port '{}' that could have sub-interfaces", port.parent()),
+                   "one of " + list_text(parents), closest(port.parent(), parents));
+    return;
+  }
+  if (port.vlan() == 0) {
+    findings.error(key, path + ".vlan", fmt::format("sub-interface {} has no VLAN id", port.name()), "1 to 4094");
+  }
+  if (!port.profile().empty() || !port.device().empty()) {
+    findings.error(key, path + (port.profile().empty() ? ".device" : ".profile"),
+                   fmt::format("sub-interface {} has the device of its parent {}", port.name(), port.parent()),
+                   "neither profile nor device");
+  }
+  if (port.mtu() > parent->mtu()) {
+    findings.error(key, path + ".mtu", fmt::format("MTU {} is above that of its parent {}", port.mtu(), port.parent()),
+                   fmt::format("at most {}", parent->mtu()));
+  }
+  for (int i = 0; i < index; ++i) {
+    if (spec.ports(i).parent() != port.parent() || spec.ports(i).vlan() != port.vlan()) continue;
+    findings.error(key, path + ".vlan",
+                   fmt::format("VLAN {} of port {} is that of sub-interface {} already", port.vlan(), port.parent(), spec.ports(i).name()),
+                   "a VLAN of its own");
+  }
+}
+
 void check_ports(const ObjectKey& key, const api::NodeSpec& spec, const NicProfiles& profiles,
                  Findings& findings) {
   std::map<std::string, int> names;
@@ -49,6 +84,18 @@ void check_ports(const ObjectKey& key, const api::NodeSpec& spec, const NicProfi
                      fmt::format("two ports are called '{}': ports[{}] and ports[{}]", port.name(),
                                  first->second, i),
                      "a name of its own");
+    }
+    if (!port.parent().empty()) {
+      check_sub_interface(key, spec, i, findings);
+      continue;
+    }
+    if (port.vlan() != 0) {
+      findings.error(key, path + ".vlan", fmt::format("port {} has a VLAN id and no parent", port.name()),
+                     "the port that carries the VLAN as parent");
+    }
+    if (port.device().empty()) {
+      findings.error(key, path + ".device", fmt::format("port {} has no device", port.name()),
+                     "an interface, PCI address or socket, as the profile wants it");
     }
     if (const auto [first, is_new] = devices.try_emplace(port.device(), i); !is_new) {
       findings.error(key, path + ".device",

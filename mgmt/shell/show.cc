@@ -185,8 +185,18 @@ std::string port_details(const Json& port) {
   line("device", text_of(port, "device"));
   line("mac", text_of(port, "mac"));
   line("addresses", joined_cell(port, "addresses"));
+  if (port.contains("vlan")) {  // it shares all else with its parent
+    line("vlan", fmt::format("{} on {}", count_cell(port, "vlan"), text_of(port, "parent")));
+    return text;
+  }
   const std::string reason = text_of(port, "steering_reason");
   line("steering", text_of(port, "steering", "not known") + (reason.empty() ? "" : ": " + reason));
+  const auto arrived = number_of(port, "first_replies").value_or(0);
+  const auto handed = number_of(port, "first_replies_handed").value_or(0);
+  if (arrived + handed > 0 && text_of(port, "steering") != "NONE") {
+    line("replies", fmt::format("{} first replies came to the worker of their flow, {} to another", format_count(arrived),
+                                format_count(handed)));
+  }
   const std::string offloads = joined_cell(port, "offloads");
   line("offloads", offloads.empty() ? "none" : offloads);
   if (lost_packets(port) > 0) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <array>
 #include <filesystem>
 #include <fstream>
@@ -16,8 +17,8 @@ namespace sluice {
 namespace {
 
 // What mgmt fills in, and {xdp_prog}, which only the dataplane knows.
-constexpr std::array<std::string_view, 5> placeholders = {"index", "name", "device", "queues",
-                                                          "xdp_prog"};
+constexpr std::array<std::string_view, 7> placeholders = {"index",       "name",       "device",  "queues",
+                                                          "frame_bytes", "page_bytes", "xdp_prog"};
 
 // The placeholder in {braces} that nobody fills in; empty when all are known.
 std::string unknown_placeholder(const std::string& option) {
@@ -75,10 +76,19 @@ ProfileFolder read_profiles(const std::string& folder) {
     for (const BrokenRule& rule : broken_rules(profile)) {
       error(path.string(), source.find(rule.path), rule.path, rule.message, rule.expected);
     }
+    constexpr std::size_t key_digits_min = 80;  // a hash of IPv6 uses 40 bytes of its key
+    if (!spec.rss().key().empty() && spec.rss().key().size() < key_digits_min) {
+      error(path.string(), source.find("spec.rss.key"), "spec.rss.key",
+            fmt::format("{} bytes are too short for a key", spec.rss().key().size() / 2), "40 to 64 bytes in hexadecimal");
+    }
+    if (!std::has_single_bit(std::max(spec.rss().table_size(), 1u))) {
+      error(path.string(), source.find("spec.rss.table_size"), "spec.rss.table_size",
+            fmt::format("{} is no power of two", spec.rss().table_size()), "a power of two, such as 128");
+    }
     if (const std::string unknown = unknown_placeholder(spec.eal_option()); !unknown.empty()) {
       error(path.string(), source.find("spec.eal_option"), "spec.eal_option",
             fmt::format("unknown placeholder {}", unknown),
-            "{index}, {name}, {device}, {queues} or {xdp_prog}");
+            "{index}, {name}, {device}, {queues}, {frame_bytes}, {page_bytes} or {xdp_prog}");
     }
     result.profiles[path.stem().string()] = std::move(profile);
   }

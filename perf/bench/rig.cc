@@ -124,7 +124,7 @@ Rig::Rig(const Setup& setup)
       Conntrack(records_.rows(), {0x1234567887654321, 0x8765432112345678}), 0, 1);
   bytes_of_world_ = mapped_bytes() - before + records_.rows().size_bytes();
   world_->tables = &tables_;
-  world_->ports[0] = {our_mac, 9'000, true};
+  world_->ports[0] = {our_mac, 9'000, 0, 0, true};
   world_->now = setup.now;
   world_->swept = world_->now;
   adopt_snapshot(*world_);

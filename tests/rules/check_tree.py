@@ -23,6 +23,7 @@ TESTED_OUTSIDE_TRACES = {
     "drop_tx_full": "tests/unit/io/settle_test.cc",
     "drop_handoff_full": "tests/unit/io/settle_test.cc",
     "drop_segmented": "tests/unit/dataplane/pipeline_test.cc",
+    "drop_descriptor_invalid": "tests/unit/io/received_test.cc",
     "drop_pending_full": "tests/unit/dataplane/splice_test.cc",
     "drop_hello_memory_full": "tests/unit/dataplane/splice_test.cc",
     "drop_no_buffer": "tests/unit/dataplane/pipeline_test.cc",

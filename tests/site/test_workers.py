@@ -41,6 +41,10 @@ def test_replies_on_the_wrong_worker_reach_the_flows_owner(two_workers):
             "broken", "wrong_bytes", "wrong_flow", "moved", "lost")), ended
     ledger = site.ask_dataplane("ledger")
     assert ledger["handed_in"] > 0, ledger
+    # The kernel spreads by a secret of its own: nothing better than the ring is to be had, and it is said.
+    inside = [port for port in site.ask_dataplane("ports")["ports"] if port["name"] != "outside"]
+    assert all(port["steering"] == "HANDOFF" and port["steering_reason"] for port in inside), inside
+    assert sum(port["first_replies_handed"] for port in inside) > 0, inside
     drops = site.drops()
     assert drops["drop.handoff_full"] == drops["drop.no_flow"] == 0, drops
     # What any worker learned is listed, and once.

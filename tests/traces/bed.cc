@@ -34,6 +34,23 @@ Bytes without_mark(const Bytes& frame) {
   return bare;
 }
 
+// Nothing: the frame has no tag.
+std::optional<std::uint16_t> tag_of(const Bytes& frame) {
+  if (frame.size() < 18 || read_number(frame, 12) != 0x8100) return std::nullopt;
+  return static_cast<std::uint16_t>(read_number(frame, 14));
+}
+
+Bytes without_tag(Bytes frame) {
+  if (tag_of(frame)) frame.erase(frame.begin() + 12, frame.begin() + 16);
+  return frame;
+}
+
+Bytes with_tag(Bytes frame, std::uint16_t vlan) {
+  const std::byte tag[] = {std::byte{0x81}, std::byte{0}, static_cast<std::byte>(vlan >> 8), static_cast<std::byte>(vlan)};
+  frame.insert(frame.begin() + 12, std::begin(tag), std::end(tag));
+  return frame;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Bed>> Bed::create(const Model& model) {
@@ -52,6 +69,10 @@ Result<std::unique_ptr<Bed>> Bed::create(const Model& model) {
 Bed::~Bed() = default;
 
 void Bed::make_worlds(bool is_restart) {
+  const auto lcore_count = static_cast<std::uint32_t>(records_.size());
+  ReplyHash hash{Toeplitz(std::vector<std::uint8_t>(toeplitz_key_bytes_min, 0x5b)), {}, true, true, true, true};
+  for (std::uint32_t bucket = 0; bucket < 128; ++bucket) hash.lcore_of_bucket.push_back(static_cast<std::uint8_t>(bucket % lcore_count));
+  const auto by_hash = std::make_shared<const ReplyOwner>(lcore_count, std::move(hash));
   worlds_.clear();
   rings_.clear();
   rings_.resize(records_.size());
@@ -61,6 +82,7 @@ void Bed::make_worlds(bool is_restart) {
                                               static_cast<std::uint32_t>(records_.size())));
     World& world = *worlds_.back();
     world.now = world.swept = world.neighbors_checked = now_;
+    if (model_.replies_by_hash) world.replies = by_hash;
     world.snat_ports = SnatPorts(7 + lcore);
     world.exception_mac = kernel_mac;
     world.cookie_secret = {0x5bd1e9955bd1e995ull + is_restart, 77};
@@ -81,7 +103,7 @@ Result<void> Bed::publish(const Model& model) {
   for (auto& world : worlds_) {
     world->tables = tables_.get();
     for (std::uint16_t port = 0; port < model.ports().size(); ++port) {
-      world->ports[port] = {port_mac(port), model.ports()[port].mtu, true};
+      world->ports[port] = {port_mac(port), model.ports()[port].mtu, model.ports()[port].vlan, wire_of(port), true};
     }
     world->has_exception_port = model.has_exception_port;
     adopt_snapshot(*world);
@@ -107,7 +129,31 @@ void Bed::restart() {
   }
 }
 
-MacAddress Bed::port_mac(std::uint16_t port) const { return {{0x02, 0, 0, 0, 0x01, static_cast<std::uint8_t>(port + 1)}}; }
+MacAddress Bed::port_mac(std::uint16_t port) const {
+  return {{0x02, 0, 0, 0, 0x01, static_cast<std::uint8_t>(wire_of(port) + 1)}};
+}
+
+std::uint16_t Bed::wire_of(std::uint16_t port) const {
+  const auto& ports = model_.ports();
+  if (port >= ports.size() || ports[port].vlan == 0) return port;
+  const auto parent = std::find_if(ports.begin(), ports.end(), [&](const PortModel& one) { return one.name == ports[port].parent; });
+  return static_cast<std::uint16_t>(parent - ports.begin());
+}
+
+// A frame of a sub-interface gets its tag here, unless the trace has given it another; whose it is then, the tag says.
+std::unique_ptr<Bed::Buffer> Bed::received(const Input& input) const {
+  auto buffer = std::make_unique<Buffer>();
+  const std::uint16_t vlan = input.port < model_.ports().size() ? model_.ports()[input.port].vlan : std::uint16_t{0};
+  const Bytes frame = vlan != 0 && !tag_of(input.frame) ? with_tag(input.frame, vlan) : input.frame;
+  buffer->bytes = with_headroom(frame);
+  buffer->original = without_tag(frame);
+  buffer->port = input.port;
+  for (std::uint16_t i = 0; i < model_.ports().size(); ++i) {
+    const PortModel& port = model_.ports()[i];
+    if (port.vlan != 0 && tag_of(frame) == port.vlan && wire_of(i) == wire_of(input.port)) buffer->port = i;
+  }
+  return buffer;
+}
 
 MacAddress Bed::mac_of(IpAddress address) const {
   if (const auto told = macs_.find(address.text()); told != macs_.end()) return told->second;
@@ -153,11 +199,8 @@ std::vector<Fate> Bed::receive(std::uint32_t lcore, std::span<const Input> input
   fates_.assign(inputs.size(), {});
   std::vector<std::unique_ptr<Buffer>> buffers;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    buffers.push_back(std::make_unique<Buffer>());
+    buffers.push_back(received(inputs[i]));
     Buffer& buffer = *buffers.back();
-    buffer.bytes = with_headroom(inputs[i].frame);
-    buffer.original = inputs[i].frame;
-    buffer.port = inputs[i].port;
     buffer.fate = i;
     buffer.has_fate = true;
   }
@@ -190,7 +233,7 @@ void Bed::run(std::uint32_t lcore, std::vector<std::unique_ptr<Buffer>> buffers)
     packet.data = buffer->bytes.data() + buffer->begin;
     packet.bytes = static_cast<std::uint16_t>(buffer->bytes.size() - buffer->begin);
     packet.headroom = static_cast<std::uint16_t>(buffer->begin);
-    packet.port = buffer->port;
+    packet.port = wire_of(buffer->port);
     packet.hops = buffer->hops;
     packet.is_resumed = std::exchange(buffer->is_resumed, false);
     packet.handle = buffer.release();
@@ -211,6 +254,7 @@ void Bed::settle(World& world, Burst& burst) {
       auto copy = std::make_unique<Buffer>();
       copy->original = Bytes(packet.data, packet.data + packet.bytes);
       copy->bytes = with_headroom(copy->original);
+      copy->original = without_tag(std::move(copy->original));
       copy->port = packet.port;
       copy->hops = static_cast<std::uint8_t>(packet.hops + 1);
       rings_[other].push_back(std::move(copy));
@@ -311,8 +355,18 @@ void Bed::drain_rings() {
   }
 }
 
+void Bed::take_tag_off(Output& output) {
+  const std::uint16_t vlan = output.port == exception_port ? std::uint16_t{0} : model_.ports()[output.port].vlan;
+  const auto tag = tag_of(output.frame);
+  // What goes back with the tag of a priority it came with is none the worse.
+  if (tag.value_or(0) != vlan) fault(fmt::format("sent with VLAN tag {}, the port has {}", tag.value_or(0), vlan));
+  if (tag && vlan == 0 && output.verdict == Verdict::forward) fault("sent with a tag by a port without");
+  output.frame = without_tag(std::move(output.frame));
+}
+
 void Bed::emit(Output output, const Buffer* from) {
   ++sent_;
+  take_tag_off(output);
   check_output(output, from);
   const bool is_question = from == nullptr && model_.answers_for_neighbors;
   if (is_question) {

@@ -71,6 +71,8 @@ class Bed {
   const Snapshot& tables() const { return *tables_; }
 
   MacAddress port_mac(std::uint16_t port) const;
+  // Where `port` sends and receives: itself, or the parent of a sub-interface.
+  std::uint16_t wire_of(std::uint16_t port) const;
   // The hardware address of a host on a link, made up unless a trace has told another.
   MacAddress mac_of(IpAddress address) const;
   void set_mac(IpAddress address, MacAddress mac) { macs_[address.text()] = mac; }
@@ -86,8 +88,8 @@ class Bed {
 
   struct Buffer {
     Bytes bytes;     // headroom and frame
-    Bytes original;  // the frame as it came
-    std::uint16_t port = 0;
+    Bytes original;  // the frame as it came, without its VLAN tag
+    std::uint16_t port = 0;  // whose frame it is: the sub-interface, of one with a tag
     std::size_t begin = headroom_bytes;  // of the frame, in `bytes`
     std::uint8_t hops = 0;
     bool is_resumed = false;
@@ -103,6 +105,8 @@ class Bed {
   void drain_rings();
   bool resume_fragments(std::uint32_t lcore);
   void emit(Output output, const Buffer* from);
+  std::unique_ptr<Buffer> received(const Input& input) const;
+  void take_tag_off(Output& output);
   void check_output(const Output& output, const Buffer* from);
   void check_exchange(const Output& output, const Buffer& from);
   void check_fragment(const Output& output, const Buffer& from);

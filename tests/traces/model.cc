@@ -72,8 +72,8 @@ std::optional<std::uint64_t> parse_duration_ms(const std::string& word) {
 }
 
 const std::vector<PortModel>& Model::usual_ports() {
-  static const std::vector<PortModel> ports = {{"outside", {"10.1.0.1/24", "fd00:1::1/64"}, 1'500, true},
-                                               {"inside", {"10.2.0.1/24", "fd00:2::1/64"}, 1'500, true}};
+  static const std::vector<PortModel> ports = {{"outside", {"10.1.0.1/24", "fd00:1::1/64"}, 1'500, true, 0, {}},
+                                               {"inside", {"10.2.0.1/24", "fd00:2::1/64"}, 1'500, true, 0, {}}};
   return ports;
 }
 
@@ -298,7 +298,10 @@ Result<void> Model::change(const Words& words) {
         port.name = arg(1);
         for (std::size_t i = 2; i < line.size(); ++i) {
           if (line[i] == "mtu") port.mtu = static_cast<std::uint16_t>(number_of(arg(++i)).value_or(0));
-          else if (line[i] == "rss") port.is_rss_stable = arg(++i) != "unstable";
+          else if (line[i] == "vlan") {
+            port.vlan = static_cast<std::uint16_t>(number_of(arg(++i)).value_or(0));
+            port.parent = arg(i += 2);
+          } else if (line[i] == "rss") port.is_rss_stable = arg(++i) != "unstable";
           else if (IpPrefix::parse(line[i])) port.addresses.push_back(line[i]);
           else return fail(fmt::format("port: '{}'?", line[i]));
         }
@@ -356,6 +359,8 @@ Result<void> Model::change(const Words& words) {
         else blocked.clear();
       } else if (line[0] == "lcores") {
         lcore_count = static_cast<std::uint32_t>(number_of(arg(1)).value_or(1));
+      } else if (line[0] == "replies") {
+        replies_by_hash = arg(1) == "hash";
       } else if (line[0] == "flows") {
         flow_capacity = number_of(arg(1)).value_or(1);
         splice_capacity = std::min(splice_capacity, flow_capacity);
@@ -413,6 +418,10 @@ Result<SnapshotBuffer> Model::compile() const {
     row.queue_count = static_cast<std::uint16_t>(lcore_count);
     row.mtu = port.mtu;
     row.is_rss_stable = port.is_rss_stable;
+    row.vlan = port.vlan;
+    for (std::size_t p = 0; p < ports().size(); ++p) {
+      if (port.vlan != 0 && ports()[p].name == port.parent) row.parent = static_cast<std::uint16_t>(p);
+    }
     writer.add(row);
     for (const std::string& text : port.addresses) {
       AddressRow address{};

@@ -5,7 +5,7 @@
 //   port inside  10.2.0.1/24 fd00:2::1/64      snat inside 10.2.0.100 fd00:2::100 ports 1024-65535
 //
 // Statements, each ended by `;`, `}` or the end of the line:
-//   port NAME ADDRESS/LENGTH... [mtu N] [rss unstable]
+//   port NAME ADDRESS/LENGTH... [mtu N] [rss unstable] [vlan ID on PARENT]
 //   route PREFIX via ADDRESS | route PREFIX dev PORT
 //   snat NAME ADDRESS... [ports FIRST-LAST]
 //   cluster NAME { endpoint ADDRESS:PORT [weight N]; forwarding nat|full_nat|splice|dsr_l2|dsr_ipip|dsr_gue; proxy v1|v2; choice hash|rotate|random|least; snat NAME; }
@@ -16,7 +16,7 @@
 //   timeouts opening 10s closing 60s closed 10s reset 5s
 //   icmp errors N echoes N  (a second)
 //   fragments datagrams N held N  (bytes)
-//   lcores N    flows N    splices N    neighbors auto|manual    exception on|off
+//   lcores N    replies hash    flows N    splices N    neighbors auto|manual    exception on|off
 #pragma once
 
 #include <optional>
@@ -33,6 +33,8 @@ struct PortModel {
   std::vector<std::string> addresses;  // with lengths
   std::uint16_t mtu = 1'500;
   bool is_rss_stable = true;
+  std::uint16_t vlan = 0;  // 0: a port of its own
+  std::string parent;
 };
 
 struct RouteModel {
@@ -116,6 +118,7 @@ class Model {
   std::uint64_t splice_capacity = 256;
   bool answers_for_neighbors = true;  // an ideal network: whoever is asked for answers at once
   bool has_exception_port = false;
+  bool replies_by_hash = false;       // SNAT ports are chosen so that replies hash to their lcore
 
  private:
   static const std::vector<PortModel>& usual_ports();

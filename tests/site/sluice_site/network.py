@@ -2,12 +2,11 @@
 
 from . import host, layout
 
-MTU = 1500
-
 
 class Network:
-    def __init__(self, prefix):
+    def __init__(self, prefix, mtu=1500):
         self.prefix = prefix
+        self.mtu = mtu
         self.names = ([f"{c.name}" for c in layout.CLIENTS + layout.ORIGINS] + ["mid", "lb"])
         self.all_names = self.names + ["router", layout.FAR.name]
 
@@ -54,13 +53,13 @@ class Network:
         lines = []
         for subnet in layout.SUBNETS:
             lines += [f"link add {subnet.bridge} type bridge mcast_snooping 0 forward_delay 0",
-                      f"link set {subnet.bridge} mtu {MTU} up"]
+                      f"link set {subnet.bridge} mtu {self.mtu} up"]
         host.ip_batch(self.namespace("mid"), lines)
 
     def _veth(self, name, device, bridge_port, bridge):
-        host.run("ip", "link", "add", device, "netns", self.namespace(name), "mtu", MTU,
+        host.run("ip", "link", "add", device, "netns", self.namespace(name), "mtu", self.mtu,
                  "type", "veth", "peer", "name", bridge_port, "netns", self.namespace("mid"),
-                 "mtu", MTU)
+                 "mtu", self.mtu)
         for namespace, interface in ((name, device), ("mid", bridge_port)):
             # A checksum that the sender leaves to hardware is wrong on a wire without hardware.
             host.run_in(self.namespace(namespace), "ethtool", "-K", interface, "tx", "off",
@@ -94,7 +93,7 @@ class Network:
         self._veth("router", "eth0", "router", subnet.bridge)
         host.run("ip", "link", "add", "eth1", "netns", self.namespace("router"), "mtu", mtu,
                  "type", "veth", "peer", "name", "eth0", "netns", self.namespace(far.name),
-                 "mtu", MTU)
+                 "mtu", self.mtu)
         for name, interface in (("router", "eth1"), (far.name, "eth0")):
             host.run_in(self.namespace(name), "ethtool", "-K", interface, "tx", "off", "tso",
                         "off", "gso", "off", "gro", "off")
@@ -134,6 +133,24 @@ class Network:
             lines += [f"route add default via {default_via.v4}.{layout.OWN_NUMBER}",
                       f"route add ::/0 via {default_via.v6}::{layout.OWN_NUMBER}"]
         host.ip_batch(self.namespace(name), lines)
+
+    def make_trunk(self, subnet, vlans):
+        """The appliance's port on `subnet` becomes the end of a trunk: {100: subnet, ...} say which VLAN
+        leads to which bridge. Arguments for the tool `trunk`, which is to run in `mid`."""
+        accesses = []
+        lines = [f"link set lb-{subnet.name} nomaster", f"link set lb-{subnet.name} up"]
+        for vlan, behind in vlans.items():
+            lines += [f"link set lb-{behind.name} nomaster",
+                      f"link add vlan{vlan} type veth peer name to-vlan{vlan}",
+                      f"link set to-vlan{vlan} master {behind.bridge} up",
+                      f"link set vlan{vlan} up"]
+            accesses += ["--access", f"{vlan}=vlan{vlan}"]
+        host.ip_batch(self.namespace("mid"), lines)
+        for vlan in vlans:
+            for interface in (f"vlan{vlan}", f"to-vlan{vlan}"):
+                host.run_in(self.namespace("mid"), "ethtool", "-K", interface, "tx", "off", "tso",
+                            "off", "gso", "off", "gro", "off")
+        return ["--trunk", f"lb-{subnet.name}", *accesses]
 
     def _connect_appliance(self, subnet):
         self._veth("lb", subnet.name, f"lb-{subnet.name}", subnet.bridge)

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pathlib
+import shutil
 import time
 
 from . import capture, host, kernel_balancer, layout, ledger, objects
@@ -19,11 +20,12 @@ class Site:
     """with Site("demo") as site: ...  makes everything but the appliance's configuration.
 
     `build`: the build folder with the binaries. `appliance`: "sluice", or "kernel" for nftables in
-    its place. `profile`: of the ports that the test will configure. `name` becomes part of every namespace, folder and file, so that sites can stand side
+    its place. `profile`: of the ports that the test will configure; `profiles`: files of NIC profiles beside
+    those of the product. `mtu`: of every link. `name` becomes part of every namespace, folder and file, so that sites can stand side
     by side and a dead one can be found.
     """
 
-    def __init__(self, name, build=None, appliance="sluice", profile="af_xdp"):
+    def __init__(self, name, build=None, appliance="sluice", profile="af_xdp", profiles=(), mtu=1500):
         self.name = name
         self.build = pathlib.Path(build or os.environ.get("SLUICE_BUILD", host.REPOSITORY / "build"))
         self.tools = self.build / "tests" / "tools"
@@ -32,8 +34,9 @@ class Site:
         self.run_directory = self.directory / f"sluice-{name}"
         self.state_directory = self.directory / "state"
         self.profile = profile
+        self.profiles = profiles
         self.appliance = appliance
-        self.network = Network(name)
+        self.network = Network(name, mtu)
         self.captures = []
         self.clients = {client.name: client for client in layout.CLIENTS}
         self.origins = {}
@@ -84,17 +87,23 @@ class Site:
 
     def _describe_processes(self):
         namespace = self.network.namespace("lb")
-        if self.profile == "af_packet":
+        if self.profile != "af_xdp":
             # The kernel sees every packet too. For IPv4 it is silent when it does not forward; for
             # IPv6 it would say "no route" to the clients of our VIPs.
             host.ip_batch(namespace, ["route add blackhole ::/0"])
+        profiles = host.REPOSITORY / "nic_profiles"
+        if self.profiles:
+            shutil.copytree(profiles, self.directory / "nic_profiles")
+            profiles = self.directory / "nic_profiles"
+            for extra in self.profiles:
+                shutil.copy(extra, profiles)
         place = ["--run-dir", self.run_directory, "--state-dir", self.state_directory]
         self.dataplane = Process(
             "dataplane", [self.build / "dataplane" / "sluice-dataplane", *place],
             self.directory, namespace)
         self.mgmt = Process(
             "mgmt", [self.build / "mgmt" / "sluice-mgmt", *place,
-                     "--profiles", host.REPOSITORY / "nic_profiles"], self.directory, namespace)
+                     "--profiles", profiles], self.directory, namespace)
 
     def down(self):
         """Removes the site. Says what of it did not end by itself."""

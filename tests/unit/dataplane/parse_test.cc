@@ -69,7 +69,12 @@ const Case cases[] = {
     {"fragment4_last", "192.0.2.1:5 > 192.0.2.2:80 tcp syn frag=0x0001", ParseFault::none, FrameKind::fragment, 34, 20},
     {"fragment6", "[2001:db8::1]:5 > [2001:db8::2]:80 tcp syn ext=60/44", ParseFault::none, FrameKind::fragment, 70, 20},
     {"reserved_flag_is_no_fragment", "192.0.2.1:5 > 192.0.2.2:80 tcp syn frag=0x8000", ParseFault::none, FrameKind::tcp, 34, 20},
-    {"vlan", "192.0.2.1:5 > 192.0.2.2:80 tcp syn vlan=5", ParseFault::vlan_unexpected, FrameKind::other, 0, 0},
+    {"vlan", "192.0.2.1:5 > 192.0.2.2:80 tcp syn vlan=5", ParseFault::none, FrameKind::tcp, 38, 20},
+    {"vlan6", "[2001:db8::1]:5 > [2001:db8::2]:53 udp len=9 vlan=4094", ParseFault::none, FrameKind::udp, 58, 17},
+    {"vlan_cut", "192.0.2.1:5 > 192.0.2.2:80 tcp syn vlan=5 cut=17", ParseFault::frame_truncated, FrameKind::other, 0, 0},
+    {"vlan_and_half_a_header", "192.0.2.1:5 > 192.0.2.2:80 tcp syn vlan=5 cut=37", ParseFault::frame_truncated, FrameKind::other, 0, 0},
+    {"qinq", "192.0.2.1:5 > 192.0.2.2:80 tcp syn ether=0x88a8", ParseFault::vlan_stacked, FrameKind::other, 0, 0},
+    {"two_tags", "192.0.2.1:5 > 192.0.2.2:80 tcp syn vlan=5 ether=0x8100", ParseFault::vlan_stacked, FrameKind::other, 0, 0},
     {"lldp", "192.0.2.1:5 > 192.0.2.2:80 tcp syn ether=0x88cc", ParseFault::ether_type_unknown, FrameKind::other, 0, 0},
 };
 

@@ -168,6 +168,15 @@ TEST(Snapshot, WriterRefusesWhatCannotBe) {
   EXPECT_TRUE(model.compile());
   ASSERT_TRUE(model.change({"lcores", "2"}));  // fewer ports than workers
   EXPECT_FALSE(model.compile());
+  ASSERT_TRUE(model.change({"lcores", "1"}));
+  ASSERT_TRUE(model.change({"port", "wire", "10.1.0.1/24", "10.2.0.1/24"}));
+  ASSERT_TRUE(model.change({"port", "green", "10.3.0.1/24", "vlan", "4094", "on", "wire"}));
+  EXPECT_TRUE(model.compile());
+  ASSERT_TRUE(model.change({"port", "green", "10.3.0.1/24", "vlan", "4095", "on", "wire"}));
+  EXPECT_FALSE(model.compile());
+  ASSERT_TRUE(model.change({"port", "green", "10.3.0.1/24", "vlan", "7", "on", "wire"}));
+  ASSERT_TRUE(model.change({"port", "blue", "10.4.0.1/24", "vlan", "8", "on", "green"}));
+  EXPECT_FALSE(model.compile()) << "a tag behind a tag";
 }
 
 }  // namespace

@@ -49,6 +49,27 @@ TEST(EalArguments, workers_get_their_cpus_and_the_main_lcore_floats) {
   EXPECT_NE(std::find(arguments.begin(), arguments.end(), "--no-pci"), arguments.end());
 }
 
+TEST(Buffers, jumbo_ports_have_a_pool_of_their_own) {
+  const auto usual = small_snapshot(1);
+  const BufferPlans without = buffers_for(*Snapshot::verify(usual.bytes()));
+  EXPECT_EQ(without.jumbo.count, 0u);
+  EXPECT_EQ(without.usual.frame_bytes, 2'048);
+
+  const auto mixed = small_snapshot(1, [](SnapshotWriter& writer) {
+    PortRow page = small_port(writer, "page", "veth2");
+    page.mtu = 3'498;
+    writer.add(page);
+    PortRow jumbo = small_port(writer, "jumbo", "veth3");
+    jumbo.mtu = 9'000;
+    writer.add(jumbo);
+  });
+  const BufferPlans plans = buffers_for(*Snapshot::verify(mixed.bytes()));
+  EXPECT_EQ(plans.usual.frame_bytes + 128u + 128u + 64u, 4'096u) << "the largest that AF_XDP takes";
+  EXPECT_GE(plans.jumbo.frame_bytes, 9'000 + 22);
+  EXPECT_GT(plans.jumbo.count, 3u * 2'048) << "the queue's rings";
+  EXPECT_GT(hugepage_bytes_for(*Snapshot::verify(mixed.bytes())), hugepage_bytes_for(*Snapshot::verify(usual.bytes())));
+}
+
 TEST(EalArguments, a_pci_port_is_the_only_device_that_is_probed) {
   const auto buffer = small_snapshot(1, [](SnapshotWriter& writer) {
     PortRow port = small_port(writer, "fast", "0000:01:00.0");

@@ -32,6 +32,21 @@ struct View {
   EndpointState state(std::size_t i) const { return snapshot.endpoints_of(cluster())[i].state; }
 };
 
+TEST(Compile, ASubInterfaceHasTheDeviceOfItsParent) {
+  const View view(compiled(objects_from(replaced(base_yaml(), "name: inside, profile: af_xdp, device: veth-in",
+                                                 "name: inside, vlan: 4094, parent: outside, mtu: 1400"))));
+  const PortRow& row = view.snapshot.ports()[1];
+  const PortRow& parent = view.snapshot.ports()[0];
+  EXPECT_TRUE(row.is_sub_interface());
+  EXPECT_EQ(row.vlan, 4'094);
+  EXPECT_EQ(row.parent, 0);
+  EXPECT_EQ(row.mtu, 1'400);
+  EXPECT_EQ(view.snapshot.name(row.name), "inside");
+  EXPECT_EQ(view.snapshot.name(row.eal_option), view.snapshot.name(parent.eal_option));
+  EXPECT_FALSE(parent.is_sub_interface());
+  EXPECT_EQ(view.snapshot.find_route(*IpAddress::parse("10.2.0.11"))->port, 1);
+}
+
 TEST(Compile, RowsOfTheBaseConfiguration) {
   const View view(compiled(objects_from(base_yaml())));
   const Snapshot& s = view.snapshot;

@@ -47,7 +47,8 @@ TEST(Profiles, WrongOnesAreRefused) {
   EXPECT_EQ(
       errors_of(replaced(good, "{index}", "{indx}")),
       (std::vector<std::string>{"x.yaml:5:15: spec.eal_option: unknown placeholder {indx}; "
-                                "expected {index}, {name}, {device}, {queues} or {xdp_prog}"}));
+                                "expected {index}, {name}, {device}, {queues}, {frame_bytes}, {page_bytes} or "
+                                "{xdp_prog}"}));
   EXPECT_EQ(errors_of(replaced(good, "name: x", "name: y")),
             (std::vector<std::string>{
                 "x.yaml:2:18: metadata.name: 'y' is not the name of the file; expected x"}));
@@ -57,6 +58,12 @@ TEST(Profiles, WrongOnesAreRefused) {
   EXPECT_EQ(
       errors_of(replaced(good, "kind: nic_profile", "kind: node")),
       (std::vector<std::string>{"x.yaml:1:7: kind: not of the right kind; expected nic_profile"}));
+  EXPECT_EQ(errors_of(good + "  rss: {key: \"6d5a\"}\n"),
+            (std::vector<std::string>{
+                "x.yaml:8:15: spec.rss.key: 2 bytes are too short for a key; expected 40 to 64 bytes in hexadecimal"}));
+  EXPECT_EQ(errors_of(good + "  rss: {table_size: 100}\n"),
+            (std::vector<std::string>{
+                "x.yaml:8:22: spec.rss.table_size: 100 is no power of two; expected a power of two, such as 128"}));
   EXPECT_EQ(errors_of(good + "  queues_max: 99\n"),
             (std::vector<std::string>{
                 "x.yaml:8:15: spec.queues_max: 99 is too large; expected 1 to 16"}));

@@ -260,6 +260,24 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"mtu", "name: inside, profile: af_xdp", "name: inside, mtu: 9000, profile: pcap", "",
              "node lb: spec.ports[1].mtu: MTU 9000 is above that of profile pcap; expected at most "
              "1500\n"},
+        Case{"vlan_without_parent", "name: inside, profile: af_xdp", "name: inside, vlan: 7, profile: af_xdp", "",
+             "node lb: spec.ports[1].vlan: port inside has a VLAN id and no parent; expected the port that carries the VLAN as "
+             "parent\n"},
+        Case{"unknown_parent", "name: inside, profile: af_xdp, device: veth-in", "name: inside, vlan: 7, parent: outsid", "",
+             "node lb: spec.ports[1].parent: no port 'outsid' that could have sub-interfaces; expected one of outside; did you "
+             "mean 'outside'?\n"},
+        Case{"no_vlan", "name: inside, profile: af_xdp, device: veth-in", "name: inside, parent: outside", "",
+             "node lb: spec.ports[1].vlan: sub-interface inside has no VLAN id; expected 1 to 4094\n"},
+        Case{"sub_interface_with_device", "name: inside, profile: af_xdp, device: veth-in",
+             "name: inside, vlan: 7, parent: outside, device: veth-in", "",
+             "node lb: spec.ports[1].device: sub-interface inside has the device of its parent outside; expected neither profile "
+             "nor device\n"},
+        Case{"sub_interface_mtu", "name: inside, profile: af_xdp, device: veth-in",
+             "name: inside, vlan: 7, parent: outside, mtu: 1600", "",
+             "node lb: spec.ports[1].mtu: MTU 1600 is above that of its parent outside; expected at most 1500\n"},
+        Case{"no_device", "name: inside, profile: af_xdp, device: veth-in", "name: inside, profile: af_xdp", "",
+             "node lb: spec.ports[1].device: port inside has no device; expected an interface, PCI address or socket, as the "
+             "profile wants it\n"},
         Case{"port_name_twice", "name: inside, profile", "name: outside, profile", "",
              "node lb: spec.ports[1].name: two ports are called 'outside': ports[0] and ports[1]; "
              "expected a name of its own\n"},
