@@ -73,6 +73,8 @@ HTTP_PORT = 8080     # nginx
 ANSWER_PORT = 8081   # `answer`, TCP
 UDP_PORT = 9000      # `answer`, UDP
 FLOWS_PORT = 7000    # `flows --serve`, TCP and UDP
+ECHO_PORT = 8082     # `answer --echo`: its name first, then all that it is sent
+BULK_PORT = 7001     # `bulk --serve`
 
 
 def vip(number, family=4):

@@ -1,5 +1,7 @@
 """Makes and removes the namespaces, bridges and veth pairs of layout.py."""
 
+import json
+
 from . import host, layout
 
 
@@ -61,9 +63,7 @@ class Network:
                  "type", "veth", "peer", "name", bridge_port, "netns", self.namespace("mid"),
                  "mtu", self.mtu)
         for namespace, interface in ((name, device), ("mid", bridge_port)):
-            # A checksum that the sender leaves to hardware is wrong on a wire without hardware.
-            host.run_in(self.namespace(namespace), "ethtool", "-K", interface, "tx", "off",
-                        "tso", "off", "gso", "off", "gro", "off")
+            self._switch_offloads_off(namespace, interface)
         host.ip_batch(self.namespace("mid"), [f"link set {bridge_port} master {bridge} up"])
 
     def _connect(self, machine):
@@ -95,8 +95,7 @@ class Network:
                  "type", "veth", "peer", "name", "eth0", "netns", self.namespace(far.name),
                  "mtu", self.mtu)
         for name, interface in (("router", "eth1"), (far.name, "eth0")):
-            host.run_in(self.namespace(name), "ethtool", "-K", interface, "tx", "off", "tso",
-                        "off", "gso", "off", "gro", "off")
+            self._switch_offloads_off(name, interface)
         own = layout.OWN_NUMBER
         self._addresses("router", "eth0", subnet, layout.ROUTER_NUMBER, subnet)
         self._addresses("router", "eth1", beyond, own)
@@ -148,9 +147,29 @@ class Network:
         host.ip_batch(self.namespace("mid"), lines)
         for vlan in vlans:
             for interface in (f"vlan{vlan}", f"to-vlan{vlan}"):
-                host.run_in(self.namespace("mid"), "ethtool", "-K", interface, "tx", "off", "tso",
-                            "off", "gso", "off", "gro", "off")
+                self._switch_offloads_off("mid", interface)
         return ["--trunk", f"lb-{subnet.name}", *accesses]
+
+    def cut(self, subnet):
+        """Takes the appliance's cable out of the bridge of `subnet`. (left, right): the interfaces in `mid`
+        between which somebody has to carry the packets from now on; the appliance is on the left."""
+        left, right, plug = f"lb-{subnet.name}", f"cut-{subnet.name}", f"plug-{subnet.name}"
+        host.run("ip", "link", "add", right, "netns", self.namespace("mid"), "mtu", self.mtu, "type",
+                 "veth", "peer", "name", plug, "netns", self.namespace("mid"), "mtu", self.mtu)
+        for end in (right, plug):
+            self._switch_offloads_off("mid", end)
+        host.ip_batch(self.namespace("mid"), [f"link set {left} nomaster", f"link set {right} up",
+                                              f"link set {plug} master {subnet.bridge} up"])
+        return left, right
+
+    def mac(self, name, device):
+        listed = host.run("ip", "-n", self.namespace(name), "-json", "link", "show", "dev", device)
+        return json.loads(listed.stdout)[0]["address"]
+
+    def _switch_offloads_off(self, name, interface):
+        # A checksum that the sender leaves to hardware is wrong on a wire without hardware.
+        host.run_in(self.namespace(name), "ethtool", "-K", interface, "tx", "off", "tso", "off",
+                    "gso", "off", "gro", "off")
 
     def _connect_appliance(self, subnet):
         self._veth("lb", subnet.name, f"lb-{subnet.name}", subnet.bridge)

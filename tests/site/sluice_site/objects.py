@@ -82,3 +82,14 @@ def service(name, number, vip_port, backend_port, protocol="TCP", family=4,
         *[endpoint(f"{name}-{origin.name}", origin, backend_port, protocol, family,
                    (weights or {}).get(origin.name), health_port) for origin in origins],
     ]
+
+
+def named_service(name, number, vip_port, backend_port, origins, advertised_as=None, cluster=None, **spec):
+    """A virtual host for server names. Several share an address and port: all but one are `advertised_as` that one."""
+    items = service(name, number, vip_port, backend_port, origins=origins, forwarding="SPLICE")
+    for item in items:
+        if item["kind"] == "virtual_host":
+            item["spec"].update(proxy="TCP_PROXY_WITH_SNI", advertise_policies=[{"name": advertised_as or name}], **spec)
+        if item["kind"] == "cluster":
+            item["spec"].update(cluster or {})
+    return [item for item in items if item["kind"] != "advertise_policy" or advertised_as is None]

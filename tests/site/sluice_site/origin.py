@@ -1,4 +1,4 @@
-"""The servers of an origin: nginx, `answer` and `flows --serve`, each as a process of its own."""
+"""The servers of an origin: nginx, `answer`, `flows --serve`, and `bulk --serve` when asked for."""
 
 from . import host, layout
 from .process import Process
@@ -50,10 +50,13 @@ class Origin:
         self.nginx = Process("nginx", ["nginx", "-c", configuration, "-p", self.directory,
                                        "-e", "stderr"], self.directory, namespace)
         self.answer = Tool("answer", [tools / "answer", "--name", self.name,
-                                      "--tcp", layout.ANSWER_PORT, "--udp", layout.UDP_PORT],
+                                      "--tcp", layout.ANSWER_PORT, "--udp", layout.UDP_PORT,
+                                      "--echo", layout.ECHO_PORT],
                            self.directory, namespace)
         self.flows = Tool("flows", [tools / "flows", "--serve", "--name", self.name,
                                     "--port", layout.FLOWS_PORT], self.directory, namespace)
+        self.bulk = Tool("bulk", [tools / "bulk", "--serve", layout.BULK_PORT], self.directory,
+                         namespace)
         self.servers = (self.nginx, self.answer, self.flows)
 
     def start(self):
@@ -62,8 +65,15 @@ class Origin:
         self.wait_ready()
 
     def wait_ready(self):
-        for port in (layout.HTTP_PORT, layout.ANSWER_PORT, layout.FLOWS_PORT):
+        for port in (layout.HTTP_PORT, layout.ANSWER_PORT, layout.ECHO_PORT, layout.FLOWS_PORT):
             host.wait_for(lambda: self.listens(port), f"{self.name} to listen on {port}")
+
+    def serve_bulk(self):
+        """For the tests that move much; stands until the site goes."""
+        if not self.bulk.is_running():
+            self.bulk.start()
+            host.wait_for(lambda: self.listens(layout.BULK_PORT), f"{self.name} to listen for bulk")
+        return self.bulk
 
     def listens(self, port):
         done = host.run_in(self.namespace, "ss", "-Hltn", f"sport = :{port}")
@@ -71,12 +81,12 @@ class Origin:
 
     def kill(self):
         """Every server of this origin dies; its address goes on answering ARP, ping and RST."""
-        for server in self.servers:
+        for server in (*self.servers, self.bulk):
             if server.is_running():
                 server.kill()
         # nginx is killed with its worker left behind: the worker would go on serving.
         host.run("pkill", "-KILL", "-f", f"nginx.*{self.directory}", check=False)
 
     def stop(self):
-        for server in self.servers:
+        for server in (*self.servers, self.bulk):
             server.stop()

@@ -1,6 +1,7 @@
 """A whole site: made, used, checked and removed. The picture of it is in layout.py."""
 
 import fcntl
+import json
 import os
 import pathlib
 import shutil
@@ -8,7 +9,7 @@ import time
 
 from . import capture, host, kernel_balancer, layout, ledger, objects
 from .control import Control
-from .network import Network
+from .network import Network, extra_sources
 from .origin import Origin
 from .process import Process, kill_recorded
 from .tools import Tool, options
@@ -42,6 +43,7 @@ class Site:
         self.origins = {}
         self.dataplane = self.mgmt = self.kernel = None
         self._tool_count = 0
+        self._cuts = {}
         self._lock = None
 
     # --- up and down
@@ -111,6 +113,8 @@ class Site:
             one.stop_at_once()
         stubborn = [process.name for process in (self.mgmt, self.dataplane)
                     if process and not process.stop()]
+        for _, _, relay in self._cuts.values():
+            relay.stop()
         for origin in self.origins.values():
             origin.stop()
         if self._lock is not None:  # else it was never ours
@@ -201,6 +205,49 @@ class Site:
 
     def cps(self, address, client="client-1", **given):
         return self.tool("cps", client, connect=address, **given)
+
+    def bulk(self, address, client="client-1", **given):
+        return self.tool("bulk", client, connect=address, **given)
+
+    def below(self, program, client="client-1", **given):
+        """Starts a tool that speaks below the client's kernel, toward the appliance."""
+        return self.tool(program, client, interface="eth0",
+                         gateway_mac=self.network.mac("lb", layout.OUTSIDE.name), **given)
+
+    def impair(self, subnet, **given):
+        """From now on a relay carries what goes between the appliance (left) and `subnet` (right), in
+        place of an earlier one."""
+        if subnet.name not in self._cuts:
+            self._cuts[subnet.name] = (*self.network.cut(subnet), None)
+        left, right, earlier = self._cuts[subnet.name]
+        if earlier is not None:
+            earlier.stop()
+        relay = self.tool("impair", "mid", left=left, right=right, **given)
+        self._cuts[subnet.name] = (left, right, relay)
+        return relay
+
+    def chx(self, address, blobs, cases, client="client-1", timeout=120, **given):
+        """Runs the cases (as tests/tools/chx.cc describes them) from an address whose TCP the kernel of the
+        client leaves alone; the result, with the cases that went wrong under "faults"."""
+        family = 6 if address.startswith("[") else 4
+        source = extra_sources(self.clients[client], family).split("-")[0]
+        self._silence(client, source, family)
+        plan = self.directory / f"plan-{self._tool_count}.json"
+        plan.write_text("\n".join([json.dumps({"blobs": [blob.hex() for blob in blobs]}),
+                                   *map(json.dumps, cases)]) + "\n")
+        tool = self.below("chx", client, connect=address, source=source, plan=plan, **given)
+        result = tool.result(timeout)
+        result["source"] = source
+        result["faults"] = [line for line in tool.lines() if line["event"] == "case" and not line["right"]]
+        return result
+
+    def _silence(self, client, address, family):
+        # Above the taps of the tool and below the kernel's TCP. ARP and neighbour discovery go on.
+        word = "ip" if family == 4 else "ip6"
+        host.run_in(self.network.namespace(client), "nft", "-f", "-", input=f"""
+            table {word} silent {{
+              chain in {{ type filter hook prerouting priority raw; {word} daddr {address} meta l4proto tcp drop; }}
+            }}""")
 
     def curl(self, url, *more, client="client-1", check=True, timeout=300):
         return host.run_in(self.network.namespace(client), "curl", "-sS", "--max-time", timeout,

@@ -62,7 +62,8 @@ def options(given):
     for key, value in given.items():
         if value is None or value is False:
             continue
-        words.append("--" + key.replace("_", "-"))
-        if value is not True:
-            words.append(str(value))
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            words.append("--" + key.replace("_", "-"))
+            if one is not True:
+                words.append(str(one))
     return words
