@@ -89,7 +89,7 @@ def run_sanitized(suites, tally):
     run_meson(BUILD_SANITIZED, suites, tally, "sanitized", SANITIZER_ENVIRONMENT)
 
 
-def run_site(expression, tally):
+def run_site(expression, is_long, tally):
     headline("site")
     report = BUILD / "site.junit.xml"
     report.unlink(missing_ok=True)
@@ -97,6 +97,8 @@ def run_site(expression, tally):
                "--durations=8", "-p", "no:cacheprovider", f"--junitxml={report}"]
     if expression:
         command += ["-k", expression]
+    if is_long:
+        command += ["--long"]
     status = run(command, env={**os.environ, "SLUICE_BUILD": str(BUILD)})
     tally.add_junit(report, "site", status)
 
@@ -105,6 +107,7 @@ def main():
     parser = argparse.ArgumentParser(prog="scripts/test")
     parser.add_argument("suites", nargs="*", help="unit, traces, rules, fuzz, site; default: all")
     parser.add_argument("-k", dest="expression", help="site tests that match, as in pytest")
+    parser.add_argument("--long", action="store_true", help="also the site tests that take minutes")
     parser.add_argument("--no-sanitizers", action="store_true")
     arguments = parser.parse_args()
     wanted = [{"trace": "traces", "rule": "rules"}.get(suite, suite)
@@ -126,7 +129,7 @@ def main():
     if sanitized and not arguments.no_sanitizers:
         run_sanitized(sanitized, tally)
     if "site" in wanted:
-        run_site(arguments.expression, tally)
+        run_site(arguments.expression, arguments.long, tally)
 
     headline(f"all, in {time.monotonic() - begin:.0f} s")
     for name in tally.failed:

@@ -18,6 +18,21 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from sluice_site import Site, host  # noqa: E402
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="also the tests that take minutes")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes minutes; runs with --long only")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
 @pytest.fixture
 def make_site(request):
     """make_site(sample=None, capture=True, **options of Site): a site that is up, its appliance not

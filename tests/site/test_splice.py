@@ -1,10 +1,5 @@
 """Connections that the balancer answers before their endpoint is chosen: real kernels on both sides."""
 
-import hashlib
-import json
-import os
-import struct
-
 import pytest
 
 from sluice_site import host, layout, objects
@@ -57,47 +52,6 @@ def test_spliced_connections_go_on_after_kill_9_of_the_dataplane(site):
     host.wait_for(lambda: tool.progress()["messages"] >= before + 600, "two rounds of echoes", 20)
     ended = tool.finish()
     assert ended["broken"] == ended["wrong_bytes"] == ended["wrong_flow"] == ended["moved"] == 0, ended
-
-
-def tcp_options(site, machine, sack, timestamps, scaling):
-    site.network.sysctl(machine, net__ipv4__tcp_sack=sack, net__ipv4__tcp_timestamps=timestamps,
-                        net__ipv4__tcp_window_scaling=scaling)
-
-
-def exchange(site, there, here, digest):
-    site.curl(f"http://{WEB}/files/down", "--fail", "-o", here)
-    assert hashlib.sha256(here.read_bytes()).hexdigest() == digest
-    site.curl(f"http://{WEB}/files/up", "--fail", "-T", here)
-    assert hashlib.sha256((there / "up").read_bytes()).hexdigest() == digest
-
-
-@pytest.fixture
-def megabytes(site, tmp_path):
-    """exchange() with one origin: 3 MB each way, checked."""
-    site.apply([objects.node(), *objects.service("web", 1, 80, layout.HTTP_PORT, origins=layout.ORIGINS[:1],
-                                                 forwarding="SPLICE")])
-    block = os.urandom(3_000_000)
-    there = site.origins["web-1"].files
-    (there / "down").write_bytes(block)
-    return lambda: exchange(site, there, tmp_path / "here", hashlib.sha256(block).hexdigest())
-
-
-@pytest.mark.parametrize("client", range(8), ids=lambda bits: f"client-{bits:03b}")
-def test_options_that_one_side_only_has(site, megabytes, client):  # SP-12: sack, timestamps, scaling
-    tcp_options(site, "client-1", *(client >> bit & 1 for bit in (2, 1, 0)))
-    for endpoint in range(8):
-        tcp_options(site, "web-1", *(endpoint >> bit & 1 for bit in (2, 1, 0)))
-        megabytes()
-
-
-def test_bytes_are_exact_where_packets_are_lost(site, megabytes):  # SP-13
-    for machine in ("client-1", "web-1"):
-        host.run_in(site.network.namespace(machine), "nft", "-f", "-", input="""
-            table inet loss {
-              chain in { type filter hook input priority 0; meta l4proto tcp numgen random mod 100 < 2 drop; }
-            }""")
-    for _ in range(3):
-        megabytes()
 
 
 def certificate(directory, name):
@@ -193,72 +147,3 @@ def test_the_proxy_protocol_tells_the_endpoint_its_client(site, version):
             assert 20000 <= int(words[1]) <= 29999
     finally:
         nginx.stop()
-
-
-def syn_frames(site, count):
-    """SYNs to the VIP from as many sources, as they lie on the wire in front of the appliance."""
-    def checksum(data):
-        total = sum(struct.unpack(f">{len(data) // 2}H", data))
-        while total >> 16:
-            total = (total & 0xffff) + (total >> 16)
-        return ~total & 0xffff
-
-    def mac_of(namespace, device):
-        text = host.run("ip", "-n", site.network.namespace(namespace), "-json", "link", "show", "dev", device).stdout
-        return bytes.fromhex(json.loads(text)[0]["address"].replace(":", ""))
-
-    route = host.run("ip", "-n", site.network.namespace("client-2"), "-json", "route", "get", layout.vip(1)).stdout
-    device = json.loads(route)[0]["dev"]
-    head = mac_of("lb", "outside") + mac_of("client-2", device) + b"\x08\x00"
-    destination = bytes(map(int, layout.vip(1).split(".")))
-    for i in range(count):
-        source = struct.pack(">I", 0x0b000000 + i * 2654435761 % (1 << 24))
-        ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40, 0, 0x4000, 64, 6, 0, source, destination)
-        ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
-        tcp = struct.pack(">HHIIBBHHH", 1024 + i % 60000, 80, i, 0, 0x50, 2, 65535, 0, 0)
-        pseudo = source + destination + struct.pack(">BBH", 0, 6, 20)
-        tcp = tcp[:16] + struct.pack(">H", checksum(pseudo + tcp)) + tcp[18:]
-        yield device, head + ip + tcp
-
-
-FLOODER = """
-import socket, sys, time
-device, path, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
-data = open(path, "rb").read()
-frames = [data[i:i + 54] for i in range(0, len(data), 54)]
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-s.bind((device, 0))
-end, sent = time.monotonic() + seconds, 0
-while time.monotonic() < end:
-    for frame in frames:
-        try:
-            s.send(frame)
-            sent += 1
-        except OSError:
-            pass
-print(sent)
-"""
-
-
-def test_a_syn_flood_makes_no_flows_and_keeps_nobody_out(make_site, tmp_path):  # OV-01
-    site = make_site(sample=64)
-    site.start_appliance()
-    flows = objects.service("flows", 2, 7000, layout.FLOWS_PORT)
-    web = objects.service("web", 1, 80, layout.ANSWER_PORT)
-    changed(web, "virtual_host", sluice={"syn_cookies": "ALWAYS"})
-    site.apply([objects.node(), *web, *flows])
-    tool = site.flows(FLOWS, count=100, interval_ms=200)
-    frames = list(syn_frames(site, 5000))
-    (tmp_path / "frames").write_bytes(b"".join(frame for _, frame in frames))
-    flooder = Process("flood", ["/usr/bin/python3", "-c", FLOODER, frames[0][0], tmp_path / "frames", "4"],
-                      tmp_path, site.network.namespace("client-2"))
-    flooder.start()
-    host.wait_for(lambda: splices(site)["cookie_sent"] > 5000, "the flood to arrive")
-    result = site.cps(WEB, count=500, concurrency=8).result()
-    assert flooder.is_running(), "the flood was over before the honest clients were"
-    assert result["failed"] == 0, result
-    flooder.wait(30)
-    print(f"{flooder.output_text().strip()} SYNs sent, {splices(site)['cookie_sent']} answered")
-    assert site.ask_dataplane("status")["flows_in_use"] < 700
-    ended = tool.finish()
-    assert ended["broken"] == ended["lost"] == 0, ended
