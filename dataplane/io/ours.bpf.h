@@ -22,7 +22,7 @@ struct source_key {
   __u8 address[16];
   __u16 port;  // as on the wire; 0: of a fragment that is not the first
   __u8 protocol;
-  __u8 zero;
+  __u8 is_any_port;  // with port 0: whatever port it is
 };
 
 struct {
@@ -32,6 +32,20 @@ struct {
   __type(key, struct address_key);
   __type(value, __u8);
 } sluice_addrs SEC(".maps");
+
+struct prefix_key {
+  __u32 bits;  // of the 128-bit form
+  __u8 bytes[16];
+};
+
+// Networks all of whose addresses are ours.
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(max_entries, 16384);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct prefix_key);
+  __type(value, __u8);
+} sluice_nets SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -58,7 +72,10 @@ static __always_inline void map_v4(__u8 *bytes, __be32 address) {
 }
 
 static __always_inline int is_ours(const struct address_key *key) {
-  return bpf_map_lookup_elem(&sluice_addrs, key) != 0;
+  struct prefix_key network = {.bits = 128};
+  if (bpf_map_lookup_elem(&sluice_addrs, key) != 0) return 1;
+  __builtin_memcpy(network.bytes, key->bytes, 16);
+  return bpf_map_lookup_elem(&sluice_nets, &network) != 0;
 }
 
 // An endpoint of a NAT-mode cluster also answers the health checks of the host: those are the kernel's.
@@ -70,7 +87,12 @@ static __always_inline int is_reply(struct source_key *key, const struct address
     if ((void *)(port + 1) > end) return 0;
     key->port = *port;
   }
-  return bpf_map_lookup_elem(&sluice_sources, key) != 0 && bpf_map_lookup_elem(&sluice_host, to) == 0;
+  if (bpf_map_lookup_elem(&sluice_sources, key) == 0) {
+    key->port = 0;
+    key->is_any_port = 1;
+    if (bpf_map_lookup_elem(&sluice_sources, key) == 0) return 0;
+  }
+  return bpf_map_lookup_elem(&sluice_host, to) == 0;
 }
 
 struct arp_packet {

@@ -43,6 +43,7 @@ void OursMaps::take(Fd map) {
   if (!map || bpf_obj_get_info_by_fd(map.get(), &info, &info_bytes) != 0) return;
   const std::string_view name(info.name, strnlen(info.name, sizeof info.name));
   if (name == "sluice_addrs" && info.key_size == sizeof(IpAddress)) addresses_ = std::move(map);
+  if (name == "sluice_nets" && info.key_size == sizeof(XdpPrefixKey)) networks_ = std::move(map);
   if (name == "sluice_sources" && info.key_size == xdp_source_key_bytes) sources_ = std::move(map);
   if (name == "sluice_blocked" && info.key_size == sizeof(XdpPrefixKey)) blocked_ = std::move(map);
   if (name == "sluice_drops" && info.value_size == sizeof(std::uint64_t)) drops_ = std::move(map);
@@ -54,6 +55,8 @@ Result<void> OursMaps::update(const XdpContent& content, const std::string& inte
   content_.host = content.host;
   if (auto done = change_map(addresses_, xdp_change(content_.addresses, content.addresses), interface); !done) return done;
   content_.addresses = content.addresses;
+  if (auto done = change_map(networks_, xdp_change(content_.networks, content.networks), interface); !done) return done;
+  content_.networks = content.networks;
   if (auto done = change_map(sources_, xdp_change(content_.sources, content.sources), interface); !done) return done;
   content_.sources = content.sources;
   if (!blocked_) return {};

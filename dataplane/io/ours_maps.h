@@ -1,4 +1,4 @@
-// OursMaps: the three maps that ours.bpf.h declares, as one loaded program holds them, and the two of its blocklist that
+// OursMaps: the four maps that ours.bpf.h declares, as one loaded program holds them, and the two of its blocklist that
 // the XDP program has beside them; and what is in them.
 // Threads: the control thread.
 #pragma once
@@ -15,7 +15,7 @@ class OursMaps {
  public:
   // Takes `map` if its name and key are those of one of them.
   void take(Fd map);
-  bool is_complete() const { return addresses_ && sources_ && host_; }
+  bool is_complete() const { return addresses_ && networks_ && sources_ && host_; }
   // Of the XDP program only: it drops blocked sources, and counts them.
   bool has_blocklist() const { return blocked_ && drops_; }
   std::uint64_t blocked_packets() const;
@@ -25,6 +25,7 @@ class OursMaps {
 
  private:
   Fd addresses_;
+  Fd networks_;
   Fd sources_;
   Fd host_;
   Fd blocked_, drops_;

@@ -24,7 +24,10 @@ XdpChange<Key> change_of(const std::vector<Key>& from, const std::vector<Key>& t
 
 XdpContent xdp_content_of(const Snapshot& tables) {
   XdpContent content;
-  for (const VipRow& vip : tables.vips()) content.addresses.push_back(vip.address);
+  for (const VipRow& vip : tables.vips()) {
+    if (vip.prefix_length == 128) content.addresses.push_back(vip.address);
+    else content.networks.push_back({vip.prefix_length, vip.address.bytes()});
+  }
   for (const SnatPoolRow& pool : tables.snat_pools()) {
     for (const IpAddress& address :
          tables.snat_addresses().subspan(pool.first_address, pool.address_count_v4 + pool.address_count_v6)) {
@@ -37,10 +40,12 @@ XdpContent xdp_content_of(const Snapshot& tables) {
     for (const EndpointRow& endpoint : tables.endpoints_of(cluster)) {
       content.sources.push_back({endpoint.address, endpoint.port.raw, endpoint.protocol, 0, 0});
       content.sources.push_back({endpoint.address, 0, endpoint.protocol, 0, 0});  // its fragments
+      if (cluster.is_lb_port != 0) content.sources.push_back({endpoint.address, 0, endpoint.protocol, 1, 0});
     }
   }
   for (const BlockedRow& row : tables.blocked()) content.blocked.push_back({row.length, row.network.bytes()});
   sort_unique(content.blocked);
+  sort_unique(content.networks);
   sort_unique(content.addresses);
   sort_unique(content.sources);
   return content;

@@ -18,13 +18,13 @@ struct XdpSourceKey {
   IpAddress address;
   std::uint16_t port = 0;  // as on the wire
   std::uint8_t protocol = 0;
-  std::uint8_t zero = 0;
+  std::uint8_t is_any_port = 0;  // with port 0: whatever port it replies from
   std::uint32_t tail = 0;  // not part of the map's key: see xdp_source_key_bytes
   friend auto operator<=>(const XdpSourceKey&, const XdpSourceKey&) = default;
 };
 inline constexpr std::size_t xdp_source_key_bytes = 20;
 
-// The key of the trie of blocked sources.
+// The key of the tries: blocked sources, networks of VIPs.
 struct XdpPrefixKey {
   std::uint32_t bits = 0;  // of the 128-bit form
   std::array<std::uint8_t, 16> bytes{};
@@ -34,10 +34,11 @@ static_assert(sizeof(XdpPrefixKey) == 20);
 
 // Sorted, without duplicates.
 struct XdpContent {
-  std::vector<IpAddress> addresses;   // VIPs, SNAT addresses, the box's own
-  std::vector<XdpSourceKey> sources;  // whose packets are replies of a NAT-mode cluster
-  std::vector<XdpPrefixKey> blocked;  // sources that are dropped
-  std::vector<IpAddress> host;        // addresses of the host's kernel: what goes there is no reply of ours
+  std::vector<IpAddress> addresses;    // VIPs, SNAT addresses, the box's own
+  std::vector<XdpPrefixKey> networks;  // all of whose addresses are VIPs
+  std::vector<XdpSourceKey> sources;   // whose packets are replies of a NAT-mode cluster
+  std::vector<XdpPrefixKey> blocked;   // sources that are dropped
+  std::vector<IpAddress> host;         // addresses of the host's kernel: what goes there is no reply of ours
 };
 
 // `host` is left to the caller.

@@ -14,11 +14,6 @@ struct {
   __type(value, __u32);
 } xsks_map SEC(".maps");
 
-struct prefix_key {
-  __u32 bits;  // of the 128-bit form
-  __u8 bytes[16];
-};
-
 // Sources that get nothing from us.
 struct {
   __uint(type, BPF_MAP_TYPE_LPM_TRIE);

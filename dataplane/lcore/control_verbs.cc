@@ -225,7 +225,10 @@ std::string vips_reply(const Engine& engine) {
     };
     json.open_object().field("id", vip.id).field("name", tables.name(vip.name));
     json.field("virtual_host", tables.name(vip.virtual_host));
-    json.field("address", vip.address.text()).field("port", vip.port.host());
+    const IpPrefix where{vip.address, vip.prefix_length};
+    json.field("address", where.length == 128 ? where.network.text() : where.text());
+    if (vip.ports == VipPorts::one) json.field("port", vip.port.host());
+    json.field("ports", ports_text(tables.ports_of(vip)));
     json.field("protocol", protocol_name(vip.protocol));
     json.field("cluster", tables.name(tables.clusters()[vip.cluster].name));
     json.field("state", vip.state == VipState::ready ? "ready" : "pending");
@@ -234,6 +237,11 @@ std::string vips_reply(const Engine& engine) {
     json.close_array();
     json.field("flows_opened", total(&VipCounters::flows_opened));
     json.field("flows_active", total(&VipCounters::flows_active));
+    if (vip.quic != 0) {
+      json.field("flows_by_connection_id", sum(engine, [&](const Worker& worker) {
+        return worker.world().counters.flows_by_connection_id[vip.id].read();
+      }));
+    }
     json.field("rx_packets", total(&VipCounters::rx_packets)).field("rx_bytes", total(&VipCounters::rx_bytes));
     json.field("tx_packets", total(&VipCounters::tx_packets)).field("tx_bytes", total(&VipCounters::tx_bytes));
     json.field("dropped", total(&VipCounters::dropped)).close_object();

@@ -53,7 +53,7 @@ Result<std::unique_ptr<Engine>> Engine::start(std::unique_ptr<Published> first, 
   engine->ports_.emplace(std::move(*ports));
   if (auto adopted = engine->adopt_flows(); !adopted) return tl::unexpected(adopted.error());
   engine->published_.back()->slot_of_row = engine->ports_->slot_of_row(tables);
-  engine->published_.back()->new_addresses = xdp_content_of(tables).addresses;
+  engine->published_.back()->new_addresses = tables.local_addresses();
   if (const auto interface = tables.name(tables.node().exception_interface); !interface.empty()) {
     auto opened = ExceptionPort::open(*engine->ports_, tables, std::string(interface));
     if (!opened) return tl::unexpected(opened.error());
@@ -223,7 +223,10 @@ bool Engine::wait_until_taken() {
 
 Result<void> Engine::publish(std::unique_ptr<Published> next) {
   next->slot_of_row = ports_->slot_of_row(next->tables);
-  next->new_addresses = xdp_change(xdp_content_of(tables()).addresses, xdp_content_of(next->tables).addresses).add;
+  auto before = tables().local_addresses(), after = next->tables.local_addresses();
+  std::sort(before.begin(), before.end());
+  std::sort(after.begin(), after.end());
+  std::set_difference(after.begin(), after.end(), before.begin(), before.end(), std::back_inserter(next->new_addresses));
   published_.push_back(std::move(next));
   current_.store(published_.back().get(), std::memory_order_release);  // pairs with Worker::adopt_newest
   if (!wait_until_taken()) {

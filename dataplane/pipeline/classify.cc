@@ -80,6 +80,10 @@ void classify_to_vip(World& world, Packet& packet) {
     return;
   }
   packet.vip = vip;
+  if (vip->is_one_packet != 0) {  // any lcore will do
+    if (packet.is_fragment) packet.verdict = Verdict::drop_fragment_one_packet;
+    return;
+  }
   if (is_owned_by_client(world, *vip) &&
       is_handed_to(world, packet, owner_by_client(*world.tables, key.source, key.source_port, world.lcore_count))) {
     return;
@@ -151,6 +155,7 @@ void classify_one(World& world, Packet& packet) {
     case AddressKind::own: return classify_to_own(world, packet);
     case AddressKind::none: break;
   }
+  if (pass_answer(world, packet)) return;
   if (world.tables->is_return_source(key.source, key.source_port, key.protocol)) {
     const std::uint32_t owner = owner_by_client(*world.tables, key.destination, key.destination_port, world.lcore_count);
     if (!is_handed_to(world, packet, owner)) packet.verdict = Verdict::drop_no_flow;
@@ -170,6 +175,7 @@ bool is_handed_to_next(const World& world, Packet& packet) {
 }
 
 void classify(World& world, Burst& burst) {
+  world.passing_count = 0;
   for_each_live(burst, [&](Packet& packet) {
     if (packet.flow == nullptr) classify_one(world, packet);
   });

@@ -94,6 +94,7 @@ struct Counters {
   Counter first_replies[ports_max], first_replies_handed[ports_max];
   SpliceCounters splice;
   CounterArray<VipCounters> vips{vips_max};                 // by VipRow::id
+  CounterArray<Counter> flows_by_connection_id{vips_max};   // by VipRow::id: to the endpoint that a QUIC connection ID names
   CounterArray<EndpointCounters> endpoints{endpoints_max};  // by EndpointRow::id
 
   Counter& of(Verdict verdict) { return verdicts[static_cast<std::size_t>(verdict)]; }

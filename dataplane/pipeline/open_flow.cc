@@ -20,6 +20,7 @@ struct Opening {
   const EndpointRow* endpoint = nullptr;
   FlowOpening flow;
   FlowHash reply_hash = 0;
+  bool is_by_connection_id = false;  // QUIC
 };
 
 // RFC 6335 6: dynamic ports; the flow's hash gives each flow one, which spreads tunnels over queues and paths.
@@ -56,6 +57,19 @@ bool take_source(World& world, const SnatChoice& choice, Opening& opening) {
     case SnatChoice::Outcome::no_address: opening.packet->verdict = Verdict::drop_no_snat_address; return false;
   }
   return false;
+}
+
+// How many flows of this lcore need a SNAT port of their own toward the endpoint. One that is reached at many ports has
+// as many spaces of SNAT ports, and nobody counts how full one of them is: the search will tell.
+std::uint64_t flows_toward_port(const World& world, const ClusterRow& cluster, const EndpointRow& endpoint) {
+  return cluster.is_lb_port != 0 ? 0 : world.counters.endpoints[endpoint.id].flows_active.read();
+}
+
+// The endpoint as SNAT ports are looked for toward it: at the port that the flow goes to.
+EndpointRow at_port(const EndpointRow& endpoint, Be16 port) {
+  EndpointRow place = endpoint;
+  place.port = port;
+  return place;
 }
 
 void refuse_for_limit(Packet& packet) {
@@ -96,9 +110,9 @@ bool admit(World& world, Packet& packet) {
   }
   if (packet.vip->state == VipState::pending) {
     packet.verdict = Verdict::drop_vip_pending;
-  } else if (world.tables->clusters()[packet.vip->cluster].slot_count == 0) {
+  } else if (world.tables->clusters()[packet.vip->cluster].slot_count == 0 && packet.vip->quic == 0) {
     refuse(packet);
-  } else if (world.flows.is_full()) {
+  } else if (world.flows.is_full() && packet.vip->is_one_packet == 0) {
     packet.verdict = Verdict::drop_flows_full;
   }
   return packet.is_live();
@@ -110,10 +124,18 @@ bool decide(World& world, Packet& packet, Opening& opening) {
   const ClusterRow& cluster = world.tables->clusters()[vip.cluster];
   const bool is_tcp = packet.frame.kind == FrameKind::tcp;
   const FlowKey& key = packet.frame.key;
-  const EndpointRow* chosen = &world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)];
+  const EndpointRow* chosen = vip.quic != 0 ? choose_by_connection_id(world, packet) : nullptr;
+  if (!packet.is_live()) return false;
+  opening.is_by_connection_id = chosen != nullptr;
+  if (chosen == nullptr && cluster.slot_count == 0) [[unlikely]] {
+    refuse(packet);
+    return false;
+  }
+  if (chosen == nullptr) chosen = &world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)];
   if (cluster.endpoint_flows_max != 0) [[unlikely]] {
+    const EndpointRow* named = opening.is_by_connection_id ? chosen : nullptr;
     chosen = endpoint_with_room(world, cluster, *chosen, packet.hash);
-    if (chosen == nullptr) {
+    if (chosen == nullptr || (named != nullptr && chosen != named)) {
       refuse_for_limit(packet);
       return false;
     }
@@ -132,7 +154,7 @@ bool decide(World& world, Packet& packet, Opening& opening) {
   flow.from_client = key;
   flow.to_endpoint = key;
   flow.to_endpoint.destination = endpoint.address;
-  flow.to_endpoint.destination_port = endpoint.port;
+  if (cluster.is_lb_port == 0) flow.to_endpoint.destination_port = endpoint.port;
   flow.is_snat = has_snat(cluster.forwarding);
   flow.state = is_tcp ? FlowState::opening : FlowState::one_way;
   flow.vip_id = static_cast<std::uint16_t>(vip.id);
@@ -146,7 +168,8 @@ bool decide(World& world, Packet& packet, Opening& opening) {
   } else if (flow.is_snat) {
     const SnatPoolRow& pool = world.tables->snat_pools()[cluster.snat_pool];
     const SnatChoice choice =
-        world.snat_ports.next(*world.tables, pool, endpoint, active.read(), *world.replies, world.lcore);
+        world.snat_ports.next(*world.tables, pool, at_port(endpoint, flow.to_endpoint.destination_port),
+                              flows_toward_port(world, cluster, endpoint), *world.replies, world.lcore);
     if (!take_source(world, choice, opening)) return false;
   } else {
     opening.reply_hash = world.flows.hash(flow.to_endpoint.reversed());
@@ -166,10 +189,11 @@ bool make_unique(World& world, Opening& opening) {
     return false;
   }
   const SnatPoolRow& pool = world.tables->snat_pools()[opening.cluster->snat_pool];
-  const std::uint64_t others = world.counters.endpoints[opening.endpoint->id].flows_active.read() - 1;
+  const std::uint64_t all = flows_toward_port(world, *opening.cluster, *opening.endpoint);
   return take_source(world,
-                     world.snat_ports.choose(*world.tables, pool, *opening.endpoint, others, world.flows, *world.replies,
-                                             world.lcore),
+                     world.snat_ports.choose(*world.tables, pool,
+                                             at_port(*opening.endpoint, opening.flow.to_endpoint.destination_port),
+                                             all > 0 ? all - 1 : 0, world.flows, *world.replies, world.lcore),
                      opening);
 }
 
@@ -192,6 +216,7 @@ void open(World& world, Opening& opening) {
   VipCounters& vip = world.counters.vips[packet.vip->id];
   vip.flows_opened.add(1);
   vip.flows_active.add(1);
+  if (opening.is_by_connection_id) world.counters.flows_by_connection_id[packet.vip->id].add(1);
   endpoint.flows_opened.add(1);
 }
 
@@ -246,12 +271,13 @@ Verdict open_toward(World& world, const VipRow& vip, const EndpointRow& endpoint
   EndpointCounters& endpoint_counters = world.counters.endpoints[endpoint.id];
   opening.to_endpoint = opening.from_client;
   opening.to_endpoint.destination = endpoint.address;
-  opening.to_endpoint.destination_port = endpoint.port;
+  if (cluster.is_lb_port == 0) opening.to_endpoint.destination_port = endpoint.port;
   opening.is_snat = has_snat(cluster.forwarding);
   if (opening.is_snat) {
-    const SnatChoice choice = world.snat_ports.choose(*world.tables, world.tables->snat_pools()[cluster.snat_pool], endpoint,
-                                                      endpoint_counters.flows_active.read(), world.flows, *world.replies,
-                                                      world.lcore);
+    const SnatChoice choice = world.snat_ports.choose(*world.tables, world.tables->snat_pools()[cluster.snat_pool],
+                                                      at_port(endpoint, opening.to_endpoint.destination_port),
+                                                      flows_toward_port(world, cluster, endpoint), world.flows,
+                                                      *world.replies, world.lcore);
     world.counters.snat_port_probes.add(choice.probes);
     if (choice.outcome == SnatChoice::Outcome::exhausted) return Verdict::drop_snat_ports_exhausted;
     if (choice.outcome == SnatChoice::Outcome::no_address) return Verdict::drop_no_snat_address;
@@ -279,6 +305,7 @@ void open_flow(World& world, Burst& burst) {
   std::size_t count = 0, repeat_count = 0;
   for_each_live(burst, [&](Packet& packet) {
     if (packet.vip == nullptr || packet.flow != nullptr || !admit(world, packet)) return;
+    if (packet.vip->is_one_packet != 0) [[unlikely]] return pass_question(world, packet);
     const auto opened = std::span(openings).first(count);
     if (std::any_of(opened.begin(), opened.end(),
                     [&](const auto& opening) { return opening->packet->hash == packet.hash; })) {

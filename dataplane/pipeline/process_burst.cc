@@ -21,12 +21,13 @@ constexpr std::uint32_t neighbor_reachable_ms = 30'000;  // RFC 4861 10, REACHAB
 constexpr std::uint32_t neighbor_unused_ms = 600'000;
 
 // Whether the ids that the record holds still mean what they meant when its flow opened.
-bool is_known(const FlowRecord& record, const VipRow* vip, const EndpointRow* endpoint) {
+bool is_known(const Snapshot& tables, const FlowRecord& record, const VipRow* vip, const EndpointRow* endpoint) {
   if (vip == nullptr || endpoint == nullptr) return false;
   const FlowKey from_client = arriving_key(record, Direction::to_endpoint);
   const FlowKey from_endpoint = arriving_key(record, Direction::to_client);
-  return vip->address == from_client.destination && vip->port == from_client.destination_port &&
-         endpoint->address == from_endpoint.source && endpoint->port == from_endpoint.source_port;
+  return tables.covers(*vip, from_client.destination, from_client.destination_port) &&
+         endpoint->address == from_endpoint.source &&
+         tables.port_of(*endpoint, from_client.destination_port) == from_endpoint.source_port;
 }
 
 // Connections whose endpoint is not joined yet have timers of their own.
@@ -39,7 +40,7 @@ bool is_pending(const World& world, const FlowRecord& record) {
 // passed, or that is down and whose cluster wants it so, are ended; those of a blocked client are forgotten.
 bool is_over_since_snapshot(const World& world, FlowRecord& record) {
   const EndpointRow* endpoint = world.tables->endpoint_by_id(record.endpoint_id);
-  if (!is_known(record, world.tables->vip_by_id(record.vip_id), endpoint)) return true;
+  if (!is_known(*world.tables, record, world.tables->vip_by_id(record.vip_id), endpoint)) return true;
   if (world.tables->is_blocked(arriving_key(record, Direction::to_endpoint).source)) return true;
   if (endpoint->state != EndpointState::ended || record.state == FlowState::ended) return false;
   if (record.protocol != protocol::tcp) return true;
@@ -237,19 +238,11 @@ void close_flow(World& world, FlowRecord& record) {
   world.flows.close(record);
 }
 
-bool announce(World& world, std::size_t& cursor, std::span<const IpAddress> only) {
+bool announce(World& world, std::size_t& cursor, std::span<const IpAddress> addresses) {
   const Snapshot& tables = *world.tables;
-  const std::size_t vips = tables.vips().size();
-  const std::size_t snats = tables.snat_addresses().size();
-  const std::size_t addresses = vips + snats + tables.addresses().size();
-  for (; cursor < addresses * tables.ports().size(); ++cursor) {
-    const std::size_t which = cursor / tables.ports().size();
+  for (; cursor < addresses.size() * tables.ports().size(); ++cursor) {
+    const IpAddress address = addresses[cursor / tables.ports().size()];
     const auto port = static_cast<std::uint16_t>(cursor % tables.ports().size());
-    if (which < vips && tables.vips()[which].is_named != 0) continue;  // the row that it shares the address with is enough
-    const IpAddress address = which < vips           ? tables.vips()[which].address
-                              : which < vips + snats ? tables.snat_addresses()[which - vips]
-                                                     : tables.addresses()[which - vips - snats].address;
-    if (!only.empty() && !std::binary_search(only.begin(), only.end(), address)) continue;
     // Only where hosts take the address for a neighbour: on the link whose network holds it.
     const AddressRow* own = tables.source_for(address, port);
     if (own == nullptr || !IpPrefix::of(own->address, own->prefix_length).contains(address)) continue;

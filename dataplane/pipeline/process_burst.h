@@ -21,9 +21,8 @@ bool import_flow(World& world, FlowRecord flow, const SpliceRecord& splice);
 // To be called after a new snapshot was put into world.tables, between two bursts.
 void adopt_snapshot(World& world);
 
-// Announces addresses, all of them or (when `only` names some, sorted) those: gratuitous ARP (RFC 5227) and unsolicited advertisements (RFC 4861 7.2.6). Goes on
-// from where it stopped when the outbox was full; true when all are out. `cursor` starts at 0.
-bool announce(World& world, std::size_t& cursor, std::span<const IpAddress> only = {});
+// Announces addresses of ours: gratuitous ARP (RFC 5227) and unsolicited advertisements (RFC 4861 7.2.6). Goes on from where it stopped when the outbox was full; true when all are out. `cursor` starts at 0.
+bool announce(World& world, std::size_t& cursor, std::span<const IpAddress> addresses);
 
 // Adds the verdicts of a settled burst to the counters; settle may have turned a `forward` into a drop before.
 void count_verdicts(World& world, Burst& burst);

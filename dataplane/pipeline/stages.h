@@ -86,6 +86,11 @@ void send_back(Packet& packet, std::size_t l3_bytes, Verdict verdict);
 // Answers a TCP segment, which is no RST itself, with the RST that its sender will believe.
 void reject(Packet& packet, Verdict verdict);
 
+// VIPs with is_one_packet: a datagram of a client, and an endpoint's answer (false: it is none). Each leaves: flow,
+// direction; the flow is over with the burst.
+void pass_question(World& world, Packet& packet);
+bool pass_answer(World& world, Packet& packet);
+
 // A segment without a flow may belong to another lcore: hands it on, until all have seen it. False: they have.
 bool is_handed_to_next(const World& world, Packet& packet);
 // Whether the limits of a VIP admit one more TCP connection from there: `undecided`, or the verdict that says why not.

@@ -50,6 +50,7 @@ namespace sluice {
   X(drop_fragment_protocol, "a fragment to a VIP or SNAT address that is neither TCP nor UDP")              \
   X(drop_fragment_family, "a fragment to an endpoint or client of the other IP family; fragments are not translated") \
   X(drop_fragment_no_flow, "a fragment of a datagram whose first fragment belongs to no flow")              \
+  X(drop_fragment_one_packet, "a fragment to or from a VIP with one_packet: nothing would tell where the others of its datagram go") \
   X(drop_fragment_hold_full, "too many fragments of one datagram wait for its first, or node.fragments allows none to") \
   X(drop_fragment_unclaimed, "its first fragment did not come in node.fragments.timeout, or newer datagrams took the place") \
   X(drop_ipv6_extension_invalid, "IPv6 extension headers are too many, cut off, or ask to be routed on")      \
@@ -80,6 +81,8 @@ namespace sluice {
   X(drop_rate_packets, "more packets a second than the virtual host's packets allows")                      \
   X(drop_rate_source_packets, "more packets a second from one source than packets_per_source allows")       \
   X(drop_no_endpoint, "UDP to a VIP whose cluster has no endpoint that takes new flows")                    \
+  X(drop_quic_malformed, "a datagram without a flow, to a VIP that routes QUIC, which ends before its connection ID does")      \
+  X(drop_quic_unroutable, "a QUIC packet without a flow whose connection ID names none of the endpoints that are up or draining") \
   X(drop_no_flow, "a segment of no known flow that is no SYN; the peer's connection ended or began elsewhere") \
   X(drop_tcp_out_of_window, "a stray of an earlier connection: its sequence number cannot belong to the handshake") \
   X(drop_flow_conflict, "the client has a flow to the endpoint from this port already, through another VIP (NAT)") \

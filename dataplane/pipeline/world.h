@@ -67,6 +67,8 @@ struct World {
   NeighborTable neighbors;           // hardware addresses of next hops
   RateLimits rate_limits;            // of VIPs and of sources
   Counters counters;
+  std::array<FlowRecord, burst_count_max> passing{};  // of this burst's datagrams that leave no record, see one_packet.cc
+  std::uint32_t passing_count = 0;
   TokenBucket icmp_errors, icmp_echoes;
   Outbox<GeneratedFrame, 128> generated;
   Outbox<ReleasedPacket, 512> released;

@@ -47,6 +47,10 @@ constexpr SectionShape shapes[section_count] = {
     {"blocked", sizeof(BlockedRow), 0, blocked_max},
     {"names", 1, 0, any_count},
     {"server_name_index", sizeof(ServerNameRow), 2, any_count},
+    {"quic_server_index", sizeof(QuicServerRow), 2, any_count},
+    {"vip_network_index", sizeof(VipNetworkRow), 2, any_count},
+    {"vip_ranges", sizeof(VipRangeRow), 0, any_count},
+    {"vip_lengths", sizeof(std::uint8_t), 0, 129},
 };
 
 // Every probe of an open-addressed index ends at an empty place, so there must be one.
@@ -182,6 +186,7 @@ Result<void> Snapshot::verify_rows() const {
       return bad("clusters", i, "slots out of bounds");
     }
     if (row.forwarding > Forwarding::dsr_gue || row.choice > Choice::least) return bad("clusters", i, "unknown mode");
+    if (row.source_length_v4 > 128 || row.source_length_v6 > 128) return bad("clusters", i, "prefix length of sources");
     if (row.proxy_protocol > ProxyProtocol::version_2) return bad("clusters", i, "unknown PROXY protocol");
     if (has_snat(row.forwarding) && row.snat_pool >= snat_pools().size()) {
       return bad("clusters", i, "no such SNAT pool");
@@ -211,6 +216,14 @@ Result<void> Snapshot::verify_rows() const {
     if (row.state > VipState::pending) return bad("vips", i, "unknown state");
     if (row.idle_timeout_ms == 0) return bad("vips", i, "idle timeout of zero");
     if (row.syn_cookies > SynCookies::always) return bad("vips", i, "unknown mode of SYN cookies");
+    if (row.prefix_length > 128 || IpPrefix::of(row.address, row.prefix_length).network != row.address) {
+      return bad("vips", i, "no network of that length");
+    }
+    if (row.is_one_packet != 0 && (!row.is_exact() || clusters()[row.cluster].forwarding != Forwarding::nat)) {
+      return bad("vips", i, "one packet at a time, but not by NAT, or not one address and port");
+    }
+    if (row.ports > VipPorts::all) return bad("vips", i, "unknown kind of ports");
+    if (!row.is_exact() && (row.is_peeking != 0 || row.is_named != 0)) return bad("vips", i, "server names on more than one port");
     if (row.is_peeking != 0 && row.default_vip != no_row && row.default_vip >= vips().size()) {
       return bad("vips", i, "no such default");
     }
@@ -224,7 +237,9 @@ Result<void> Snapshot::verify_rows() const {
   for (const std::uint32_t place : vip_index) {
     if (place != no_row && place >= vips().size()) return bad("vip_index", place, "no such VIP");
   }
+  if (auto networks = verify_vip_networks(); !networks) return networks;
   for (std::size_t i = 0; i < vips().size(); ++i) {
+    if (!vips()[i].is_exact()) continue;
     const VipRow* found = find_vip(vips()[i].address, vips()[i].port, vips()[i].protocol);
     if (vips()[i].is_named != 0 && (found == nullptr || found->is_peeking == 0)) {
       return bad("vips", i, "named, but no row at its address looks at names");
@@ -243,6 +258,17 @@ Result<void> Snapshot::verify_rows() const {
     if (!is_name(row.name) || !is_name(row.alpn)) return bad("server_name_index", i, "name out of bounds");
     if (row.listener >= vips().size() || row.vip >= vips().size()) return bad("server_name_index", i, "no such VIP");
   }
+  const auto quic_servers = section<QuicServerRow>(Section::quic_server_index);
+  if (!is_probeable(quic_servers, [](const QuicServerRow& row) { return row.id_bytes == 0; })) {
+    return bad("quic_server_index", 0, "size is no power of two, or full");
+  }
+  for (std::size_t i = 0; i < quic_servers.size(); ++i) {
+    const QuicServerRow& row = quic_servers[i];
+    if (row.id_bytes > row.id.size()) return bad("quic_server_index", i, "length of the server ID");
+    if (row.id_bytes != 0 && (row.endpoint >= endpoints().size() || endpoints()[row.endpoint].cluster != row.cluster)) {
+      return bad("quic_server_index", i, "no such endpoint");
+    }
+  }
   const auto address_index = section<AddressIndexRow>(Section::address_index);
   if (!is_probeable(address_index, [](const AddressIndexRow& row) { return row.kind == AddressKind::none; })) {
     return bad("address_index", 0, "size is no power of two, or full");
@@ -254,9 +280,16 @@ Result<void> Snapshot::verify_rows() const {
       return bad("address_index", i, "names no address");
     }
   }
-  if (!is_probeable(section<ReturnIndexRow>(Section::return_index),
-                    [](const ReturnIndexRow& row) { return row.is_used == 0; })) {
+  const auto return_index = section<ReturnIndexRow>(Section::return_index);
+  if (!is_probeable(return_index, [](const ReturnIndexRow& row) { return row.is_used == 0; })) {
     return bad("return_index", 0, "size is no power of two, or full");
+  }
+  for (std::size_t i = 0; i < return_index.size(); ++i) {
+    const ReturnIndexRow& row = return_index[i];
+    if (row.is_used == 0 || row.one_packet_vip == no_row) continue;
+    if (row.one_packet_vip >= vips().size() || vips()[row.one_packet_vip].is_one_packet == 0 || row.endpoint >= endpoints().size()) {
+      return bad("return_index", i, "no such VIP");
+    }
   }
   if (!vip_limits().empty() && vip_limits().size() != vips().size()) return bad("vip_limits", 0, "not one for each VIP");
   for (std::size_t i = 0; i < vip_limits().size(); ++i) {
@@ -267,6 +300,54 @@ Result<void> Snapshot::verify_rows() const {
     }
   }
   return verify_prefix_tables();
+}
+
+// Lookups meet sorted rows only, and each wide VIP is met where it says that it is.
+Result<void> Snapshot::verify_vip_networks() const {
+  const auto bad = [](const char* section, std::size_t row, const char* what) {
+    return fail(fmt::format("snapshot: section {}, row {}: {}", section, row, what));
+  };
+  const auto index = section<VipNetworkRow>(Section::vip_network_index);
+  if (!is_probeable(index, [](const VipNetworkRow& row) { return row.is_used == 0; })) {
+    return bad("vip_network_index", 0, "size is no power of two, or full");
+  }
+  for (std::size_t i = 0; i < vip_lengths().size(); ++i) {
+    if (vip_lengths()[i] > 128 || (i > 0 && vip_lengths()[i - 1] <= vip_lengths()[i])) return bad("vip_lengths", i, "not sorted");
+  }
+  for (std::size_t i = 0; i < index.size(); ++i) {
+    const VipNetworkRow& row = index[i];
+    if (row.is_used == 0) continue;
+    if (std::find(vip_lengths().begin(), vip_lengths().end(), row.prefix_length) == vip_lengths().end()) {
+      return bad("vip_network_index", i, "a length that is not listed");
+    }
+    for (const std::uint8_t protocol : {std::uint8_t{6}, std::uint8_t{17}}) {
+      const VipPortsRow& ports = row.of(protocol);
+      const auto belongs_here = [&](std::uint32_t vip) {
+        return vip < vips().size() && vips()[vip].address == row.network && vips()[vip].prefix_length == row.prefix_length &&
+               vips()[vip].protocol == protocol && !vips()[vip].is_exact();
+      };
+      if (ports.all != no_row && !belongs_here(ports.all)) return bad("vip_network_index", i, "all ports of no such VIP");
+      if (std::uint64_t{ports.first_range} + ports.single_count + ports.range_count > vip_ranges().size()) {
+        return bad("vip_network_index", i, "ranges out of bounds");
+      }
+      const auto both = vip_ranges().subspan(ports.first_range, ports.single_count + ports.range_count);
+      for (std::size_t r = 0; r < both.size(); ++r) {
+        const PortRange range = both[r].ports;
+        const bool is_first_of_kind = r == 0 || r == ports.single_count;
+        if (range.first > range.last || (r < ports.single_count && !range.is_single()) || !belongs_here(both[r].vip)) {
+          return bad("vip_ranges", ports.first_range + r, "no range of a VIP here");
+        }
+        if (!is_first_of_kind && both[r - 1].ports.last >= range.first) {
+          return bad("vip_ranges", ports.first_range + r, "not sorted, or overlapping");
+        }
+      }
+    }
+  }
+  for (std::size_t i = 0; i < vips().size(); ++i) {
+    const VipRow& row = vips()[i];
+    if (!row.is_exact() && ports_of(row).empty()) return bad("vips", i, "not found by its address and ports");
+  }
+  return {};
 }
 
 // A walk down ends: children lie behind their parents.
@@ -314,6 +395,84 @@ std::string_view Snapshot::name(NameRef ref) const {
   return {section<char>(Section::names).data() + ref.offset, ref.bytes};
 }
 
+const VipNetworkRow* Snapshot::find_vip_network(IpAddress network, std::uint8_t prefix_length) const {
+  const auto index = section<VipNetworkRow>(Section::vip_network_index);
+  for (std::uint64_t place = network_hash(network, prefix_length);; ++place) {
+    const VipNetworkRow& row = index[place & (index.size() - 1)];
+    if (row.is_used == 0) return nullptr;
+    if (row.network == network && row.prefix_length == prefix_length) return &row;
+  }
+}
+
+const VipRow* Snapshot::find_wide_vip(IpAddress address, Be16 port, std::uint8_t protocol) const {
+  const std::uint16_t number = port.host();
+  const auto find_in = [&](std::span<const VipRangeRow> ranges) -> const VipRow* {
+    const auto behind = std::upper_bound(ranges.begin(), ranges.end(), number,
+                                         [](std::uint16_t at, const VipRangeRow& row) { return at < row.ports.first; });
+    const bool is_inside = behind != ranges.begin() && number <= std::prev(behind)->ports.last;
+    return is_inside ? &vips()[std::prev(behind)->vip] : nullptr;
+  };
+  for (const std::uint8_t length : vip_lengths()) {
+    const VipNetworkRow* network = find_vip_network(IpPrefix::of(address, length).network, length);
+    if (network == nullptr) continue;
+    const VipPortsRow& ports = network->of(protocol);
+    if (const VipRow* vip = find_in(vip_ranges().subspan(ports.first_range, ports.single_count))) return vip;
+    if (const VipRow* vip = find_in(vip_ranges().subspan(ports.first_range + ports.single_count, ports.range_count))) return vip;
+    if (ports.all != no_row && all_ports.contains(number)) return &vips()[ports.all];
+  }
+  return nullptr;
+}
+
+AddressIndexRow Snapshot::find_address_in_prefixes(IpAddress address) const {
+  for (const std::uint8_t length : vip_lengths()) {
+    if (length == 128) continue;  // their addresses are in the index
+    if (find_vip_network(IpPrefix::of(address, length).network, length) == nullptr) continue;
+    return {address, AddressKind::vip, {}, no_row};
+  }
+  return {};
+}
+
+std::vector<IpAddress> Snapshot::local_addresses() const {
+  constexpr std::uint64_t network_addresses_max = 256;  // a network may have more than anybody wants to hear of
+  std::vector<IpAddress> all;
+  for (const VipRow& vip : vips()) {
+    if (vip.is_named != 0) continue;  // the row that it shares the address with is enough
+    const std::uint64_t count = vip.prefix_length > 120 ? 1ull << (128 - vip.prefix_length) : network_addresses_max;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      all.push_back({vip.address.high, __builtin_bswap64(__builtin_bswap64(vip.address.low) + i)});
+    }
+  }
+  all.insert(all.end(), snat_addresses().begin(), snat_addresses().end());
+  for (const AddressRow& own : addresses()) all.push_back(own.address);
+  return all;
+}
+
+bool Snapshot::covers(const VipRow& vip, IpAddress address, Be16 port) const {
+  if (vip.is_exact()) return vip.address == address && vip.port == port;
+  if (!IpPrefix{vip.address, vip.prefix_length}.contains(address)) return false;
+  const auto ranges = ports_of(vip);
+  return std::any_of(ranges.begin(), ranges.end(), [&](const PortRange& range) { return range.contains(port.host()); });
+}
+
+std::vector<PortRange> Snapshot::ports_of(const VipRow& vip) const {
+  if (vip.is_exact()) return {{vip.port.host(), vip.port.host()}};
+  const VipNetworkRow* network = find_vip_network(vip.address, vip.prefix_length);
+  if (network == nullptr) return {};
+  const auto row = static_cast<std::uint32_t>(&vip - vips().data());
+  const VipPortsRow& ports = network->of(vip.protocol);
+  if (ports.all == row) return {all_ports};
+  std::vector<PortRange> own;
+  for (const VipRangeRow& range : vip_ranges().subspan(ports.first_range, ports.single_count + ports.range_count)) {
+    if (range.vip == row) own.push_back(range.ports);
+  }
+  std::sort(own.begin(), own.end(), [](const PortRange& a, const PortRange& b) { return a.first < b.first; });
+  return own;
+}
+
+std::string Snapshot::vip_text(const VipRow& vip) const {
+  return sluice::vip_text({vip.address, vip.prefix_length}, ports_of(vip), vip.protocol);
+}
+
 const VipRow* Snapshot::find_named(std::uint32_t listener, std::string_view text, bool is_suffix,
                                    const ClientHello& hello) const {
   const auto index = section<ServerNameRow>(Section::server_name_index);
@@ -351,13 +510,36 @@ bool Snapshot::answers_for(IpAddress address, std::uint16_t port) const {
   return row.kind != AddressKind::none;
 }
 
-bool Snapshot::is_return_source(IpAddress address, Be16 port, std::uint8_t protocol) const {
+const ReturnIndexRow* Snapshot::find_return(IpAddress address, Be16 port, std::uint8_t protocol) const {
   const auto index = section<ReturnIndexRow>(Section::return_index);
   for (std::uint64_t place = index_hash(address, port, protocol);; ++place) {
     const ReturnIndexRow& row = index[place & (index.size() - 1)];
-    if (row.is_used == 0) return false;
-    if (row.address == address && row.port == port && row.protocol == protocol) return true;
+    if (row.is_used == 0) return nullptr;
+    if (row.address == address && row.port == port && row.protocol == protocol) return &row;
   }
+}
+
+const ReturnIndexRow* Snapshot::find_one_packet_return(IpAddress address, Be16 port, std::uint8_t protocol) const {
+  if (node().has_one_packet_vips == 0) return nullptr;
+  const ReturnIndexRow* row = find_return(address, port, protocol);
+  return row != nullptr && row->one_packet_vip != no_row ? row : nullptr;
+}
+
+const EndpointRow* Snapshot::find_quic_server(std::uint32_t cluster, std::span<const std::byte> server_id) const {
+  const std::string_view text(reinterpret_cast<const char*>(server_id.data()), server_id.size());
+  const auto index = section<QuicServerRow>(Section::quic_server_index);
+  for (std::uint64_t place = name_hash(cluster, text);; ++place) {
+    const QuicServerRow& row = index[place & (index.size() - 1)];
+    if (row.id_bytes == 0) return nullptr;
+    if (row.cluster == cluster && row.server_id() == text) return &endpoints()[row.endpoint];
+  }
+}
+
+bool Snapshot::is_return_source(IpAddress address, Be16 port, std::uint8_t protocol) const {
+  if (find_return(address, port, protocol) != nullptr) return true;
+  if (node().has_any_port_returns == 0) return false;
+  const ReturnIndexRow* row = find_return(address, Be16{0}, protocol);
+  return row != nullptr && row->is_any_port != 0;
 }
 
 const VipRow* Snapshot::vip_by_id(std::uint32_t id) const {

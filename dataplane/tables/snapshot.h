@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "dataplane/base/result.h"
 #include "dataplane/base/siphash.h"
@@ -27,6 +28,8 @@ inline std::uint64_t index_hash(IpAddress address, Be16 port = {}, std::uint8_t 
 inline std::uint64_t name_hash(std::uint32_t listener, std::string_view name) {
   return siphash({0x8bb84b93962eacc9ull, listener}, std::as_bytes(std::span(name)));
 }
+
+inline std::uint64_t network_hash(IpAddress network, std::uint8_t prefix_length) { return index_hash(network, {}, prefix_length); }
 
 class Snapshot {
  public:
@@ -68,19 +71,33 @@ class Snapshot {
   std::span<const EndpointRow> endpoints_of(const ClusterRow& cluster) const {
     return endpoints().subspan(cluster.first_endpoint, cluster.endpoint_count);
   }
+  // Where a client that asked for port `asked` is sent to.
+  Be16 port_of(const EndpointRow& endpoint, Be16 asked) const {
+    return clusters()[endpoint.cluster].is_lb_port != 0 ? asked : endpoint.port;
+  }
   // Each slot is an index into endpoints_of(cluster).
   std::span<const std::uint16_t> slots_of(const ClusterRow& cluster) const {
     return section<std::uint16_t>(Section::slots).subspan(cluster.first_slot, cluster.slot_count);
   }
 
+  // The exact VIP; else of the longest prefix, in which somebody takes the port, the single port before the range before all.
   const VipRow* find_vip(IpAddress address, Be16 port, std::uint8_t protocol) const;
+  // Whether the VIP is meant for this address and port, if no more exact one is. What a flow that it has goes by.
+  bool covers(const VipRow& vip, IpAddress address, Be16 port) const;
+  std::vector<PortRange> ports_of(const VipRow& vip) const;  // in rising order
+  std::string vip_text(const VipRow& vip) const;             // "10.9.0.1:80,8080-8191/tcp"
   // Where a client that said `hello` to an is_peeking row wants to go: the exact name, then the longest suffix, then the
   // default. Of rows for one name the first whose ALPN the client offers, else the one for all. nullptr: nowhere.
   const VipRow* find_by_hello(const VipRow& listener, const ClientHello& hello) const;
   const VipRow* vip_by_id(std::uint32_t id) const;            // nullptr when it is gone
   const EndpointRow* endpoint_by_id(std::uint32_t id) const;  // nullptr when it is gone
   AddressIndexRow find_address(IpAddress address) const;      // kind none: not ours
+  // Addresses of VIPs, SNAT addresses and the box's own, to be announced; of a network of VIPs the first 256.
+  std::vector<IpAddress> local_addresses() const;
   bool answers_for(IpAddress address, std::uint16_t port) const;  // ARP and ND: own addresses on their port only
+  const EndpointRow* find_quic_server(std::uint32_t cluster, std::span<const std::byte> server_id) const;  // or nullptr
+  // Who answers from there for a VIP with is_one_packet; nullptr: nobody.
+  const ReturnIndexRow* find_one_packet_return(IpAddress address, Be16 port, std::uint8_t protocol) const;
   bool is_return_source(IpAddress address, Be16 port, std::uint8_t protocol) const;
   const RouteRow* find_route(IpAddress destination) const;    // longest prefix; nullptr: no route
   // The box's own address from which to ask for `neighbor` on `port`; any of the family when none shares
@@ -95,6 +112,14 @@ class Snapshot {
   }
   Result<void> verify_rows() const;
   Result<void> verify_prefix_tables() const;
+  Result<void> verify_vip_networks() const;
+  std::span<const VipRangeRow> vip_ranges() const { return section<VipRangeRow>(Section::vip_ranges); }
+  std::span<const std::uint8_t> vip_lengths() const { return section<std::uint8_t>(Section::vip_lengths); }
+  bool has_vip_prefixes() const { return !vip_lengths().empty() && vip_lengths().back() < 128; }
+  const ReturnIndexRow* find_return(IpAddress address, Be16 port, std::uint8_t protocol) const;
+  const VipNetworkRow* find_vip_network(IpAddress network, std::uint8_t prefix_length) const;
+  const VipRow* find_wide_vip(IpAddress address, Be16 port, std::uint8_t protocol) const;
+  AddressIndexRow find_address_in_prefixes(IpAddress address) const;
   const VipRow* find_named(std::uint32_t listener, std::string_view name, bool is_suffix, const ClientHello& hello) const;
 
   std::span<const std::byte> bytes_;
@@ -108,7 +133,7 @@ inline const VipRow* Snapshot::find_vip(IpAddress address, Be16 port, std::uint8
   const auto index = section<std::uint32_t>(Section::vip_index);
   for (std::uint64_t place = index_hash(address, port, protocol);; ++place) {
     const std::uint32_t row = index[place & (index.size() - 1)];
-    if (row == no_row) return nullptr;
+    if (row == no_row) return vip_lengths().empty() ? nullptr : find_wide_vip(address, port, protocol);
     const VipRow& vip = vips()[row];
     if (vip.address == address && vip.port == port && vip.protocol == protocol) return &vip;
   }
@@ -118,7 +143,9 @@ inline AddressIndexRow Snapshot::find_address(IpAddress address) const {
   const auto index = section<AddressIndexRow>(Section::address_index);
   for (std::uint64_t place = index_hash(address);; ++place) {
     const AddressIndexRow& row = index[place & (index.size() - 1)];
-    if (row.kind == AddressKind::none || row.address == address) return row;
+    if (row.kind != AddressKind::none && row.address != address) continue;
+    if (row.kind == AddressKind::none && has_vip_prefixes()) [[unlikely]] return find_address_in_prefixes(address);
+    return row;
   }
 }
 

@@ -7,18 +7,22 @@
 // Any change to a row, or to the meaning of a field, raises snapshot_format.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <string_view>
 
 #include "dataplane/base/byte_order.h"
 #include "dataplane/base/hash.h"
 #include "dataplane/net/address.h"
+#include "dataplane/net/port_range.h"
 #include "dataplane/net/proxy_protocol.h"
+#include "dataplane/net/quic.h"
 #include "dataplane/tables/prefix_table.h"
 
 namespace sluice {
 
 inline constexpr char snapshot_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 'S', 'N'};
-inline constexpr std::uint32_t snapshot_format = 9;
+inline constexpr std::uint32_t snapshot_format = 10;
 inline constexpr std::uint64_t snapshot_bytes_max = 4ull << 30;
 
 // Limits that the dataplane sizes its tables by.
@@ -45,7 +49,7 @@ static_assert(sizeof(SnapshotHeader) == 40);
 enum class Section : std::uint32_t {
   node, ports, addresses, routes, snat_pools, snat_addresses, vips, clusters, endpoints, slots, vip_index,
   address_index, return_index, vip_rows_by_id, endpoint_rows_by_id, vip_limits, prefix_tables, prefix_roots,
-  prefix_nodes, prefix_values, blocked, names, server_name_index, count
+  prefix_nodes, prefix_values, blocked, names, server_name_index, quic_server_index, vip_network_index, vip_ranges, vip_lengths, count
 };
 
 struct SectionEntry {
@@ -82,7 +86,9 @@ struct NodeRow {
   std::uint32_t fragment_held_bytes_max;
   std::uint32_t fragment_timeout_ms;
   std::uint8_t is_idle_backoff;      // changes at once
-  std::uint8_t reserved[3];
+  std::uint8_t has_any_port_returns; // some is_lb_port cluster forwards by NAT: its endpoints reply from any port
+  std::uint8_t has_one_packet_vips;
+  std::uint8_t reserved;
   std::uint32_t blocklist;           // row of its prefix table + 1; 0: none. Changes at once
   std::uint32_t routes_check;        // CRC-32C of the routes: next hops stay good from a snapshot to one with the same
 };
@@ -142,17 +148,23 @@ struct SnatPoolRow {
 };
 static_assert(sizeof(SnatPoolRow) == 24);
 
+// Which ports of its address a VIP takes: `port`; those that its vip_ranges list; every one.
+enum class VipPorts : std::uint8_t { one, ranges, all };
+
 enum class VipState : std::uint8_t { ready, pending };  // pending: no health verdict yet
 enum class SynCookies : std::uint8_t { never, always };
 
 struct VipRow {
-  IpAddress address;
+  IpAddress address;      // with prefix_length: of a network, every address of which is meant
   NameRef name;           // of the advertise_policy
   NameRef virtual_host;
-  std::uint32_t id;       // stable over generations: names this VIP's counters
+  std::uint16_t id;       // stable over generations: names this VIP's counters
+  std::uint8_t quic;      // QuicRouting::packed: flows without a record go where their connection ID says; 0: no QUIC
+  VipPorts ports : 4;
+  std::uint8_t is_one_packet : 4;  // UDP, NAT: each datagram is decided by itself and leaves no record
   std::uint32_t cluster;  // row
   std::uint32_t idle_timeout_ms;
-  Be16 port;
+  Be16 port;              // ranges: the lowest; all: zero
   std::uint8_t protocol;
   VipState state;
   std::uint32_t hello_timeout_ms;  // a spliced connection that has not said where it wants to go is reset
@@ -162,9 +174,40 @@ struct VipRow {
   std::uint8_t is_peeking;         // the TLS server name leads to the row that counts, see server_name_index
   std::uint8_t is_named;           // reached by server name only: shares address and port with an is_peeking row
   std::uint8_t is_reset_on_expiry; // both ends of an idle TCP flow are told when it is forgotten
-  std::uint8_t reserved[2];
+  std::uint8_t prefix_length;      // of 128; 128: one address
+  std::uint8_t reserved;
+
+  bool is_exact() const { return prefix_length == 128 && ports == VipPorts::one; }  // found by one look into vip_index
 };
 static_assert(sizeof(VipRow) == 64);
+
+struct VipRangeRow {
+  PortRange ports;
+  std::uint32_t vip;  // row
+};
+static_assert(sizeof(VipRangeRow) == 8);
+
+// Who takes which ports of one protocol at an address or network: single ports, then ranges, both sorted and none
+// overlapping another of its kind, then who takes all. A single port counts before a range that holds it, both before `all`.
+struct VipPortsRow {
+  std::uint32_t first_range;   // in vip_ranges: the single ports, behind them the ranges
+  std::uint32_t single_count;
+  std::uint32_t range_count;
+  std::uint32_t all;           // VIP row; no_row: nobody
+};
+
+// VIPs that are not exact, by address and length, in an open-addressed index. vip_lengths has the lengths that occur, longest
+// first: they are tried in that order until one has a taker for the port.
+struct VipNetworkRow {
+  IpAddress network;
+  std::uint8_t prefix_length;  // of 128
+  std::uint8_t is_used;
+  std::uint8_t reserved[2];
+  VipPortsRow tcp, udp;
+
+  const VipPortsRow& of(std::uint8_t protocol) const { return protocol == 17 ? udp : tcp; }
+};
+static_assert(sizeof(VipNetworkRow) == 56);
 
 enum class Forwarding : std::uint8_t { full_nat, nat, splice, dsr_l2, dsr_ipip, dsr_gue };  // splice: SNAT too
 inline bool has_snat(Forwarding forwarding) { return forwarding == Forwarding::full_nat || forwarding == Forwarding::splice; }
@@ -183,10 +226,11 @@ struct ClusterRow {
   Forwarding forwarding;
   Choice choice;
   ProxyProtocol proxy_protocol;      // splice only
-  std::uint8_t reserved;
+  std::uint8_t is_lb_port;           // an endpoint is reached at the port that the client asked for, not at its own
   std::uint32_t endpoint_flows_max;  // of one endpoint, over all lcores; 0: no limit
+  std::uint8_t source_length_v4;     // hash: so many bits (of 128) of the client's address choose; 0: its port too, and the VIP
+  std::uint8_t source_length_v6;
   Be16 gue_port;                     // DSR_GUE: UDP port at which endpoints take packets out
-  std::uint16_t reserved_too;
 };
 static_assert(sizeof(ClusterRow) == 44);
 
@@ -241,7 +285,7 @@ struct AddressIndexRow {
   IpAddress address;
   AddressKind kind;     // none: an empty place
   std::uint8_t reserved[3];
-  std::uint32_t index;  // snat: row in snat_pools; own: row in addresses; vip: any VIP row with the address
+  std::uint32_t index;  // snat: row in snat_pools; own: row in addresses; vip: nothing
 };
 static_assert(sizeof(AddressIndexRow) == 24);
 
@@ -251,9 +295,12 @@ struct ReturnIndexRow {
   Be16 port;
   std::uint8_t protocol;
   std::uint8_t is_used;
-  std::uint32_t reserved;
+  std::uint8_t is_any_port;  // port 0: whatever port it replies from, see NodeRow::has_any_port_returns
+  std::uint8_t reserved[3];
+  std::uint32_t one_packet_vip;  // row, is_one_packet: what comes from here was asked there; no_row
+  std::uint32_t endpoint;        // its row, then
 };
-static_assert(sizeof(ReturnIndexRow) == 24);
+static_assert(sizeof(ReturnIndexRow) == 32);
 
 struct ServerNameRow {  // in an open-addressed index, by listener and name
   NameRef name;          // lower case; a suffix without its "*."
@@ -265,5 +312,15 @@ struct ServerNameRow {  // in an open-addressed index, by listener and name
   std::uint8_t reserved[6];
 };
 static_assert(sizeof(ServerNameRow) == 32);
+
+struct QuicServerRow {  // in an open-addressed index, by cluster and server ID
+  std::array<char, quic_server_id_bytes_max> id;
+  std::uint8_t id_bytes;   // 0: an empty place
+  std::uint32_t cluster;   // row
+  std::uint32_t endpoint;  // row
+
+  std::string_view server_id() const { return {id.data(), id_bytes}; }
+};
+static_assert(sizeof(QuicServerRow) == 24);
 
 }  // namespace sluice

@@ -1,8 +1,12 @@
 #include "dataplane/tables/snapshot_writer.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
+#include <functional>
+#include <map>
+#include <set>
 
 #include "dataplane/base/crc32c.h"
 
@@ -29,7 +33,7 @@ void insert(std::vector<Row>& index, std::uint64_t hash, const Row& row, IsEmpty
 template <class Row>
 std::vector<std::uint32_t> rows_by_id(const std::vector<Row>& rows) {
   std::uint32_t id_end = 0;
-  for (const Row& row : rows) id_end = std::max(id_end, row.id + 1);
+  for (const Row& row : rows) id_end = std::max<std::uint32_t>(id_end, row.id + 1u);
   std::vector<std::uint32_t> by_id(id_end, no_row);
   for (std::size_t i = 0; i < rows.size(); ++i) by_id[rows[i].id] = static_cast<std::uint32_t>(i);
   return by_id;
@@ -116,6 +120,23 @@ std::vector<ServerNameRow> SnapshotWriter::build_server_name_index() const {
   return index;
 }
 
+void SnapshotWriter::add_quic_server(std::uint32_t cluster, std::uint32_t endpoint, std::string_view server_id) {
+  QuicServerRow row{};
+  row.id_bytes = static_cast<std::uint8_t>(server_id.copy(row.id.data(), row.id.size()));
+  row.cluster = cluster;
+  row.endpoint = clusters_[cluster].first_endpoint + endpoint;
+  quic_servers_.push_back(row);
+}
+
+std::vector<QuicServerRow> SnapshotWriter::build_quic_server_index() const {
+  std::vector<QuicServerRow> index(index_size(quic_servers_.size()));
+  for (const QuicServerRow& row : quic_servers_) {
+    insert(index, name_hash(row.cluster, row.server_id()), row, [](const QuicServerRow& at) { return at.id_bytes == 0; },
+           [&](const QuicServerRow& at) { return at.cluster == row.cluster && at.server_id() == row.server_id(); });
+  }
+  return index;
+}
+
 void SnapshotWriter::set_blocklist(std::span<const IpPrefix> networks, const PrefixTableParts& table) {
   for (const IpPrefix& network : networks) blocked_.push_back({network.network, network.length, {}});
   node.blocklist = add(table) + 1;
@@ -124,11 +145,52 @@ void SnapshotWriter::set_blocklist(std::span<const IpPrefix> networks, const Pre
 std::vector<std::uint32_t> SnapshotWriter::build_vip_index() const {
   std::vector<std::uint32_t> index(index_size(vips_.size()), no_row);
   for (std::uint32_t i = 0; i < vips_.size(); ++i) {
-    if (vips_[i].is_named != 0) continue;
+    if (vips_[i].is_named != 0 || !vips_[i].is_exact()) continue;
     insert(index, index_hash(vips_[i].address, vips_[i].port, vips_[i].protocol), i,
            [](std::uint32_t place) { return place == no_row; }, [](std::uint32_t) { return false; });
   }
   return index;
+}
+
+// By address and length, who takes which ports.
+void SnapshotWriter::build_vip_networks() {
+  struct Takers {
+    std::vector<VipRangeRow> singles, ranges;
+    std::uint32_t all = no_row;
+  };
+  std::map<std::pair<IpAddress, std::uint8_t>, std::array<Takers, 2>> networks;
+  const auto takers_of = [&](const VipRow& vip) -> Takers& {
+    return networks[{vip.address, vip.prefix_length}][vip.protocol == 17 ? 1 : 0];
+  };
+  for (std::uint32_t i = 0; i < vips_.size(); ++i) {
+    if (vips_[i].is_exact()) continue;
+    if (vips_[i].ports == VipPorts::all) takers_of(vips_[i]).all = i;
+    if (vips_[i].ports == VipPorts::one) vip_ranges_.push_back({{vips_[i].port.host(), vips_[i].port.host()}, i});
+  }
+  for (const VipRangeRow& range : vip_ranges_) {
+    Takers& takers = takers_of(vips_[range.vip]);
+    (range.ports.is_single() ? takers.singles : takers.ranges).push_back(range);
+  }
+  vip_ranges_.clear();
+  const auto place = [&](Takers& takers) {
+    VipPortsRow row{static_cast<std::uint32_t>(vip_ranges_.size()), static_cast<std::uint32_t>(takers.singles.size()),
+                    static_cast<std::uint32_t>(takers.ranges.size()), takers.all};
+    for (auto* kind : {&takers.singles, &takers.ranges}) {
+      std::sort(kind->begin(), kind->end(),
+                [](const VipRangeRow& a, const VipRangeRow& b) { return a.ports.first < b.ports.first; });
+      vip_ranges_.insert(vip_ranges_.end(), kind->begin(), kind->end());
+    }
+    return row;
+  };
+  vip_network_index_.assign(index_size(networks.size()), {});
+  std::set<std::uint8_t, std::greater<>> lengths;
+  for (auto& [where, takers] : networks) {
+    lengths.insert(where.second);
+    insert(vip_network_index_, network_hash(where.first, where.second),
+           VipNetworkRow{where.first, where.second, 1, {}, place(takers[0]), place(takers[1])},
+           [](const VipNetworkRow& at) { return at.is_used == 0; }, [](const VipNetworkRow&) { return false; });
+  }
+  vip_lengths_.assign(lengths.begin(), lengths.end());
 }
 
 std::vector<AddressIndexRow> SnapshotWriter::build_address_index() const {
@@ -139,7 +201,9 @@ std::vector<AddressIndexRow> SnapshotWriter::build_address_index() const {
            [](const AddressIndexRow& at) { return at.kind == AddressKind::none; },
            [&](const AddressIndexRow& at) { return at.address == address; });
   };
-  for (std::size_t i = 0; i < vips_.size(); ++i) put(vips_[i].address, AddressKind::vip, i);
+  for (const VipRow& vip : vips_) {
+    if (vip.prefix_length == 128) put(vip.address, AddressKind::vip, no_row);
+  }
   for (std::size_t i = 0; i < snat_pools_.size(); ++i) {
     const SnatPoolRow& pool = snat_pools_[i];
     const std::uint32_t count = pool.address_count_v4 + pool.address_count_v6;
@@ -151,14 +215,24 @@ std::vector<AddressIndexRow> SnapshotWriter::build_address_index() const {
 
 std::vector<ReturnIndexRow> SnapshotWriter::build_return_index() const {
   std::vector<ReturnIndexRow> index(index_size(2 * endpoints_.size()));
-  for (const EndpointRow& endpoint : endpoints_) {
-    if (clusters_[endpoint.cluster].forwarding != Forwarding::nat) continue;
+  std::vector<std::uint32_t> one_packet_vip(clusters_.size(), no_row);
+  for (std::uint32_t i = 0; i < vips_.size(); ++i) {
+    if (vips_[i].is_one_packet != 0 && vips_[i].cluster < clusters_.size()) one_packet_vip[vips_[i].cluster] = i;
+  }
+  for (std::uint32_t row = 0; row < endpoints_.size(); ++row) {
+    const EndpointRow& endpoint = endpoints_[row];
+    const ClusterRow& cluster = clusters_[endpoint.cluster];
+    if (cluster.forwarding != Forwarding::nat) continue;
     for (const Be16 port : {endpoint.port, Be16{0}}) {
+      const std::uint8_t is_any_port = port == Be16{0} ? cluster.is_lb_port : std::uint8_t{0};
       insert(index, index_hash(endpoint.address, port, endpoint.protocol),
-             ReturnIndexRow{endpoint.address, port, endpoint.protocol, 1, 0},
+             ReturnIndexRow{endpoint.address, port, endpoint.protocol, 1, is_any_port, {},
+                            port == Be16{0} ? no_row : one_packet_vip[endpoint.cluster], row},
              [](const ReturnIndexRow& at) { return at.is_used == 0; },
-             [&](const ReturnIndexRow& at) {
-               return at.address == endpoint.address && at.port == port && at.protocol == endpoint.protocol;
+             [&](ReturnIndexRow& at) {
+               if (at.address != endpoint.address || at.port != port || at.protocol != endpoint.protocol) return false;
+               at.is_any_port |= is_any_port;  // a member of several clusters
+               return true;
              });
     }
   }
@@ -168,12 +242,19 @@ std::vector<ReturnIndexRow> SnapshotWriter::build_return_index() const {
 Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
   std::stable_sort(routes_.begin(), routes_.end(),
                    [](const RouteRow& a, const RouteRow& b) { return a.prefix_length > b.prefix_length; });
+  node.has_one_packet_vips =
+      std::any_of(vips_.begin(), vips_.end(), [](const VipRow& vip) { return vip.is_one_packet != 0; });
+  node.has_any_port_returns = std::any_of(clusters_.begin(), clusters_.end(), [](const ClusterRow& cluster) {
+    return cluster.is_lb_port != 0 && cluster.forwarding == Forwarding::nat;
+  });
   node.routes_check = crc32c(std::as_bytes(std::span(routes_)));
   if (!vip_limits_.empty()) vip_limits_.resize(vips_.size(), VipLimitsRow{no_row, 0, {}, {}, {}, {}});
   const auto vip_index = build_vip_index();
+  build_vip_networks();
   const auto address_index = build_address_index();
   const auto return_index = build_return_index();
   const auto server_names = build_server_name_index();
+  const auto quic_servers = build_quic_server_index();
   const auto vip_rows = rows_by_id(vips_);
   const auto endpoint_rows = rows_by_id(endpoints_);
 
@@ -189,7 +270,7 @@ Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
       part(endpoints_),        part(slots_),     part(vip_index),     part(address_index),
       part(return_index),      part(vip_rows),   part(endpoint_rows), part(vip_limits_),
       part(prefix_tables_),    part(prefix_roots_), part(prefix_nodes_), part(prefix_values_), part(blocked_), part(names_),
-      part(server_names)};
+      part(server_names), part(quic_servers), part(vip_network_index_), part(vip_ranges_), part(vip_lengths_)};
   static_assert(std::size(parts) == static_cast<std::size_t>(Section::count));
 
   std::size_t total = align_up(sizeof(SnapshotHeader) + std::size(parts) * sizeof(SectionEntry));

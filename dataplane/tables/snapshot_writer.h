@@ -47,6 +47,8 @@ class SnapshotWriter {
   std::uint32_t add_snat_pool(std::string_view pool_name, std::span<const IpAddress> pool_addresses,
                               std::uint16_t port_first, std::uint16_t port_last);
   std::uint32_t add(const VipRow& row) { return append(vips_, row); }
+  // One more of the ports of a VIP with VipPorts::ranges.
+  void add_ports(std::uint32_t vip, PortRange ports) { vip_ranges_.push_back({ports, vip}); }
   // Of the VIP added last.
   void add_limits(VipLimitsRow row);
   std::uint32_t add(const PrefixTableParts& table);
@@ -63,6 +65,9 @@ class SnapshotWriter {
   std::uint32_t add_cluster(ClusterRow row, std::span<const EndpointRow> endpoints,
                             std::span<const std::uint16_t> slots);
 
+  // The server ID that an endpoint (by its place in the cluster) writes into its connection IDs; at most 15 bytes.
+  void add_quic_server(std::uint32_t cluster, std::uint32_t endpoint, std::string_view server_id);
+
   Result<SnapshotBuffer> finish(std::uint64_t generation);
 
  private:
@@ -72,9 +77,11 @@ class SnapshotWriter {
     return static_cast<std::uint32_t>(rows.size() - 1);
   }
   std::vector<std::uint32_t> build_vip_index() const;
+  void build_vip_networks();
   std::vector<AddressIndexRow> build_address_index() const;
   std::vector<ReturnIndexRow> build_return_index() const;
   std::vector<ServerNameRow> build_server_name_index() const;
+  std::vector<QuicServerRow> build_quic_server_index() const;
 
   std::vector<PortRow> ports_;
   std::vector<AddressRow> addresses_;
@@ -91,6 +98,10 @@ class SnapshotWriter {
   std::vector<PrefixNode> prefix_nodes_;
   std::vector<std::uint8_t> prefix_values_;
   std::vector<ServerNameRow> server_names_;
+  std::vector<QuicServerRow> quic_servers_;
+  std::vector<VipRangeRow> vip_ranges_;  // as they are added; then in the order of the snapshot
+  std::vector<VipNetworkRow> vip_network_index_;
+  std::vector<std::uint8_t> vip_lengths_;
   std::vector<BlockedRow> blocked_;
   std::string names_;
   std::unordered_map<std::string, NameRef> known_names_;

@@ -423,6 +423,14 @@ ProxyProtocol proxy_protocol_of(const api::ClusterSpec& spec) {
   return spec.has_proxy_protocol_v2() ? ProxyProtocol::version_2 : ProxyProtocol::none;
 }
 
+std::string bytes_of_hex(const std::string& digits) {
+  std::string bytes;
+  for (std::size_t at = 0; at + 2 <= digits.size(); at += 2) {
+    bytes += static_cast<char>(std::stoi(digits.substr(at, 2), nullptr, 16));
+  }
+  return bytes;
+}
+
 class ClusterCompiler {
  public:
   ClusterCompiler(const CompileInput& input, SnapshotWriter& writer,
@@ -481,6 +489,11 @@ class ClusterCompiler {
     row.id = *input_.ids.clusters.find(cluster_id_key(cluster));
     row.forwarding = forwarding_of(spec);
     row.proxy_protocol = proxy_protocol_of(spec);
+    row.is_lb_port = spec.sluice().has_lb_port() ? 1 : 0;
+    if (spec.sluice().has_source_persistence()) {
+      row.source_length_v4 = static_cast<std::uint8_t>(96 + spec.sluice().source_persistence().ipv4_prefix_length());
+      row.source_length_v6 = static_cast<std::uint8_t>(spec.sluice().source_persistence().ipv6_prefix_length());
+    }
     row.snat_pool =
         has_snat(row.forwarding) ? snat_pools_.at(spec.sluice().snat_pool()) : no_row;
     row.gue_port = spec.sluice().has_gue_port()
@@ -490,7 +503,12 @@ class ClusterCompiler {
     std::vector<std::uint16_t> fresh;
     const auto& slots =
         slots_for(cluster.key(), algorithm, spec.sluice().maglev_size(), members, fresh);
-    return {writer_.add_cluster(row, rows, slots), has_unknown && !has_up};
+    const std::uint32_t added = writer_.add_cluster(row, rows, slots);
+    for (std::uint32_t i = 0; i < endpoints.size(); ++i) {
+      const std::string& digits = endpoints[i].spec().sluice().quic_server_id();
+      if (!digits.empty()) writer_.add_quic_server(added, i, bytes_of_hex(digits));
+    }
+    return {added, has_unknown && !has_up};
   }
 
  private:
@@ -533,6 +551,17 @@ class ClusterCompiler {
   const NodePaths& paths_;
   SlotCache* cache_;
 };
+
+std::uint8_t quic_of(const api::VirtualHostSpec& spec) {
+  if (!spec.sluice().has_quic()) return 0;
+  const api::QuicRouting& quic = spec.sluice().quic();
+  return QuicRouting{static_cast<std::uint8_t>(quic.config_rotation()), static_cast<std::uint8_t>(quic.server_id_length())}.packed();
+}
+
+VipPorts ports_kind_of(const ResolvedVip& vip) {
+  if (vip.has_all_ports()) return VipPorts::all;
+  return vip.ports.size() == 1 && vip.ports.front().is_single() ? VipPorts::one : VipPorts::ranges;
+}
 
 SynCookies syn_cookies_of(const api::VirtualHostSpec& spec) {
   const bool is_always = spec.sluice().syn_cookies() == api::VirtualHostExtension::ALWAYS;
@@ -609,7 +638,7 @@ void write_named(SnapshotWriter& writer, const ResolvedVip& vip, VipRow row,
   const auto [listener, is_new] = listeners.try_emplace(vip.text(), 0);
   if (is_new) {
     VipRow shared = row;
-    shared.id = listener_id;
+    shared.id = static_cast<std::uint16_t>(listener_id);
     shared.virtual_host = writer.name("");
     shared.state = VipState::ready;
     shared.is_peeking = 1;
@@ -654,10 +683,12 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
     row.address = vip.address;
     row.name = writer.name(vip.policy->key().name);
     row.virtual_host = writer.name(vip.virtual_host->key().name);
-    row.id = *input.ids.vips.find(vip_id_key(vip));
+    row.id = static_cast<std::uint16_t>(*input.ids.vips.find(vip_id_key(vip)));
     row.cluster = cluster.row;
     row.idle_timeout_ms = idle_timeout_ms_of(virtual_host_spec(*vip.virtual_host));
-    row.port = be16(vip.port);
+    row.ports = ports_kind_of(vip);
+    row.port = be16(vip.has_all_ports() ? std::uint16_t{0} : vip.ports.front().first);
+    row.prefix_length = vip.prefix_length;
     row.protocol = vip.protocol;
     row.is_reset_on_expiry = virtual_host_spec(*vip.virtual_host).sluice().reset_on_expiry() ? 1 : 0;
     row.mss_max =
@@ -666,10 +697,15 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
     row.syn_cookies = syn_cookies_of(virtual_host_spec(*vip.virtual_host));
     row.hello_timeout_ms = virtual_host_spec(*vip.virtual_host).sluice().hello_timeout();
     row.default_vip = no_row;
+    row.quic = quic_of(virtual_host_spec(*vip.virtual_host));
+    row.is_one_packet = virtual_host_spec(*vip.virtual_host).sluice().one_packet() ? 1 : 0;
     if (vip.is_named()) {
       write_named(writer, vip, row, *input.ids.vips.find(listener_id_key(vip)), listeners);
     } else {
-      writer.add(row);
+      const std::uint32_t added = writer.add(row);
+      if (row.ports == VipPorts::ranges) {
+        for (const PortRange& ports : vip.ports) writer.add_ports(added, ports);
+      }
     }
     limits.write(vip);
   }

@@ -4,14 +4,10 @@
 
 #include <cstring>
 #include <map>
+#include <set>
 
 namespace sluice {
 namespace {
-
-std::string vip_text(const VipRow& vip) {
-  return fmt::format("{}/{}", address_port_text(vip.address, vip.port),
-                     vip.protocol == 17 ? "udp" : "tcp");
-}
 
 bool is_same(const PortRow& a, const PortRow& b, const Snapshot& before, const Snapshot& after) {
   const auto same_name = [&](NameRef x, NameRef y) { return before.name(x) == after.name(y); };
@@ -20,17 +16,30 @@ bool is_same(const PortRow& a, const PortRow& b, const Snapshot& before, const S
 }
 
 void compare_vips(const Snapshot* before, const Snapshot& after, Consequences& found) {
-  for (const VipRow& vip : after.vips()) {
-    if (vip.is_named != 0) continue;
-    if (before == nullptr || before->find_vip(vip.address, vip.port, vip.protocol) == nullptr) {
-      found.sentences.push_back(fmt::format("VIP {} is added", vip_text(vip)));
+  const auto texts_of = [](const Snapshot* snapshot) {
+    std::map<std::string, const VipRow*> texts;
+    if (snapshot == nullptr) return texts;
+    for (const VipRow& vip : snapshot->vips()) {
+      if (vip.is_named == 0) texts.emplace(snapshot->vip_text(vip), &vip);
+    }
+    return texts;
+  };
+  const auto old_texts = texts_of(before), new_texts = texts_of(&after);
+  std::set<std::string> changed;
+  for (const auto& [text, vip] : new_texts) {
+    if (old_texts.contains(text)) continue;
+    const VipRow* old = before == nullptr ? nullptr : before->vip_by_id(vip->id);
+    if (old != nullptr && !old->is_exact() && !vip->is_exact()) {
+      changed.insert(before->vip_text(*old));
+      found.sentences.push_back(fmt::format("VIP {} becomes {}: flows stay at the ports and addresses that it keeps",
+                                            before->vip_text(*old), text));
+    } else {
+      found.sentences.push_back(fmt::format("VIP {} is added", text));
     }
   }
-  if (before == nullptr) return;
-  for (const VipRow& vip : before->vips()) {
-    if (vip.is_named != 0) continue;
-    if (after.find_vip(vip.address, vip.port, vip.protocol) == nullptr) {
-      found.sentences.push_back(fmt::format("VIP {} is removed", vip_text(vip)));
+  for (const auto& [text, vip] : old_texts) {
+    if (!new_texts.contains(text) && !changed.contains(text)) {
+      found.sentences.push_back(fmt::format("VIP {} is removed", text));
     }
   }
 }

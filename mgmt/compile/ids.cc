@@ -67,6 +67,11 @@ IdMap::IdMap() : vips(vips_max), clusters(clusters_max), endpoints(endpoints_max
 
 std::string vip_id_key(const ResolvedVip& vip) {
   const ObjectKey& host = vip.virtual_host->key();
+  // Ports may be added to a list, and addresses to a network, while its flows stay.
+  if (!vip.is_exact()) {
+    const ObjectKey& policy = vip.policy->key();
+    return fmt::format("{}/{} {}", policy.space, policy.name, protocol_text(vip.protocol));
+  }
   return vip.is_named() ? fmt::format("{} {}/{}", vip.text(), host.space, host.name) : vip.text();
 }
 

@@ -6,6 +6,7 @@
 
 #include "dataplane/net/address.h"
 #include "mgmt/model/fields.h"
+#include "mgmt/model/port_ranges.h"
 #include "mgmt/model/suggest.h"
 
 namespace sluice {
@@ -194,6 +195,9 @@ class FieldChecker {
       } else if (rule.bytes_max() > 0 && text.size() > rule.bytes_max()) {
         add(path, fmt::format("{} bytes are too long", text.size()),
             fmt::format("at most {}", rule.bytes_max()));
+      } else if (rule.format() == api::FieldRule::FORMAT_PORT_RANGES) {
+        const auto ranges = parse_port_ranges(text);
+        if (!ranges) add(path, ranges.error().message, "ports and ranges, such as 80,443,8080-8191");
       } else if (const std::string expected = format_broken(rule.format(), text);
                  !expected.empty()) {
         add(path, fmt::format("'{}' is not accepted", text.substr(0, 80)), expected);

@@ -4,16 +4,26 @@
 
 #include <algorithm>
 
+#include "mgmt/model/port_ranges.h"
+
 namespace sluice {
 namespace {
 
 constexpr std::uint32_t tcp_idle_timeout_ms = 3'600'000;
 constexpr std::uint32_t udp_idle_timeout_ms = 60'000;
 
+std::vector<PortRange> ports_of(const api::AdvertisePolicySpec& spec) {
+  if (spec.sluice().has_all_ports()) return {all_ports};
+  if (spec.has_port_ranges()) return parse_port_ranges(spec.port_ranges()).value_or(std::vector<PortRange>{});
+  const auto port = static_cast<std::uint16_t>(spec.port());
+  if (!spec.has_port()) return {};
+  return {{port, port}};
+}
+
 }  // namespace
 
 std::string ResolvedVip::text() const {
-  return fmt::format("{}/{}", address_port_text(address, be16(port)), protocol_text(protocol));
+  return vip_text(where(), ports, protocol);
 }
 
 bool ResolvedVip::is_named() const {
@@ -84,9 +94,12 @@ std::vector<ResolvedVip> vips_of(const ObjectStore& objects) {
       const api::AdvertisePolicySpec& spec =
           static_cast<const api::AdvertisePolicy&>(policy->effective()).spec();
       const auto address = IpAddress::parse(spec.address());
-      if (!address) continue;
-      vips.push_back({virtual_host, policy, cluster, *address,
-                      static_cast<std::uint16_t>(spec.port()), protocol_number(spec.protocol())});
+      const auto ports = ports_of(spec);
+      if (!address || ports.empty()) continue;
+      const std::uint8_t shift = address->is_v4() ? 96 : 0;
+      const std::uint8_t prefix_length =
+          spec.sluice().has_prefix_length() ? static_cast<std::uint8_t>(spec.sluice().prefix_length() + shift) : std::uint8_t{128};
+      vips.push_back({virtual_host, policy, cluster, *address, ports, protocol_number(spec.protocol()), prefix_length});
     }
   }
   std::sort(vips.begin(), vips.end(), [](const ResolvedVip& a, const ResolvedVip& b) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "dataplane/net/address.h"
+#include "dataplane/net/port_range.h"
 #include "mgmt/api/advertise_policy.pb.h"
 #include "mgmt/api/cluster.pb.h"
 #include "mgmt/api/endpoint.pb.h"
@@ -24,9 +25,13 @@ struct ResolvedVip {
   ObjectPtr policy;
   ObjectPtr cluster;
   IpAddress address;
-  std::uint16_t port = 0;
+  std::vector<PortRange> ports;      // in rising order; all_ports for all
   std::uint8_t protocol = 0;
+  std::uint8_t prefix_length = 128;  // of 128: `address` is a network
 
+  IpPrefix where() const { return {address, prefix_length}; }
+  bool has_all_ports() const { return ports.front() == all_ports; }
+  bool is_exact() const { return prefix_length == 128 && ports.size() == 1 && ports.front().is_single(); }
   std::string text() const;  // "10.0.0.1:80/tcp"
   bool is_named() const;     // chosen by server name: may share its address and port with others
 };

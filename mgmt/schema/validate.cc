@@ -3,8 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "mgmt/api/healthcheck.pb.h"
 #include "mgmt/model/field_rules.h"
@@ -109,45 +112,91 @@ void check_vip_address(const ResolvedVip& vip, Findings& findings) {
                  fmt::format("{} is {}", vip.address.text(), reason), "a unicast address");
 }
 
-// Who owns each (address, port, protocol), and which addresses are something else than a VIP.
+// A single port counts before a range that holds it, and both before all ports: each of these once.
+void check_port_claims(const std::vector<ResolvedVip>& vips, Findings& findings) {
+  struct Claim {
+    std::tuple<IpAddress, std::uint8_t, std::uint8_t, int> among;  // where, protocol, kind: claims that may conflict
+    PortRange ports;
+    const ResolvedVip* vip;
+  };
+  std::vector<Claim> claims;
+  for (const ResolvedVip& vip : vips) {
+    for (const PortRange& ports : vip.ports) {
+      const int kind = vip.has_all_ports() ? 2 : ports.is_single() ? 0 : 1;
+      claims.push_back({{vip.address, vip.prefix_length, vip.protocol, kind}, ports, &vip});
+    }
+  }
+  std::stable_sort(claims.begin(), claims.end(), [](const Claim& a, const Claim& b) {
+    return std::tie(a.among, a.ports.first) < std::tie(b.among, b.ports.first);
+  });
+  const Claim* widest = nullptr;  // of those before, the one that reaches furthest
+  for (const Claim& claim : claims) {
+    const bool is_overlapping =
+        widest != nullptr && widest->among == claim.among && claim.ports.first <= widest->ports.last;
+    if (is_overlapping && !(claim.vip->is_named() && widest->vip->is_named())) {  // told apart by server name
+      const PortRange both{claim.ports.first, std::min(claim.ports.last, widest->ports.last)};
+      const ResolvedVip& first = *widest->vip;
+      const ResolvedVip& vip = *claim.vip;
+      findings.error(vip.virtual_host->key(), "spec.advertise_policies",
+                     fmt::format("{} is claimed twice: by {} ({}) and by {} ({})",
+                                 vip_text(vip.where(), std::span(&both, 1), vip.protocol),
+                                 first.virtual_host->key().text(), first.policy->key().text(),
+                                 vip.virtual_host->key().text(), vip.policy->key().text()),
+                     "an address, port and protocol of its own");
+    }
+    if (!is_overlapping || claim.ports.last > widest->ports.last) widest = &claim;
+  }
+}
+
+// The VIPs that hold an address: one with the address itself, or of a network around it.
+class VipAddresses {
+ public:
+  explicit VipAddresses(const std::vector<ResolvedVip>& vips) {
+    for (const ResolvedVip& vip : vips) {
+      lengths_.insert(vip.prefix_length);
+      vips_.try_emplace({vip.prefix_length, vip.address}, &vip);
+    }
+  }
+  const ResolvedVip* find(IpAddress address) const {
+    for (const std::uint8_t length : lengths_) {
+      const auto vip = vips_.find({length, IpPrefix::of(address, length).network});
+      if (vip != vips_.end()) return vip->second;
+    }
+    return nullptr;
+  }
+
+ private:
+  std::set<std::uint8_t, std::greater<>> lengths_;
+  std::map<std::pair<std::uint8_t, IpAddress>, const ResolvedVip*> vips_;
+};
+
+// Which addresses are something else than a VIP.
 void check_vip_conflicts(const ObjectStore& objects, const std::vector<ResolvedVip>& vips,
                          const ValidationWorld& world, Findings& findings) {
-  std::map<std::tuple<IpAddress, std::uint16_t, std::uint8_t>, const ResolvedVip*> owners;
-  std::map<IpAddress, const ResolvedVip*> addresses;
-  for (const ResolvedVip& vip : vips) {
-    addresses.try_emplace(vip.address, &vip);
-    const auto [owner, is_new] = owners.try_emplace({vip.address, vip.port, vip.protocol}, &vip);
-    if (is_new) continue;
-    const ResolvedVip& first = *owner->second;
-    if (vip.is_named() && first.is_named()) continue;  // told apart by server name
-    findings.error(vip.virtual_host->key(), "spec.advertise_policies",
-                   fmt::format("{} is claimed twice: by {} ({}) and by {} ({})", vip.text(),
-                               first.virtual_host->key().text(), first.policy->key().text(),
-                               vip.virtual_host->key().text(), vip.policy->key().text()),
-                   "an address, port and protocol of its own");
-  }
+  check_port_claims(vips, findings);
+  const VipAddresses addresses(vips);
   for (const ObjectPtr& object : objects.of_kind("endpoint")) {
     const auto address =
         IpAddress::parse(static_cast<const api::Endpoint&>(object->effective()).spec().ip());
-    const auto vip = addresses.find(*address);
-    if (vip == addresses.end()) continue;
+    const ResolvedVip* vip = addresses.find(*address);
+    if (vip == nullptr) continue;
     findings.error(
         object->key(), "spec.ip",
         fmt::format(
             "{} is the address of {} and also of {} ({}): packets would go round in a circle",
-            address->text(), object->key().text(), vip->second->virtual_host->key().text(),
-            vip->second->policy->key().text()),
+            address->text(), object->key().text(), vip->virtual_host->key().text(),
+            vip->policy->key().text()),
         "an endpoint with an address of its own");
   }
   const ObjectPtr node = node_of(objects);
   if (node == nullptr) return;
   const api::NodeSpec& spec = node_spec(*node);
   const auto claim = [&](IpAddress address, const std::string& what) {
-    const auto vip = addresses.find(address);
-    if (vip == addresses.end()) return;
-    findings.error(vip->second->policy->key(), "spec.address",
+    const ResolvedVip* vip = addresses.find(address);
+    if (vip == nullptr) return;
+    findings.error(vip->policy->key(), "spec.address",
                    fmt::format("{} is claimed twice: by {} as a VIP and by {}", address.text(),
-                               vip->second->policy->key().text(), what),
+                               vip->policy->key().text(), what),
                    "an address of its own for the VIP");
   };
   for (const api::NodePort& port : spec.ports()) {
@@ -155,6 +204,9 @@ void check_vip_conflicts(const ObjectStore& objects, const std::vector<ResolvedV
       claim(*IpAddress::parse(text.substr(0, text.find('/'))),
             fmt::format("port {} of {}", port.name(), node->key().text()));
     }
+  }
+  for (const api::NodeRoute& route : spec.routes()) {
+    claim(*IpAddress::parse(route.next_hop()), fmt::format("the next hop of {}", route.prefix()));
   }
   for (const api::SnatPool& pool : spec.snat_pools()) {
     for (const std::string& text : pool.addresses()) {
@@ -358,6 +410,21 @@ void check_dsr(const Object& cluster, const Object& node, const NodePaths& paths
   }
 }
 
+// Only a hash leads the same client to the same endpoint.
+void check_persistence(const Object& cluster, Findings& findings) {
+  const api::ClusterSpec& spec = cluster_spec(cluster);
+  if (!spec.sluice().has_source_persistence()) return;
+  const bool is_hash = spec.sluice().has_algorithm()
+                           ? spec.sluice().algorithm() == api::ClusterExtension::MAGLEV ||
+                                 spec.sluice().algorithm() == api::ClusterExtension::RING_HASH
+                           : spec.loadbalancer_algorithm() == api::ClusterSpec::RING_HASH;
+  if (is_hash) return;
+  findings.error(cluster.key(), "spec.sluice.source_persistence",
+                 fmt::format("{} does not choose by a hash, so it cannot choose by the client's address",
+                             cluster.key().text()),
+                 "algorithm MAGLEV or RING_HASH");
+}
+
 void check_clusters(const ObjectStore& objects, Findings& findings) {
   const ObjectPtr node = node_of(objects);
   std::optional<NodePaths> paths;
@@ -410,6 +477,7 @@ void check_clusters(const ObjectStore& objects, Findings& findings) {
                                  api::ClusterExtension::Forwarding_Name(spec.sluice().forwarding())),
                      "no gue_port, or forwarding DSR_GUE");
     }
+    check_persistence(*cluster, findings);
     for (const api::ObjectRef& reference : spec.health_checks()) {
       const ObjectPtr check =
           objects.find(target_of(reference, "healthcheck", cluster->key().space));
@@ -442,6 +510,102 @@ void check_healthchecks(const ObjectStore& objects, Findings& findings) {
       findings.warnings.push_back(fmt::format(
           "{}: timeout {}s is longer than interval {}s: a failing endpoint is probed every {}s",
           object->key().text(), spec.timeout(), spec.interval(), spec.timeout()));
+    }
+  }
+}
+
+// Servers and we agree on the length of server IDs, and each belongs to one endpoint.
+void check_quic(const ObjectStore& objects, const Object& virtual_host, const Object& cluster, Findings& findings) {
+  const api::VirtualHostSpec& spec = virtual_host_spec(virtual_host);
+  if (!spec.sluice().has_quic()) return;
+  if (protocol_of(spec) != protocol_udp) {
+    findings.error(virtual_host.key(), "spec.sluice.quic",
+                   fmt::format("QUIC is UDP, and {} is a {}", virtual_host.key().text(),
+                               api::VirtualHostSpec::Proxy_Name(spec.proxy())),
+                   "proxy UDP_PROXY");
+    return;
+  }
+  const std::uint32_t bytes = spec.sluice().quic().server_id_length();
+  std::map<std::string, ObjectKey> owners;
+  for (const ResolvedEndpoint& endpoint : endpoints_of(objects, cluster)) {
+    const ObjectKey& key = endpoint.object->key();
+    std::string id = endpoint.spec().sluice().quic_server_id();
+    std::transform(id.begin(), id.end(), id.begin(), [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c + 32) : c; });
+    if (id.empty()) {
+      findings.warnings.push_back(fmt::format(
+          "{}: {} has no quic_server_id: its connections do not survive a change of the client's address",
+          virtual_host.key().text(), key.text()));
+      continue;
+    }
+    if (id.size() != 2 * bytes) {
+      findings.error(key, "spec.sluice.quic_server_id",
+                     fmt::format("'{}' is {} bytes, but {} has server IDs of {}", id, id.size() / 2,
+                                 virtual_host.key().text(), bytes),
+                     fmt::format("{} hexadecimal digits", 2 * bytes));
+    }
+    const auto [owner, is_new] = owners.try_emplace(id, key);
+    if (is_new) continue;
+    findings.error(key, "spec.sluice.quic_server_id",
+                   fmt::format("{} and {} of {} have the server ID {}", owner->second.text(), key.text(),
+                               cluster.key().text(), id),
+                   "a server ID of its own for each endpoint");
+  }
+  if (!owners.empty()) return;
+  findings.error(virtual_host.key(), "spec.sluice.quic",
+                 fmt::format("no endpoint of {} has a quic_server_id", cluster.key().text()),
+                 "a quic_server_id for each endpoint");
+}
+
+// Nothing is kept of a datagram, so whatever asks for a record does not go with it.
+void check_one_packet(const Object& virtual_host, const Object& cluster, Findings& findings) {
+  const api::VirtualHostSpec& spec = virtual_host_spec(virtual_host);
+  if (!spec.sluice().one_packet()) return;
+  const api::ClusterExtension& options = cluster_spec(cluster).sluice();
+  const auto refuse = [&](const std::string& message, const std::string& expected) {
+    findings.error(virtual_host.key(), "spec.sluice.one_packet", message, expected);
+  };
+  if (protocol_of(spec) != protocol_udp) {
+    return refuse(fmt::format("one_packet is for UDP, and {} is a {}", virtual_host.key().text(),
+                              api::VirtualHostSpec::Proxy_Name(spec.proxy())),
+                  "proxy UDP_PROXY");
+  }
+  if (options.forwarding() != api::ClusterExtension::NAT) {
+    return refuse(fmt::format("{} forwards by {}, whose answers need a record to find their client", cluster.key().text(),
+                              api::ClusterExtension::Forwarding_Name(options.forwarding())),
+                  "forwarding NAT, or no one_packet");
+  }
+  const char* kept = spec.sluice().has_connection_limit()    ? "connection_limit"
+                     : options.has_endpoint_connection_limit() ? "endpoint_connection_limit"
+                     : spec.sluice().has_quic()                ? "quic"
+                     : options.has_lb_port()                   ? "lb_port"
+                                                               : nullptr;
+  if (kept != nullptr) refuse(fmt::format("{} does not go with one_packet, which keeps no flows", kept), "one of the two");
+}
+
+// The source of an answer is all that tells through which VIP it was asked.
+void check_one_packet_answers(const ObjectStore& objects, const std::vector<ResolvedVip>& vips, Findings& findings) {
+  const auto is_one_packet = [](const ResolvedVip& vip) { return virtual_host_spec(*vip.virtual_host).sluice().one_packet(); };
+  if (std::none_of(vips.begin(), vips.end(), is_one_packet)) return;
+  std::map<std::pair<IpAddress, std::uint16_t>, const ResolvedVip*> owners;
+  std::set<const ResolvedVip*> refused;
+  for (const ResolvedVip& vip : vips) {
+    if (vip.protocol != protocol_udp) continue;
+    if (is_one_packet(vip) && !vip.is_exact()) {
+      findings.error(vip.policy->key(), "spec",
+                     fmt::format("{} is more than one address and port, and {} has one_packet: answers would not tell "
+                                 "which was asked",
+                                 vip.text(), vip.virtual_host->key().text()),
+                     "one address and one port");
+    }
+    for (const ResolvedEndpoint& endpoint : endpoints_of(objects, *vip.cluster)) {
+      const auto [owner, is_new] = owners.try_emplace({endpoint.address, endpoint.port}, &vip);
+      const ResolvedVip& first = *owner->second;
+      if (is_new || (!is_one_packet(vip) && !is_one_packet(first)) || !refused.insert(&vip).second) continue;
+      findings.error(vip.virtual_host->key(), "spec.sluice.one_packet",
+                     fmt::format("{} answers for {} ({}) and for {} ({}): with one_packet nothing would tell which was asked",
+                                 endpoint.object->key().text(), first.text(), first.virtual_host->key().text(), vip.text(),
+                                 vip.virtual_host->key().text()),
+                     "endpoints of its own for a virtual host with one_packet");
     }
   }
 }
@@ -522,6 +686,8 @@ void check_virtual_host(const ObjectStore& objects, const Object& virtual_host,
                                    cluster_spec(*cluster).sluice().forwarding())),
                    "no syn_cookies, or forwarding FULL_NAT");
   }
+  check_quic(objects, virtual_host, *cluster, findings);
+  check_one_packet(virtual_host, *cluster, findings);
   if (spec.routes_size() > 1) {
     findings.warnings.push_back(
         fmt::format("{}: only the first of {} routes is reached: {} ignores match",
@@ -537,18 +703,26 @@ void check_dsr_vip(const ObjectStore& objects, const ResolvedVip& vip, Findings&
   const auto& options = cluster_spec(*vip.cluster).sluice();
   const std::string mode = api::ClusterExtension::Forwarding_Name(options.forwarding());
   const bool is_l2 = options.forwarding() == api::ClusterExtension::DSR_L2;
+  if (!vip.is_exact()) {
+    findings.error(vip.policy->key(), "spec",
+                   fmt::format("{} is more than one address and port, and {} forwards by {}", vip.text(),
+                               vip.cluster->key().text(), mode),
+                   "one address and one port, or forwarding FULL_NAT or NAT");
+    return;
+  }
+  const std::uint16_t port_of_vip = vip.ports.front().first;
   const ObjectPtr node = node_of(objects);
   std::optional<NodePaths> paths;
   if (node != nullptr) paths.emplace(node_spec(*node));
   for (const ResolvedEndpoint& endpoint : endpoints_of(objects, *vip.cluster)) {
     const std::string who = endpoint.object->key().text();
-    if (endpoint.port != vip.port) {
+    if (endpoint.port != port_of_vip) {
       findings.error(endpoint.object->key(), "spec.port",
                      fmt::format("{} is reached by {} of {}, which leaves packets as they are, so "
                                  "its port {} cannot differ from port {} of {} ({})",
-                                 who, mode, vip.cluster->key().text(), endpoint.port, vip.port,
+                                 who, mode, vip.cluster->key().text(), endpoint.port, port_of_vip,
                                  vip.policy->key().text(), vip.text()),
-                     fmt::format("port {}", vip.port));
+                     fmt::format("port {}", port_of_vip));
       return;
     }
     const bool is_4_in_6 = vip.address.is_v4() && !endpoint.address.is_v4() && !is_l2;
@@ -575,6 +749,36 @@ void check_dsr_vip(const ObjectStore& objects, const ResolvedVip& vip, Findings&
   }
 }
 
+void check_prefix_length(const Object& policy, const api::AdvertisePolicySpec& spec, Findings& findings) {
+  if (!spec.sluice().has_prefix_length()) return;
+  const IpAddress address = *IpAddress::parse(spec.address());
+  const std::uint32_t length = spec.sluice().prefix_length();
+  const std::uint32_t min = address.is_v4() ? 8 : 32, max = address.is_v4() ? 32 : 128;
+  if (length < min || length > max) {
+    findings.error(policy.key(), "spec.sluice.prefix_length",
+                   fmt::format("{} is no length for a network of {} VIPs", length, address.is_v4() ? "IPv4" : "IPv6"),
+                   fmt::format("{} to {}", min, max));
+    return;
+  }
+  const IpPrefix network = IpPrefix::of(address, static_cast<std::uint8_t>(length + (address.is_v4() ? 96 : 0)));
+  if (network.network == address) return;
+  findings.error(policy.key(), "spec.address", fmt::format("{} lies inside of {}", address.text(), network.text()),
+                 fmt::format("the network's own address: {}", network.network.text()));
+}
+
+void check_advertise_policies(const ObjectStore& objects, Findings& findings) {
+  for (const ObjectPtr& object : objects.of_kind("advertise_policy")) {
+    const auto& spec = static_cast<const api::AdvertisePolicy&>(object->effective()).spec();
+    check_prefix_length(*object, spec, findings);
+    const bool has_list = spec.port_choice_case() != api::AdvertisePolicySpec::PORT_CHOICE_NOT_SET;
+    if (has_list != spec.sluice().has_all_ports()) continue;
+    const char* given = spec.has_port() ? "port" : "port_ranges";
+    findings.error(object->key(), has_list ? "spec.sluice.all_ports" : "spec",
+                   has_list ? fmt::format("all_ports and {} are both given", given) : "no port is given",
+                   "one of port, port_ranges and sluice.all_ports");
+  }
+}
+
 void check_vip(const ObjectStore& objects, const ResolvedVip& vip, Findings& findings) {
   const std::uint8_t protocol = protocol_of(virtual_host_spec(*vip.virtual_host));
   if (vip.protocol != protocol) {
@@ -586,6 +790,12 @@ void check_vip(const ObjectStore& objects, const ResolvedVip& vip, Findings& fin
         protocol == protocol_udp ? "UDP" : "TCP");
   }
   check_vip_address(vip, findings);
+  if (vip.is_named() && !vip.is_exact()) {
+    findings.error(vip.policy->key(), "spec",
+                   fmt::format("{} is more than one address and port, and {} is chosen by server name", vip.text(),
+                               vip.virtual_host->key().text()),
+                   "one address and one port");
+  }
   if (is_dsr(*vip.cluster)) return check_dsr_vip(objects, vip, findings);
   const bool has_cookies = virtual_host_spec(*vip.virtual_host).sluice().syn_cookies() !=
                            api::VirtualHostExtension::NEVER;
@@ -650,10 +860,12 @@ void validate_services(const ObjectStore& objects, const ValidationWorld& world,
   for (const ObjectPtr& virtual_host : objects.of_kind("virtual_host")) {
     check_virtual_host(objects, *virtual_host, findings);
   }
+  check_advertise_policies(objects, findings);
   const auto vips = vips_of(objects);
   for (const ResolvedVip& vip : vips) check_vip(objects, vip, findings);
   check_vip_conflicts(objects, vips, world, findings);
   check_server_names(vips, findings);
+  check_one_packet_answers(objects, vips, findings);
   if (vips.size() > limits::vips) {
     findings.error(vips[0].virtual_host->key(), "spec.advertise_policies",
                    fmt::format("there are {} VIPs", vips.size()),

@@ -204,9 +204,12 @@ json reply_virtual_hosts(const Call& call) {
 }
 
 std::string algorithm_text(const api::ClusterSpec& spec) {
-  return spec.sluice().has_algorithm()
-             ? api::ClusterExtension::Algorithm_Name(spec.sluice().algorithm())
-             : api::ClusterSpec::Algorithm_Name(spec.loadbalancer_algorithm());
+  const std::string name = spec.sluice().has_algorithm()
+                               ? api::ClusterExtension::Algorithm_Name(spec.sluice().algorithm())
+                               : api::ClusterSpec::Algorithm_Name(spec.loadbalancer_algorithm());
+  if (!spec.sluice().has_source_persistence()) return name;
+  const api::SourcePersistence& source = spec.sluice().source_persistence();
+  return fmt::format("{} by source /{}, /{}", name, source.ipv4_prefix_length(), source.ipv6_prefix_length());
 }
 
 json reply_clusters(const Call& call) {

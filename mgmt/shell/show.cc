@@ -76,10 +76,10 @@ std::string name_cell(const Json& row) {
 
 std::string address_and_port(const Json& row) {
   const std::string address = text_of(row, "address", not_known);
-  const auto port = number_of(row, "port");
-  if (!port) return address;
-  return address.find(':') != std::string::npos ? fmt::format("[{}]:{}", address, *port)
-                                                : fmt::format("{}:{}", address, *port);
+  const std::string port = text_of(row, find(row, "ports") != nullptr ? "ports" : "port");
+  if (port.empty()) return address;
+  return address.find(':') != std::string::npos ? fmt::format("[{}]:{}", address, port)
+                                                : fmt::format("{}:{}", address, port);
 }
 
 std::string render(const Context& context, const Json& rows, const std::vector<FieldRow>& fields) {
@@ -312,6 +312,11 @@ int show_vips(Context& context, const Invocation& invocation) {
       {{"LIMITS", Align::left, 1, true}, [](const Json& r) { return joined_cell(r, "limits"); }},
       {{"FLOWS", Align::right}, [](const Json& r) { return count_cell(r, "flows_active"); }},
       {{"OPENED", Align::right, 2}, [](const Json& r) { return count_cell(r, "flows_opened"); }},
+      {{"BY CID", Align::right, 2, true},
+       [](const Json& r) {
+         const auto count = number_of(r, "flows_by_connection_id");
+         return count ? format_count(*count) : std::string();
+       }},
       {{"RX PACKETS", Align::right, 3}, [](const Json& r) { return count_cell(r, "rx_packets"); }},
       {{"RX BYTES", Align::right, 4}, [](const Json& r) { return bytes_cell(r, "rx_bytes"); }},
       {{"TX PACKETS", Align::right, 3}, [](const Json& r) { return count_cell(r, "tx_packets"); }},

@@ -93,6 +93,7 @@ SnapshotBuffer make_snapshot(const Setup& setup, std::uint64_t generation) {
   const FlowKey key = key_of(0, setup.protocol_number, setup.is_v6);
   const auto add_vip = [&](std::uint32_t id, std::uint32_t cluster, std::uint16_t port_number) {
     VipRow vip{};
+    vip.prefix_length = 128;
     vip.address = key.destination;
     vip.id = id;
     vip.cluster = cluster;

@@ -636,9 +636,10 @@ void Bed::advance(std::uint64_t ms) {
 }
 
 void Bed::announce_all() {
+  const auto addresses = tables_->local_addresses();
   std::size_t cursor = 0;
   for (int tries = 0; tries < 10'000; ++tries) {
-    const bool is_done = announce(*worlds_[0], cursor);
+    const bool is_done = announce(*worlds_[0], cursor, addresses);
     run(0, {});
     if (is_done) return;
   }

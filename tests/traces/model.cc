@@ -36,6 +36,36 @@ bool split_endpoint(const std::string& text, IpAddress& address, std::uint16_t& 
   return true;
 }
 
+// "80", "80,8080-8191", "*"
+std::vector<PortRange> parse_ports(const std::string& text) {
+  if (text == "*") return {all_ports};
+  std::vector<PortRange> ports;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', at), text.size());
+    const std::string item = text.substr(at, comma - at);
+    const std::size_t dash = std::min(item.find('-'), item.size());
+    const auto first = number_of(item.substr(0, dash));
+    const auto last = dash == item.size() ? first : number_of(item.substr(dash + 1));
+    if (!first || !last || *first > *last || *last > 65'535) return {};
+    ports.push_back({static_cast<std::uint16_t>(*first), static_cast<std::uint16_t>(*last)});
+    at = comma + 1;
+  }
+  return ports;
+}
+
+bool split_vip(const std::string& text, VipModel& vip) {
+  const std::size_t slash = text.rfind('/');
+  const std::size_t colon = text.rfind(':', slash);
+  if (slash == std::string::npos || colon == std::string::npos) return false;
+  std::string where = text.substr(0, colon);
+  if (where.size() > 2 && where.front() == '[') where = where.substr(1, where.size() - 2);
+  const auto prefix = IpPrefix::parse(where);
+  vip.ports = parse_ports(text.substr(colon + 1, slash - colon - 1));
+  vip.protocol = text.substr(slash + 1) == "udp" ? 17 : 6;
+  if (prefix) vip.where = *prefix;
+  return prefix && !vip.ports.empty();
+}
+
 template <class Item>
 Item* find_named(std::vector<Item>& items, const std::string& name) {
   const auto found = std::find_if(items.begin(), items.end(), [&](const Item& item) { return item.name == name; });
@@ -146,7 +176,13 @@ Result<void> Model::set_endpoint(ClusterModel& cluster, const std::string& text,
     else if (word == "unknown") found->state = EndpointState::unknown;
     else if (word == "ended") found->state = EndpointState::ended;
     else if (word == "weight" && i + 1 < rest.size()) found->weight = static_cast<std::uint16_t>(*number_of(rest[++i]));
-    else if (word == "remove") {
+    else if (word == "server_id" && i + 1 < rest.size()) {
+      const std::string& digits = rest[++i];
+      found->quic_server_id.clear();
+      for (std::size_t at = 0; at + 2 <= digits.size(); at += 2) {
+        found->quic_server_id += static_cast<char>(std::stoi(digits.substr(at, 2), nullptr, 16));
+      }
+    } else if (word == "remove") {
       cluster.endpoints.erase(found);
       return {};
     } else if (word != "add") {
@@ -186,6 +222,15 @@ Result<void> Model::change_cluster(const Words& words, std::size_t& at) {
                                                    : Choice::rotate;
     } else if (statement[0] == "snat") {
       cluster->snat = statement[1];
+    } else if (statement[0] == "persist") {
+      const std::size_t slash = statement[1].find('/');
+      const auto v4 = number_of(statement[1].substr(0, slash));
+      const auto v6 = number_of(statement[1].substr(slash + 1));
+      if (slash == std::string::npos || !v4 || !v6) return fail("cluster: persist wants BITS/BITS");
+      cluster->source_length_v4 = static_cast<std::uint8_t>(*v4 + 96);
+      cluster->source_length_v6 = static_cast<std::uint8_t>(*v6);
+    } else if (statement[0] == "lb_port") {
+      cluster->is_lb_port = statement[1] == "on";
     } else if (statement[0] == "endpoint_flows_max") {
       cluster->endpoint_flows_max = static_cast<std::uint32_t>(number_of(statement[1]).value_or(0));
     } else {
@@ -216,11 +261,7 @@ Result<void> Model::change_vip(const Words& words, std::size_t& at) {
   if (found == vips_.end()) {
     VipModel vip;
     vip.text = text;
-    const std::size_t slash = text.rfind('/');
-    if (slash == std::string::npos || !split_endpoint(text.substr(0, slash), vip.address, vip.port)) {
-      return fail(fmt::format("'{}' is no ADDRESS:PORT/PROTOCOL", text));
-    }
-    vip.protocol = text.substr(slash + 1) == "udp" ? 17 : 6;
+    if (!split_vip(text, vip)) return fail(fmt::format("'{}' is no ADDRESS:PORT/PROTOCOL", text));
     vip.idle_ms = vip.protocol == 17 ? 60'000 : 3'600'000;
     vip.id = vip_ids_.try_emplace(text, static_cast<std::uint32_t>(vip_ids_.size() + 1)).first->second;
     found = vips_.insert(vips_.end(), vip);
@@ -232,6 +273,13 @@ Result<void> Model::change_vip(const Words& words, std::size_t& at) {
     }
     for (std::size_t i = 0; i < statement.size(); ++i) {
       if (statement[i] == "cookies") found->has_cookies = true;
+      else if (statement[i] == "one_packet") found->is_one_packet = true;
+      else if (statement[i] == "quic" && i + 1 < statement.size()) {
+        const std::string& word = statement[++i];
+        const std::size_t slash = std::min(word.find('/'), word.size());
+        found->quic.rotation = static_cast<std::uint8_t>(number_of(word.substr(0, slash)).value_or(0));
+        found->quic.server_id_bytes = slash == word.size() ? std::uint8_t{0} : static_cast<std::uint8_t>(number_of(word.substr(slash + 1)).value_or(0));
+      }
       else if (statement[i] == "default" && i + 1 < statement.size()) found->default_cluster = statement[++i];
       else if (statement[i] == "hello" && i + 1 < statement.size()) {
         found->hello_ms = static_cast<std::uint32_t>(parse_duration_ms(statement[++i]).value_or(0));
@@ -462,6 +510,9 @@ Result<SnapshotBuffer> Model::compile() const {
     row.proxy_protocol = cluster.proxy_protocol;
     row.gue_port = be16(6'080);
     row.snat_pool = has_snat(cluster.forwarding) ? 0 : no_row;
+    row.is_lb_port = cluster.is_lb_port ? 1 : 0;
+    row.source_length_v4 = cluster.source_length_v4;
+    row.source_length_v6 = cluster.source_length_v6;
     for (std::size_t i = 0; i < snats.size(); ++i) {
       if (has_snat(cluster.forwarding) && snats[i].name == cluster.snat) {
         row.snat_pool = static_cast<std::uint32_t>(i);
@@ -484,16 +535,26 @@ Result<SnapshotBuffer> Model::compile() const {
       endpoint_row.tunnel_source = tunnel_source_for(endpoint.address);
       endpoints.push_back(endpoint_row);
     }
-    writer.add_cluster(row, endpoints, slots_for(cluster));
+    const std::uint32_t added = writer.add_cluster(row, endpoints, slots_for(cluster));
+    for (std::uint32_t i = 0; i < cluster.endpoints.size(); ++i) {
+      const std::string& id = cluster.endpoints[i].quic_server_id;
+      if (!id.empty()) writer.add_quic_server(added, i, id);
+    }
   }
   for (const VipModel& vip : vips_) {
     VipRow row{};
-    row.address = vip.address;
+    row.address = vip.where.network;
+    row.prefix_length = vip.where.length;
     row.name = writer.name(vip.text);
     row.virtual_host = row.name;
-    row.id = vip.id;
+    row.id = static_cast<std::uint16_t>(vip.id);
+    row.quic = vip.quic.packed();
+    row.is_one_packet = vip.is_one_packet ? 1 : 0;
     row.idle_timeout_ms = vip.idle_ms;
-    row.port = be16(vip.port);
+    row.ports = vip.ports.front() == all_ports                              ? VipPorts::all
+                : vip.ports.size() == 1 && vip.ports.front().is_single() ? VipPorts::one
+                                                                         : VipPorts::ranges;
+    row.port = be16(row.ports == VipPorts::all ? std::uint16_t{0} : vip.ports.front().first);
     row.protocol = vip.protocol;
     row.state = vip.state;
     row.is_reset_on_expiry = vip.is_reset_on_expiry ? 1 : 0;
@@ -514,6 +575,9 @@ Result<SnapshotBuffer> Model::compile() const {
                                                   : vip.names[0].cluster);
     if (row.cluster == no_row) return fail(fmt::format("vip {}: no cluster '{}'", vip.text, vip.cluster));
     const std::uint32_t listener = writer.add(row);
+    for (const PortRange& ports : vip.ports) {
+      if (row.ports == VipPorts::ranges) writer.add_ports(listener, ports);
+    }
     if (vip.has_limits) {
       VipLimitsRow limits = vip.limits;
       if (!vip.sources.empty()) limits.sources = writer.add(build_prefix_table(vip.sources));
@@ -528,7 +592,7 @@ Result<SnapshotBuffer> Model::compile() const {
       VipRow target = row;
       target.is_peeking = 0;
       target.is_named = 1;
-      target.id = static_cast<std::uint32_t>(1'000 + clusters_.size() * vip.id + row_of(cluster));
+      target.id = static_cast<std::uint16_t>(1'000 + clusters_.size() * vip.id + row_of(cluster));
       target.cluster = row_of(cluster);
       target.virtual_host = writer.name(cluster);
       return known->second = writer.add(target);

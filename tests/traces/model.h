@@ -10,9 +10,12 @@
 //   snat NAME ADDRESS... [ports FIRST-LAST]
 //   cluster NAME { endpoint ADDRESS:PORT [weight N]; forwarding nat|full_nat|splice|dsr_l2|dsr_ipip|dsr_gue; proxy v1|v2; choice hash|rotate|random|least; snat NAME; }
 //   cluster NAME endpoint ADDRESS:PORT up|down|drain|unknown|remove|add
+//   cluster NAME persist N/M                                   by N bits of an IPv4 client's address, M of IPv6 (choice hash)
+//   cluster NAME lb_port on                                    endpoints are reached at the port that the client asked for
 //   vip ADDRESS:PORT/PROTOCOL { cluster NAME; idle 60s; pending; mss N; cookies; hello 10s; }
+//   vip ADDRESS:PORT/udp { quic ROTATION/BYTES; one_packet; }    with: cluster NAME endpoint ADDRESS:PORT server_id HEX
 //   vip ADDRESS:PORT/tcp { name a.example CLUSTER [ALPN]; name *.example CLUSTER; default CLUSTER; }    looks at server names
-//   vip ADDRESS:PORT/PROTOCOL remove|pending|ready
+//   vip ADDRESS:PORT/PROTOCOL remove|pending|ready             PORT: also 80,8080-8191 and *; ADDRESS: also 10.9.0.0/28
 //   timeouts opening 10s closing 60s closed 10s reset 5s
 //   icmp errors N echoes N  (a second)
 //   fragments datagrams N held N  (bytes)
@@ -56,6 +59,7 @@ struct EndpointModel {
   std::uint16_t weight = 1;
   EndpointState state = EndpointState::up;
   std::uint32_t id = 0;
+  std::string quic_server_id;  // bytes
 };
 
 struct ClusterModel {
@@ -66,6 +70,8 @@ struct ClusterModel {
   ProxyProtocol proxy_protocol = ProxyProtocol::none;
   std::string snat;  // empty: the first
   std::uint32_t endpoint_flows_max = 0;
+  bool is_lb_port = false;
+  std::uint8_t source_length_v4 = 0, source_length_v6 = 0;
 };
 
 struct ServerNameModel {
@@ -74,8 +80,8 @@ struct ServerNameModel {
 
 struct VipModel {
   std::string text;  // "10.9.0.1:80/tcp"
-  IpAddress address;
-  std::uint16_t port = 0;
+  IpPrefix where;
+  std::vector<PortRange> ports;
   std::uint8_t protocol = 0;
   std::string cluster;
   std::uint32_t idle_ms = 0;
@@ -86,6 +92,8 @@ struct VipModel {
   VipLimitsRow limits{no_row, 0, {}, {}, {}, {}};  // `flows_max N`, `rate new|source_new|packets|source_packets N` a second
   bool has_limits = false;
   bool has_cookies = false;
+  QuicRouting quic;  // no server_id_bytes: none
+  bool is_one_packet = false;
   std::uint32_t hello_ms = 10'000;
   std::vector<ServerNameModel> names;
   std::string default_cluster;

@@ -435,7 +435,7 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
       protocol = 17;
       append(l4, 2, port_of(text.source_port));
       append(l4, 2, port_of(text.destination_port));
-      append(l4, 2, text.number("udplen", 8 + length));
+      append(l4, 2, text.number("udplen", 8 + (payload ? payload->size() : length)));
       append(l4, 2, 0);
     } else if (text.kind == "icmp") {
       protocol = source.is_v4() ? 1 : 58;
@@ -651,6 +651,7 @@ PacketText read_frame(std::span<const std::byte> frame) {
     text.options["len"] = std::to_string(l4_bytes - 8);
     const std::uint32_t checksum = read(frame, at->l4 + 6, 2);
     text.options["sum"] = checksum == 0 ? "none" : fmt::format("0x{:04x}", checksum);
+    if (l4_bytes > 8) text.options["payload"] = payload_mark(frame.subspan(at->l4 + 8, l4_bytes - 8));
   } else if (at->protocol == 58 && (byte_at(frame, at->l4) == 135 || byte_at(frame, at->l4) == 136) && l4_bytes >= 24) {
     text.kind = "nd";
     const bool is_solicitation = byte_at(frame, at->l4) == 135;

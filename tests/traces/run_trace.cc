@@ -351,7 +351,7 @@ class Run {
       const std::map<std::string, const Counter*> fields = {
           {"flows_opened", &row.flows_opened}, {"flows_active", &row.flows_active}, {"rx_packets", &row.rx_packets},
           {"rx_bytes", &row.rx_bytes},         {"tx_packets", &row.tx_packets},     {"tx_bytes", &row.tx_bytes},
-          {"dropped", &row.dropped}};
+          {"dropped", &row.dropped},           {"flows_by_connection_id", &bed_->world(lcore).counters.flows_by_connection_id[vip->id]}};
       if (!fields.contains(field)) return std::nullopt;
       sum += fields.at(field)->read();
     }

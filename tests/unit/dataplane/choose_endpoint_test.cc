@@ -61,5 +61,35 @@ TEST(ChooseByHash, IsTheSameOnEveryBoxAndForEveryPacket) {
   }
 }
 
+// A client is known by the first bits of its address: its port, and what it asks for, do not matter.
+TEST(ChooseByHash, LeadsAllOfASourceNetworkToOneEndpoint) {
+  SLUICE_TRACE_SEED();
+  test::Random random(52);
+  trace::Model model;
+  for (const std::string end : {"1", "2", "3", "4", "5", "6", "7"}) {
+    ASSERT_TRUE(model.change({"cluster", "web", "endpoint", "10.2.0.1" + end + ":80"}));
+  }
+  ASSERT_TRUE(model.change({"cluster", "web", "{", "choice", "hash", ";", "persist", "24/48", "}"}));
+  const auto bed = std::move(*trace::Bed::create(model));
+  World& world = bed->world(0);
+  const ClusterRow& cluster = bed->tables().clusters()[0];
+  std::uint64_t counts[7] = {};
+  for (int i = 0; i < 2'000; ++i) {
+    const bool is_v4 = random.one_in(2);
+    FlowKey key = any_key(random);
+    if (!is_v4) key.source = IpAddress{random.word(), random.word()};
+    const std::uint16_t chosen = choose_endpoint(world, cluster, key);
+    ++counts[chosen];
+    for (int other = 0; other < 4; ++other) {
+      FlowKey near = any_key(random);
+      near.protocol = 17;
+      near.source = is_v4 ? IpAddress::v4(Be32{(key.source.as_v4().raw & 0x00ff'ffff) | static_cast<std::uint32_t>(random.word()) << 24})
+                          : IpAddress{(key.source.high & 0xffff'ffff'ffff) | random.word() << 48, random.word()};
+      ASSERT_EQ(choose_endpoint(world, cluster, near), chosen) << key.source.text() << " " << near.source.text();
+    }
+  }
+  for (const std::uint64_t count : counts) EXPECT_NEAR(static_cast<double>(count), 2'000.0 / 7, 75) << "networks are spread";
+}
+
 }  // namespace
 }  // namespace sluice::choose_endpoint_test

@@ -43,6 +43,7 @@ inline SnapshotBuffer small_snapshot(std::uint64_t generation,
   endpoint.weight = 1;
   const std::uint16_t slots[] = {0};
   VipRow vip{};
+  vip.prefix_length = 128;
   vip.cluster = writer.add_cluster(cluster, {&endpoint, 1}, slots);
   vip.name = writer.name("web");
   vip.virtual_host = writer.name("shop");

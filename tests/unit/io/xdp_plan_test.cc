@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/unit/io/small_snapshot.h"
 
 namespace sluice::xdp_plan_test {
@@ -16,6 +18,7 @@ TEST(XdpPlan, holds_vips_snat_addresses_and_own_addresses_once) {
     own.prefix_length = 120;
     writer.add(own);
     VipRow second{};
+    second.prefix_length = 128;
     second.address = at("10.9.0.1");  // the same address on another port
     second.name = second.virtual_host = writer.name("two");
     second.port = be16(443);
@@ -52,6 +55,42 @@ TEST(XdpPlan, endpoints_of_nat_clusters_are_return_sources) {
   EXPECT_EQ(content.sources[1].address, at("fd00::11"));
   EXPECT_EQ(content.sources[1].port, be16(53).raw);
   EXPECT_EQ(content.sources[1].protocol, 17);
+}
+
+TEST(XdpPlan, networks_of_vips_are_prefixes_and_lb_port_endpoints_reply_from_any_port) {
+  const auto buffer = small_snapshot(1, [](SnapshotWriter& writer) {
+    ClusterRow cluster{};
+    cluster.snat_pool = no_row;
+    cluster.forwarding = Forwarding::nat;
+    cluster.is_lb_port = 1;
+    cluster.id = 7;
+    EndpointRow endpoint{};
+    endpoint.address = at("10.2.0.12");
+    endpoint.port = be16(1);
+    endpoint.protocol = 6;
+    endpoint.id = 7;
+    VipRow vip{};
+    vip.cluster = writer.add_cluster(cluster, {&endpoint, 1}, {});
+    vip.address = at("10.9.1.0");
+    vip.prefix_length = 120;
+    vip.ports = VipPorts::all;
+    vip.name = vip.virtual_host = writer.name("wide");
+    vip.protocol = 6;
+    vip.id = 2;
+    vip.idle_timeout_ms = 1;
+    writer.add(vip);
+  });
+  const Snapshot tables = *Snapshot::verify(buffer.bytes());
+  const XdpContent content = xdp_content_of(tables);
+  ASSERT_EQ(content.networks.size(), 1u);
+  EXPECT_EQ(content.networks[0].bits, 120u);
+  EXPECT_EQ(content.networks[0].bytes, at("10.9.1.0").bytes());
+  EXPECT_EQ(std::count(content.addresses.begin(), content.addresses.end(), at("10.9.1.0")), 0);
+  EXPECT_EQ(std::count_if(content.sources.begin(), content.sources.end(),
+                          [](const XdpSourceKey& key) { return key.port == 0 && key.is_any_port == 1; }),
+            1);
+  EXPECT_TRUE(tables.is_return_source(at("10.2.0.12"), be16(777), 6));
+  EXPECT_FALSE(tables.is_return_source(at("10.2.0.12"), be16(777), 17));
 }
 
 TEST(XdpPlan, a_change_names_only_what_differs) {

@@ -137,6 +137,62 @@ TEST(Compile, VirtualHostsShareAVipByServerName) {
   EXPECT_EQ(host_for(""), "shop");
 }
 
+TEST(Compile, WideVipsKeepTheirIdWhenTheirPortsChange) {
+  const auto with_ports = [](const std::string& ports) {
+    return objects_from(replaced(base_yaml(), "protocol: TCP, port: 80}", "protocol: TCP, " + ports + "}"));
+  };
+  IdMap ids;
+  const auto row_of = [&](const std::string& ports) {
+    const ObjectStore objects = with_ports(ports);
+    EXPECT_TRUE(ids.cover(objects));
+    auto built = compile({objects, real_profiles(), {}, {}, ids, 1, 0});
+    EXPECT_TRUE(built) << built.error().message;
+    const View view(std::move(*built));
+    return std::pair(view.snapshot.vips()[0].id, view.snapshot.vip_text(view.snapshot.vips()[0]));
+  };
+  const auto first = row_of("port_ranges: \"8080-8191,80\"");
+  EXPECT_EQ(first.second, "10.9.0.1:80,8080-8191/tcp");
+  EXPECT_EQ(row_of("port_ranges: \"81-90\""), std::pair(first.first, std::string("10.9.0.1:81-90/tcp")));
+  EXPECT_EQ(row_of("sluice: {all_ports: {}}"), std::pair(first.first, std::string("10.9.0.1:*/tcp")));
+  EXPECT_NE(row_of("port: 80").first, first.first) << "an exact VIP is known by its port";
+}
+
+TEST(Compile, ConsequencesNamePortsAndNetworks) {
+  const View before(compiled(objects_from(base_yaml())));
+  const View after(compiled(objects_from(replaced(base_yaml(), "address: 10.9.0.1, protocol: TCP, port: 80}",
+                                                  "address: 10.9.0.0, port_ranges: \"80,90-99\", sluice: {prefix_length: 28}}"))));
+  const auto sentences = compare(&before.snapshot, after.snapshot).sentences;
+  ASSERT_EQ(sentences.size(), 2u);
+  EXPECT_EQ(sentences[0], "VIP 10.9.0.0/28:80,90-99/tcp is added");
+  EXPECT_EQ(sentences[1], "VIP 10.9.0.1:80/tcp is removed");
+  const View fewer(compiled(objects_from(replaced(base_yaml(), "address: 10.9.0.1, protocol: TCP, port: 80}",
+                                                  "address: 10.9.0.0, port_ranges: \"80,90-95\", sluice: {prefix_length: 28}}"))));
+  EXPECT_EQ(compare(&after.snapshot, fewer.snapshot).sentences,
+            (std::vector<std::string>{"VIP 10.9.0.0/28:80,90-99/tcp becomes 10.9.0.0/28:80,90-95/tcp: flows stay at the "
+                                      "ports and addresses that it keeps"}));
+}
+
+TEST(Compile, QuicServersOnePacketPersistenceAndLbPort) {
+  const std::string yaml = replaced(
+      replaced(replaced(replaced(replaced(base_yaml(), "proxy: TCP_PROXY", "proxy: UDP_PROXY\n  sluice: {quic: {config_rotation: 5, server_id_length: 2}}"),
+                                 "10.9.0.1, protocol: TCP", "10.9.0.1, protocol: UDP"),
+                        "ip: 10.2.0.11, port: 8080, protocol: TCP", "ip: 10.2.0.11, port: 8080, protocol: UDP, sluice: {quic_server_id: \"0aFf\"}"),
+               "ip: 10.2.0.12, port: 8080, protocol: TCP", "ip: 10.2.0.12, port: 8080, protocol: UDP, sluice: {quic_server_id: \"0000\"}"),
+      "snat_pool: inside", "snat_pool: inside, lb_port: {}, source_persistence: {ipv6_prefix_length: 56}");
+  const View view(compiled(objects_from(yaml)));
+  const VipRow& vip = view.snapshot.vips()[0];
+  EXPECT_EQ(QuicRouting::unpacked(vip.quic).rotation, 5);
+  EXPECT_EQ(QuicRouting::unpacked(vip.quic).server_id_bytes, 2);
+  const std::byte id[] = {std::byte{0x0a}, std::byte{0xff}};
+  const EndpointRow* endpoint = view.snapshot.find_quic_server(vip.cluster, id);
+  ASSERT_NE(endpoint, nullptr);
+  EXPECT_EQ(endpoint->address, *IpAddress::parse("10.2.0.11"));
+  EXPECT_EQ(view.snapshot.find_quic_server(vip.cluster, std::span(id).first(1)), nullptr);
+  EXPECT_EQ(view.snapshot.port_of(*endpoint, be16(443)), be16(443));
+  EXPECT_EQ(view.cluster().source_length_v4, 128);
+  EXPECT_EQ(view.cluster().source_length_v6, 56);
+}
+
 TEST(Compile, ANameOrDefaultThatTwoClaimIsRefused) {
   const auto message = [](const std::string& yaml) {
     const Findings findings = findings_of(yaml);
@@ -146,6 +202,9 @@ TEST(Compile, ANameOrDefaultThatTwoClaimIsRefused) {
   EXPECT_EQ(message(named_yaml("domains: [www.example.com]")),
             "www.example.com on 10.9.0.1:80/tcp is claimed twice: by virtual_host shop and by "
             "virtual_host web");
+  EXPECT_EQ(message(replaced(named_yaml("domains: [other.example.com]"), "protocol: TCP, port: 80}",
+                             "port_ranges: \"443,8443\"}")),
+            "10.9.0.1:443,8443/tcp is more than one address and port, and virtual_host shop is chosen by server name");
   EXPECT_EQ(message(named_yaml("domains: [www.example.com], sluice: {alpn: [h2]}")), "");
 }
 

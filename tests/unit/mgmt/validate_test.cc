@@ -44,6 +44,26 @@ const std::string shop =
 const std::string v6_endpoint =
     "kind: endpoint\nmetadata: {name: web-3}\nspec: {ip: \"fd00:2::11\", port: 80}\n";
 
+// A UDP service beside web: options of the virtual host and the cluster, the port, the endpoints' server IDs.
+std::string dns(const std::string& host, const std::string& cluster, const std::string& port = "port: 53",
+                const std::string& first_id = "a1", const std::string& second_id = "a2") {
+  const auto id = [](const std::string& digits) {
+    return digits.empty() ? std::string() : ", sluice: {quic_server_id: \"" + digits + "\"}";
+  };
+  return "kind: virtual_host\nmetadata: {name: dns}\nspec: {proxy: UDP_PROXY, advertise_policies: [{name: dns}], "
+         "routes: [{name: dns}], sluice: {" + host + "}}\n---\nkind: advertise_policy\nmetadata: {name: dns}\nspec: "
+         "{address: 10.9.0.9, protocol: UDP, " + port + "}\n---\nkind: route\nmetadata: {name: dns}\nspec: {routes: "
+         "[{route_destination: {destinations: [{cluster: [{name: dns}]}]}}]}\n---\nkind: cluster\nmetadata: {name: "
+         "dns}\nspec: {endpoints: [{name: dns-1}, {name: dns-2}], sluice: {" + cluster + "}}\n---\nkind: endpoint\n"
+         "metadata: {name: dns-1}\nspec: {ip: 10.2.0.21, port: 53, protocol: UDP" + id(first_id) + "}\n---\nkind: "
+         "endpoint\nmetadata: {name: dns-2}\nspec: {ip: 10.2.0.22, port: 53, protocol: UDP" + id(second_id) + "}\n";
+}
+
+// Another policy that web is advertised by.
+std::string more_policy(const std::string& spec) {
+  return "kind: advertise_policy\nmetadata: {name: more}\nspec: {" + spec + "}\n";
+}
+
 const std::string domain_expected =
     "expected a host name in lower case, or *. and at least two labels, such as www.example.com and "
     "*.example.com";
@@ -185,6 +205,106 @@ INSTANTIATE_TEST_SUITE_P(
              "virtual_host web: spec.advertise_policies: 10.9.0.1:80/tcp is claimed twice: by "
              "virtual_host shop (advertise_policy shop) and by virtual_host web "
              "(advertise_policy web); expected an address, port and protocol of its own\n"},
+        Case{"no_port", "protocol: TCP, port: 80}", "protocol: TCP}", "",
+             "advertise_policy web: spec: no port is given; expected one of port, port_ranges and "
+             "sluice.all_ports\n"},
+        Case{"port_and_all", "port: 80}", "port: 80, sluice: {all_ports: {}}}", "",
+             "advertise_policy web: spec.sluice.all_ports: all_ports and port are both given; "
+             "expected one of port, port_ranges and sluice.all_ports\n"},
+        Case{"port_list", "port: 80}", "port_ranges: \"80,90-85\"}", "",
+             "advertise_policy web: spec.port_ranges: '90-85' is a range that ends before it begins; "
+             "expected ports and ranges, such as 80,443,8080-8191\n"},
+        Case{"ranges_overlap", "advertise_policies: [{name: web}]\n", "advertise_policies: [{name: web}, {name: more}, {name: range}]\n",
+             more_policy("address: 10.9.0.1, port_ranges: \"79-81,8080-8191\"") +
+                 "---\nkind: advertise_policy\nmetadata: {name: range}\nspec: {address: 10.9.0.1, port_ranges: "
+                 "\"443,8100-9000\"}\n",
+             "virtual_host web: spec.advertise_policies: 10.9.0.1:8100-8191/tcp is claimed twice: by virtual_host web "
+             "(advertise_policy more) and by virtual_host web (advertise_policy range); expected an address, port and "
+             "protocol of its own\n"},
+        Case{"port_of_a_list_and_exact", "advertise_policies: [{name: web}]\n", "advertise_policies: [{name: web}, {name: more}]\n",
+             more_policy("address: 10.9.0.1, port_ranges: \"80,443\""),
+             "virtual_host web: spec.advertise_policies: 10.9.0.1:80/tcp is claimed twice: by virtual_host web "
+             "(advertise_policy more) and by virtual_host web (advertise_policy web); expected an address, port and "
+             "protocol of its own\n"},
+        Case{"all_ports_twice", "port: 80}", "sluice: {all_ports: {}}}",
+             shop + "---\nkind: advertise_policy\nmetadata: {name: shop}\nspec: {address: 10.9.0.1, sluice: {all_ports: "
+                    "{}}}\n",
+             "virtual_host web: spec.advertise_policies: 10.9.0.1:*/tcp is claimed twice: by virtual_host shop "
+             "(advertise_policy shop) and by virtual_host web (advertise_policy web); expected an address, port and "
+             "protocol of its own\n"},
+        Case{"a_network_twice", "port: 80}", "port: 80, sluice: {prefix_length: 32}}",
+             shop + "---\nkind: advertise_policy\nmetadata: {name: shop}\nspec: {address: 10.9.0.1, port: 80}\n",
+             "virtual_host web: spec.advertise_policies: 10.9.0.1:80/tcp is claimed twice: by virtual_host shop "
+             "(advertise_policy shop) and by virtual_host web (advertise_policy web); expected an address, port and "
+             "protocol of its own\n"},
+        Case{"one_in_the_other_is_no_conflict", "advertise_policies: [{name: web}]\n",
+             "advertise_policies: [{name: web}, {name: more}]\n",
+             more_policy("address: 10.9.0.0, sluice: {all_ports: {}, prefix_length: 28}"), ""},
+        Case{"network_length", "port: 80}", "port: 80, sluice: {prefix_length: 64}}", "",
+             "advertise_policy web: spec.sluice.prefix_length: 64 is no length for a network of IPv4 VIPs; expected 8 to "
+             "32\n"},
+        Case{"network_host_bits", "port: 80}", "port: 80, sluice: {prefix_length: 28}}", "",
+             "advertise_policy web: spec.address: 10.9.0.1 lies inside of 10.9.0.0/28; expected the network's own "
+             "address: 10.9.0.0\n"},
+        Case{"network_holds_the_box", "address: 10.9.0.1, protocol: TCP, port: 80}",
+             "address: 10.1.0.0, port: 80, sluice: {prefix_length: 30}}", "",
+             "advertise_policy web: spec.address: 10.1.0.1 is claimed twice: by advertise_policy web as a VIP and by port "
+             "outside of node lb; expected an address of its own for the VIP\n"},
+        Case{"network_holds_the_next_hop", "address: 10.9.0.1, protocol: TCP, port: 80}",
+             "address: 10.1.0.248, port: 80, sluice: {prefix_length: 29}}", "",
+             "advertise_policy web: spec.address: 10.1.0.254 is claimed twice: by advertise_policy web as a VIP and by the "
+             "next hop of 0.0.0.0/0; expected an address of its own for the VIP\n"},
+        Case{"network_holds_an_endpoint", "address: 10.9.0.1, protocol: TCP, port: 80}",
+             "address: 10.2.0.8, port: 80, sluice: {prefix_length: 30}}", "",
+             "endpoint web-1: spec.ip: 10.2.0.11 is the address of endpoint web-1 and also of virtual_host web "
+             "(advertise_policy web): packets would go round in a circle; expected an endpoint with an address of its "
+             "own\n"},
+        Case{"persistence_needs_a_hash", "{algorithm: MAGLEV, ", "{algorithm: RANDOM, source_persistence: {}, ", "",
+             "cluster web: spec.sluice.source_persistence: cluster web does not choose by a hash, so it cannot choose by "
+             "the client's address; expected algorithm MAGLEV or RING_HASH\n"},
+        Case{"persistence", "{algorithm: MAGLEV, ", "{algorithm: MAGLEV, source_persistence: {ipv4_prefix_length: 24}, ", "", ""},
+        Case{"quic", "", "", dns("quic: {server_id_length: 1}", "snat_pool: inside"), ""},
+        Case{"quic_of_tcp", "  proxy: TCP_PROXY", "  proxy: TCP_PROXY\n  sluice: {quic: {server_id_length: 1}}", "",
+             "virtual_host web: spec.sluice.quic: QUIC is UDP, and virtual_host web is a TCP_PROXY; expected proxy "
+             "UDP_PROXY\n"},
+        Case{"quic_without_length", "", "", dns("quic: {}", "snat_pool: inside"),
+             "virtual_host dns: spec.sluice.quic.server_id_length: server_id_length is required; expected Bytes of the "
+             "server ID, which follows the first byte.\n"},
+        Case{"quic_rotation", "", "", dns("quic: {server_id_length: 1, config_rotation: 7}", "snat_pool: inside"),
+             "virtual_host dns: spec.sluice.quic.config_rotation: 7 is too large; expected 0 to 6\n"},
+        Case{"quic_id_length", "", "", dns("quic: {server_id_length: 2}", "snat_pool: inside", "port: 53", "a1", "a2b3"),
+             "endpoint dns-1: spec.sluice.quic_server_id: 'a1' is 1 bytes, but virtual_host dns has server IDs of 2; "
+             "expected 4 hexadecimal digits\n"},
+        Case{"quic_id_twice", "", "", dns("quic: {server_id_length: 1}", "snat_pool: inside", "port: 53", "a1", "A1"),
+             "endpoint dns-2: spec.sluice.quic_server_id: endpoint dns-1 and endpoint dns-2 of cluster dns have the server "
+             "ID a1; expected a server ID of its own for each endpoint\n"},
+        Case{"quic_without_ids", "", "", dns("quic: {server_id_length: 1}", "snat_pool: inside", "port: 53", "", ""),
+             "virtual_host dns: spec.sluice.quic: no endpoint of cluster dns has a quic_server_id; expected a "
+             "quic_server_id for each endpoint\n"},
+        Case{"one_packet", "", "", dns("one_packet: true", "forwarding: NAT"), ""},
+        Case{"one_packet_full_nat", "", "", dns("one_packet: true", "snat_pool: inside"),
+             "virtual_host dns: spec.sluice.one_packet: cluster dns forwards by FULL_NAT, whose answers need a record to "
+             "find their client; expected forwarding NAT, or no one_packet\n"},
+        Case{"one_packet_tcp", "  proxy: TCP_PROXY", "  proxy: TCP_PROXY\n  sluice: {one_packet: true}", "",
+             "virtual_host web: spec.sluice.one_packet: one_packet is for UDP, and virtual_host web is a TCP_PROXY; "
+             "expected proxy UDP_PROXY\n"},
+        Case{"one_packet_limit", "", "", dns("one_packet: true, connection_limit: 5", "forwarding: NAT"),
+             "virtual_host dns: spec.sluice.one_packet: connection_limit does not go with one_packet, which keeps no "
+             "flows; expected one of the two\n"},
+        Case{"one_packet_lb_port", "", "", dns("one_packet: true", "forwarding: NAT, lb_port: {}"),
+             "virtual_host dns: spec.sluice.one_packet: lb_port does not go with one_packet, which keeps no flows; "
+             "expected one of the two\n"},
+        Case{"one_packet_ranges", "", "", dns("one_packet: true", "forwarding: NAT", "port_ranges: \"53,5353\""),
+             "advertise_policy dns: spec: 10.9.0.9:53,5353/udp is more than one address and port, and virtual_host dns has "
+             "one_packet: answers would not tell which was asked; expected one address and one port\n"},
+        Case{"one_packet_shared", "", "",
+             dns("one_packet: true", "forwarding: NAT") +
+                 "---\nkind: virtual_host\nmetadata: {name: dns2}\nspec: {proxy: UDP_PROXY, advertise_policies: [{name: "
+                 "dns2}], routes: [{name: dns}]}\n---\nkind: advertise_policy\nmetadata: {name: dns2}\nspec: {address: "
+                 "10.9.0.10, protocol: UDP, port: 53}\n",
+             "virtual_host dns2: spec.sluice.one_packet: endpoint dns-1 answers for 10.9.0.9:53/udp (virtual_host dns) and "
+             "for 10.9.0.10:53/udp (virtual_host dns2): with one_packet nothing would tell which was asked; expected "
+             "endpoints of its own for a virtual host with one_packet\n"},
         Case{"vip_is_endpoint", "address: 10.9.0.1", "address: 10.2.0.12", "",
              "endpoint web-2: spec.ip: 10.2.0.12 is the address of endpoint web-2 and also of "
              "virtual_host web (advertise_policy web): packets would go round in "
