@@ -31,53 +31,82 @@ Be16 shifted(Be16 window, int shift) {
   return be16(static_cast<std::uint16_t>(std::min(wide, 0xffffu)));
 }
 
-// Runs `change` on the header and puts what it did to the sum into the checksum.
-template <class Change>
-void keep_checksum(std::span<std::byte> header, Change change) {
-  auto& tcp = *reinterpret_cast<TcpHeader*>(header.data());
-  const std::uint16_t before = fold_checksum(checksum_sum(header));
-  change(tcp, header.subspan(sizeof tcp));
-  const std::uint16_t after = fold_checksum(checksum_sum(header));
-  tcp.checksum = ChecksumDelta().change(before, after).apply_to(tcp.checksum);
-}
+// What is changed in a header, as the difference that its checksum takes in (RFC 1624, equation 3). To sum the header up
+// again would wait for the words that were just written into it.
+class Changes {
+ public:
+  void replace(Be32& word, Be32 now) {
+    sum_ += std::uint64_t{static_cast<std::uint32_t>(~word.raw)} + now.raw;
+    word = now;
+  }
+  void replace(Be16& word, Be16 now) {
+    sum_ += std::uint64_t{static_cast<std::uint16_t>(~word.raw)} + now.raw;
+    word = now;
+  }
+  // Of `bytes`, which begin at an even place of the header, whatever `change` does to them.
+  template <class Change>
+  void within(std::span<const std::byte> bytes, Change change) {
+    sum_ += static_cast<std::uint16_t>(~fold_checksum(checksum_sum(bytes)));
+    change();
+    sum_ += fold_checksum(checksum_sum(bytes));
+  }
+  std::uint16_t apply_to(std::uint16_t checksum) const {
+    return static_cast<std::uint16_t>(~fold_checksum(static_cast<std::uint16_t>(~checksum) + sum_));
+  }
+
+ private:
+  std::uint64_t sum_ = 0;
+};
 
 bool is_syn(const TcpHeader& tcp) { return (tcp.flags & tcp_flag::syn) != 0; }  // its window is not scaled
+
+void translate_options_to_endpoint(SpliceRecord& splice, std::span<std::byte> options) {
+  const TcpOptionPlaces places = find_options(options);
+  if (places.timestamps != TcpOptionPlaces::absent) {
+    if ((splice.flags & splice_flag::lends_timestamps) != 0) {
+      splice.client_timestamp = word_at(options, places.timestamps + 2u);
+      blank(options, places.timestamps, 10);
+    } else {
+      add_at(options, places.timestamps + 6u, 0 - splice.timestamp_delta);
+    }
+  }
+  if (places.sack == TcpOptionPlaces::absent) return;
+  if ((splice.flags & splice_flag::removes_sack) != 0) {
+    blank(options, places.sack, 2u + places.sack_block_count * 8u);
+    return;
+  }
+  for (std::size_t edge = 0; edge < places.sack_block_count * 2u; ++edge) {
+    add_at(options, places.sack + 2u + edge * 4, 0 - splice.sequence_delta);
+  }
+}
 
 }  // namespace
 
 void translate_to_endpoint(SpliceRecord& splice, std::span<std::byte> header) {
-  keep_checksum(header, [&](TcpHeader& tcp, std::span<std::byte> options) {
-    if ((tcp.flags & tcp_flag::ack) != 0) tcp.acknowledgment = be32(tcp.acknowledgment.host() - splice.sequence_delta);
-    if (!is_syn(tcp)) tcp.window = shifted(tcp.window, splice.shift_to_endpoint);
-    if (options.empty()) return;
-    const TcpOptionPlaces places = find_options(options);
-    if (places.timestamps != TcpOptionPlaces::absent) {
-      if ((splice.flags & splice_flag::lends_timestamps) != 0) {
-        splice.client_timestamp = word_at(options, places.timestamps + 2u);
-        blank(options, places.timestamps, 10);
-      } else {
-        add_at(options, places.timestamps + 6u, 0 - splice.timestamp_delta);
-      }
-    }
-    if (places.sack == TcpOptionPlaces::absent) return;
-    if ((splice.flags & splice_flag::removes_sack) != 0) {
-      blank(options, places.sack, 2u + places.sack_block_count * 8u);
-      return;
-    }
-    for (std::size_t edge = 0; edge < places.sack_block_count * 2u; ++edge) {
-      add_at(options, places.sack + 2u + edge * 4, 0 - splice.sequence_delta);
-    }
-  });
+  auto& tcp = *reinterpret_cast<TcpHeader*>(header.data());
+  const auto options = header.subspan(sizeof tcp);
+  Changes changes;
+  if ((tcp.flags & tcp_flag::ack) != 0) {
+    changes.replace(tcp.acknowledgment, be32(tcp.acknowledgment.host() - splice.sequence_delta));
+  }
+  if (!is_syn(tcp)) changes.replace(tcp.window, shifted(tcp.window, splice.shift_to_endpoint));
+  if (!options.empty()) changes.within(options, [&] { translate_options_to_endpoint(splice, options); });
+  tcp.checksum = changes.apply_to(tcp.checksum);
 }
 
 void translate_to_client(const SpliceRecord& splice, std::span<std::byte> header) {
-  keep_checksum(header, [&](TcpHeader& tcp, std::span<std::byte> options) {
-    tcp.sequence = be32(tcp.sequence.host() + splice.sequence_delta);
-    if (!is_syn(tcp)) tcp.window = shifted(tcp.window, splice.shift_to_client);
-    if (options.empty()) return;
-    const TcpOptionPlaces places = find_options(options);
-    if (places.timestamps != TcpOptionPlaces::absent) add_at(options, places.timestamps + 2u, splice.timestamp_delta);
-  });
+  auto& tcp = *reinterpret_cast<TcpHeader*>(header.data());
+  const auto options = header.subspan(sizeof tcp);
+  Changes changes;
+  changes.replace(tcp.sequence, be32(tcp.sequence.host() + splice.sequence_delta));
+  if (!is_syn(tcp)) changes.replace(tcp.window, shifted(tcp.window, splice.shift_to_client));
+  if (!options.empty()) {
+    changes.within(options, [&] {
+      const TcpOptionPlaces places = find_options(options);
+      if (places.timestamps != TcpOptionPlaces::absent) add_at(options, places.timestamps + 2u, splice.timestamp_delta);
+    });
+  }
+  tcp.checksum = changes.apply_to(tcp.checksum);
 }
 
 }  // namespace sluice

@@ -82,16 +82,47 @@ bool has_flows_left(const World& world, const VipLimitsRow& limits, std::uint32_
          world.counters.vips[vip_id].flows_active.read() < share_of(limits.flows_max, world.lcore_count);
 }
 
-// What the virtual host's operator admits.
+PrefixTable sources_of(const World& world, const VipLimitsRow& limits) {
+  return world.tables->prefix_table(world.tables->prefix_tables()[limits.sources]);
+}
+
+// Packets from where nobody may come are dropped: those of one virtual host at a time, which share a list.
+void deny_sources(World& world, Burst& burst) {
+  std::array<Packet*, burst_count_max> asking;
+  std::array<IpAddress, burst_count_max> sources;
+  std::array<std::uint8_t, burst_count_max> actions;
+  std::size_t count = 0;
+  std::uint32_t list = no_row;
+  const VipLimitsRow* limits_asked = nullptr;
+  const auto ask = [&] {
+    if (count == 0) return;
+    sources_of(world, *limits_asked).values_of(std::span(sources).first(count), actions);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (actions[i] == source_action::deny) asking[i]->verdict = Verdict::drop_source_denied;
+    }
+    count = 0;
+  };
+  for_each_live(burst, [&](Packet& packet) {
+    if (packet.vip == nullptr || packet.flow != nullptr) return;
+    const VipLimitsRow* limits = world.tables->limits_of(*packet.vip);
+    if (limits == nullptr || limits->sources == no_row) return;
+    if (limits->sources != list) {
+      ask();
+      list = limits->sources;
+      limits_asked = limits;
+    }
+    sources[count] = packet.frame.key.source;
+    asking[count++] = &packet;
+  });
+  ask();
+}
+
+// What the virtual host's operator admits, sources apart.
 Verdict verdict_by_limits(World& world, const VipLimitsRow& limits, std::uint32_t vip_id, IpAddress source) {
   const auto within = [&](const RateLimitRow& rate, auto... who) {
     return rate.interval_ns == 0 ||
            world.rate_limits.take(who..., vip_id, RateLimits::Of::new_flows, rate, world.now, world.lcore_count);
   };
-  if (limits.sources != no_row &&
-      world.tables->prefix_table(world.tables->prefix_tables()[limits.sources]).value_of(source) == source_action::deny) {
-    return Verdict::drop_source_denied;
-  }
   if (!has_flows_left(world, limits, vip_id)) return Verdict::drop_connection_limit;
   if (!within(limits.source_new_flows, source)) return Verdict::drop_rate_source_connections;
   return within(limits.new_flows) ? Verdict::undecided : Verdict::drop_rate_connections;
@@ -246,6 +277,8 @@ void set_direct(const Snapshot& tables, const EndpointRow& endpoint, FlowHash ha
 Verdict admit_by_vip(World& world, const VipRow& vip, IpAddress source) {
   const VipLimitsRow* limits = world.tables->limits_of(vip);
   if (limits == nullptr) return Verdict::undecided;
+  const bool is_denied = limits->sources != no_row && sources_of(world, *limits).value_of(source) == source_action::deny;
+  if (is_denied) return Verdict::drop_source_denied;
   const Verdict verdict = verdict_by_limits(world, *limits, vip.id, source);
   return verdict == Verdict::drop_connection_limit ? Verdict::reject_connection_limit : verdict;
 }
@@ -303,6 +336,7 @@ void open_flow(World& world, Burst& burst) {
   std::array<std::optional<Opening>, burst_count_max> openings;
   std::array<Packet*, burst_count_max> repeats;  // the five-tuple came before in this burst
   std::size_t count = 0, repeat_count = 0;
+  if (!world.tables->vip_limits().empty()) deny_sources(world, burst);
   for_each_live(burst, [&](Packet& packet) {
     if (packet.vip == nullptr || packet.flow != nullptr || !admit(world, packet)) return;
     if (packet.vip->is_one_packet != 0) [[unlikely]] return pass_question(world, packet);

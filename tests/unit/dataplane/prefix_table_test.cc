@@ -62,6 +62,8 @@ TEST(PrefixTable, agrees_with_the_list_it_was_built_from) {
           {IpPrefix::of(address, length), static_cast<std::uint8_t>(1 + random.below(255))});
     }
     const Built built(rules);
+    std::vector<IpAddress> asked;
+    std::vector<std::uint8_t> answers;
     for (int tries = 0; tries < 4'000; ++tries) {
       IpAddress address = places[random.below(places.size())];
       const std::uint64_t flip = 1ull << random.below(64);
@@ -80,6 +82,18 @@ TEST(PrefixTable, agrees_with_the_list_it_was_built_from) {
       ASSERT_EQ(built.table.value_of(address), expected)
           << address.text() << " among " << count
           << " rules; replay with SLUICE_SEED=" << test::run_seed();
+      asked.push_back(address);
+      answers.push_back(static_cast<std::uint8_t>(expected));
+    }
+    for (std::size_t first = 0; first < asked.size();) {
+      const std::size_t together =
+          std::min<std::size_t>(asked.size() - first, 1 + random.below(PrefixTable::together_max));
+      std::vector<std::uint8_t> found(together, 0xee);
+      built.table.values_of(std::span(asked).subspan(first, together), found);
+      const auto begin = answers.begin() + static_cast<std::ptrdiff_t>(first);
+      ASSERT_EQ(found, std::vector<std::uint8_t>(begin, begin + static_cast<std::ptrdiff_t>(together)))
+          << count << " rules; replay with SLUICE_SEED=" << test::run_seed();
+      first += together;
     }
   }
 }
