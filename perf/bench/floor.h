@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "perf/common/memory.h"
 #include "perf/bench/packets.h"
@@ -45,7 +44,7 @@ class Floor {
   rte_hash* hash_ = nullptr;
   MappedRows<Line> lines_;
   FlowOrder order_;
-  std::vector<Frame> frames_{2 * batch_count};
+  MappedRows<Frame> frames_{2 * batch_count};
 };
 
 }  // namespace sluice::perf

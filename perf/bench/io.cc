@@ -69,7 +69,7 @@ Figure measure_worker(const std::string& capture, std::uint32_t flows, int repea
   // Row 0 of the snapshot is slot 0: received on the capture, sent to nothing.
   WorkerPlan plan;
   plan.queues = {{in, 0, 0}};
-  plan.ports = {{our_mac, 1'500, true}};
+  plan.ports = {{.mac = our_mac, .mtu = 1'500, .is_present = true}};
   plan.settle.ports = {{out, 0, nullptr}};
   plan.settle.pool = pool;
   const SnapshotBuffer buffer = make_snapshot(setup, 1);

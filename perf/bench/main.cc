@@ -10,6 +10,7 @@
 
 #include "perf/bench/connections.h"
 #include "perf/bench/floor.h"
+#include "perf/bench/handshakes.h"
 #include "perf/bench/io.h"
 #include "perf/bench/lookup.h"
 #include "perf/bench/maglev.h"
@@ -42,7 +43,10 @@ class Benchmarks {
 
   void packet_path();
   void modes();
+  void sizes();
   void new_flows();
+  void splices();
+  void prefixes();
   void connections();
   void refusals();
   void memory();
@@ -72,7 +76,7 @@ void Benchmarks::packet_path() {
     std::uint32_t flows;
     double must, aim;
   };
-  for (const Target& target : {Target{1'000, 1.6, 1.3}, Target{100'000, 1.6, 1.3},
+  for (const Target& target : {Target{1'000, 1.6, 1.3}, Target{64'000, 1.6, 1.3}, Target{100'000, 1.6, 1.3},
                                Target{1'000'000, 1.45, 1.2}, Target{10'000'000, 1.35, 1.15}}) {
     if (target.flows > options_.flows_max) break;
     Floor floor(target.flows);
@@ -110,30 +114,56 @@ void Benchmarks::packet_path() {
 
 void Benchmarks::modes() {
   const std::uint32_t flows = std::min(100'000u, options_.flows_max);
-  const auto setup = [&](std::uint8_t protocol_number, bool is_v6, Forwarding forwarding) {
-    Setup result;
-    result.flows = flows;
-    result.protocol_number = protocol_number;
-    result.is_v6 = is_v6;
-    result.forwarding = forwarding;
-    return result;
+  struct Mode {
+    const char* name;
+    std::uint8_t protocol_number = protocol::tcp;
+    bool is_v6 = false;
+    bool is_translated = false;
+    Forwarding forwarding = Forwarding::full_nat;
   };
-  Rig full_nat(setup(protocol::tcp, false, Forwarding::full_nat));
-  Rig nat(setup(protocol::tcp, false, Forwarding::nat));
-  Rig udp(setup(protocol::udp, false, Forwarding::full_nat));
-  Rig v6(setup(protocol::tcp, true, Forwarding::full_nat));
-  Setup across = setup(protocol::tcp, true, Forwarding::full_nat);
-  across.is_translated = true;
-  Rig nat64(across);
-  const auto samples = take_turns(
-      options_.repeats,
-      {steady([&] { return established(full_nat); }), steady([&] { return established(nat); }),
-       steady([&] { return established(udp); }), steady([&] { return established(v6); }),
-       steady([&] { return established(nat64); })});
-  const char* names[] = {"NAT / FULL_NAT", "UDP / TCP", "IPv6 / IPv4", "NAT64 / FULL_NAT"};
-  for (std::size_t i = 0; i < std::size(names); ++i) {
-    report_.add({"modes, " + flows_text(flows), names[i], ratio_of(samples[i + 1], samples[0]), "x",
-                 Better::lower, 1.25, 1.1, fmt::format("{:.0f} clk", median_of(samples[i + 1]))});
+  static constexpr Mode modes[] = {
+      {"NAT / FULL_NAT", protocol::tcp, false, false, Forwarding::nat},
+      {"UDP / TCP", protocol::udp},
+      {"IPv6 / IPv4", protocol::tcp, true},
+      {"NAT64 / FULL_NAT", protocol::tcp, true, true},
+      {"SPLICE after binding / FULL_NAT", protocol::tcp, false, false, Forwarding::splice},
+  };
+  const auto rig_of = [&](const Mode& mode) {
+    Setup setup;
+    setup.flows = flows;
+    setup.protocol_number = mode.protocol_number;
+    setup.is_v6 = mode.is_v6;
+    setup.is_translated = mode.is_translated;
+    setup.forwarding = mode.forwarding;
+    return std::make_unique<Rig>(setup);
+  };
+  // One beside FULL_NAT at a time: with all of them taking turns each would find its table gone from the cache.
+  const auto full_nat = rig_of({""});
+  for (const Mode& mode : modes) {
+    const auto other = rig_of(mode);
+    const auto samples = take_turns(options_.repeats, {steady([&] { return established(*full_nat); }),
+                                                       steady([&] { return established(*other); })});
+    report_.add({"modes, " + flows_text(flows), mode.name, ratio_of(samples[1], samples[0]), "x", Better::lower, 1.25,
+                 1.1, fmt::format("{:.0f} clk", median_of(samples[1]))});
+  }
+}
+
+void Benchmarks::sizes() {
+  const std::uint32_t flows = std::min(100'000u, options_.flows_max);
+  Setup setup;
+  setup.flows = flows;
+  Rig rig(setup);
+  constexpr std::size_t sizes[] = {64, 128, 256, 512, 1'024, 1'500, 9'000};  // FCS included
+  Batch batch(sizes[std::size(sizes) - 1]);  // one for all: each size finds its headers as far apart
+  std::vector<Sample> contestants;
+  for (const std::size_t size : sizes) {
+    contestants.push_back(steady([&rig, &batch, size] { return established_of(rig, batch, size - fcs_bytes); }));
+  }
+  const auto samples = take_turns(options_.repeats, contestants);
+  for (std::size_t i = 0; i < std::size(sizes); ++i) {
+    report_.add({"by packet size, " + flows_text(flows), fmt::format("{} bytes", sizes[i]), figure_of(samples[i]), "clk",
+                 Better::lower, {}, {}, fmt::format("{:.0f} Gbit/s on a wire", tsc_hz() / median_of(samples[i]) *
+                                                    static_cast<double>(sizes[i] + wire_overhead_bytes) * 8 / 1e9)});
   }
 }
 
@@ -146,6 +176,47 @@ void Benchmarks::new_flows() {
   const auto samples = take_turns(options_.repeats, {steady([&] { return opener.opened(); })});
   report_.add({"new flows", "SYN to record, beside " + flows_text(flows), figure_of(samples[0]),
                "clk", Better::lower, 900, 600, ""});
+}
+
+void Benchmarks::splices() {
+  const std::uint32_t flows = std::min(100'000u, options_.flows_max);
+  const auto per_second = [&](const Sample& sample) {
+    auto samples = take_turns(options_.repeats, {steady(sample)})[0];
+    for (double& clk : samples) clk = tsc_hz() / clk;
+    return figure_of(samples);
+  };
+  Setup setup;
+  setup.flows = flows;
+  Rig full_nat(setup);
+  report_.add({"before the endpoint is chosen", "SYNs answered with a cookie",
+               per_second([&] { return decided(full_nat, cookie_port, Verdict::reply); }), "1/s", Better::higher,
+               5e6, 10e6, ""});
+  setup.forwarding = Forwarding::splice;
+  Rig rig(setup);
+  Handshakes handshakes(rig);
+  const auto round = [&] {
+    std::vector<FlowKey> clients;
+    while (clients.size() < Handshakes::count_max) clients.push_back(rig.client_key(rig.fresh_flow()));
+    const double clk = handshakes.run(clients);
+    handshakes.close_all();
+    return clk;
+  };
+  report_.add({"before the endpoint is chosen", "splices set up", per_second(round), "conn/s", Better::higher, 3e5, {},
+               fmt::format("{} packets each, a hello of 517 bytes with one of {} names, beside {}",
+                           Handshakes::packets_per_connection, server_name_count, flows_text(flows))});
+}
+
+void Benchmarks::prefixes() {
+  Setup setup;
+  setup.flows = 1'000;
+  Rig plain(setup);
+  setup.prefix_count = 100'000;
+  Rig listed(setup);
+  Opener without(plain, true), with(listed, true);
+  const auto samples = take_turns(options_.repeats, {steady([&] { return without.opened(); }), steady([&] { return with.opened(); })});
+  report_.add({"allow and deny lists", "SYN to record, clients from everywhere", figure_of(samples[0]), "clk", Better::lower, {}, {}, ""});
+  report_.add({"allow and deny lists", "100,000 prefixes, on top", difference_of(samples[1], samples[0]), "clk", Better::lower,
+               40, {}, "a new flow pays it once"});
 }
 
 void Benchmarks::connections() {
@@ -187,7 +258,7 @@ void Benchmarks::connections() {
 void Benchmarks::refusals() {
   const auto per_second = [&](Rig& rig, std::uint16_t port, Verdict verdict) {
     auto samples = take_turns(
-        options_.repeats, {steady([&, port, verdict] { return refused(rig, port, verdict); })})[0];
+        options_.repeats, {steady([&, port, verdict] { return decided(rig, port, verdict); })})[0];
     for (double& clk : samples) clk = tsc_hz() / clk;
     return figure_of(samples);
   };
@@ -291,9 +362,13 @@ void Benchmarks::latency() {
     row("p99.9", latency.p999, 100, 50);
     row("max", latency.max, 0, 0);
   };
-  add("this machine, no pipeline", figures.machine, false);
+  const std::string republished = fmt::format("{} VIPs republished", vips);
+  add("the loop alone", figures.loop, false);
+  add("additions instead of the pipeline", figures.additions, false);
   add("forwarding", figures.quiet, true);
-  add(fmt::format("{} VIPs republished", vips), figures.reload, true);
+  add(republished, figures.reload, true);
+  add("forwarding, beyond additions", figures.quiet_added, true);
+  add(republished + ", beyond additions", figures.reload_added, true);
   const auto snapshots = static_cast<double>(figures.snapshots);
   report_.add({group,
                "snapshots adopted meanwhile",
@@ -390,7 +465,9 @@ int main(int argc, char** argv) {
   };
   static constexpr Benchmark all[] = {
       {"path", &Benchmarks::packet_path}, {"modes", &Benchmarks::modes},
-      {"new", &Benchmarks::new_flows},    {"connections", &Benchmarks::connections},
+      {"sizes", &Benchmarks::sizes},      {"new", &Benchmarks::new_flows},
+      {"splices", &Benchmarks::splices},  {"prefixes", &Benchmarks::prefixes},
+      {"connections", &Benchmarks::connections},
       {"refused", &Benchmarks::refusals}, {"memory", &Benchmarks::memory},
       {"lookup", &Benchmarks::lookups},   {"maglev", &Benchmarks::maglev},
       {"latency", &Benchmarks::latency},  {"workers", &Benchmarks::workers},

@@ -106,4 +106,10 @@ Figure ratio_of(const std::vector<double>& a, const std::vector<double>& b) {
   return figure_of(ratios);
 }
 
+Figure difference_of(const std::vector<double>& a, const std::vector<double>& b) {
+  std::vector<double> differences;
+  for (std::size_t i = 0; i < a.size(); ++i) differences.push_back(a[i] - b[i]);
+  return figure_of(differences);
+}
+
 }  // namespace sluice::perf

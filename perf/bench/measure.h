@@ -46,6 +46,8 @@ std::vector<std::vector<double>> take_turns(int repeats, const std::vector<Sampl
 
 // Sample by sample, a over b.
 Figure ratio_of(const std::vector<double>& a, const std::vector<double>& b);
+// Sample by sample, a less b.
+Figure difference_of(const std::vector<double>& a, const std::vector<double>& b);
 
 inline Figure measure(int repeats, const Sample& sample) {
   return figure_of(take_turns(repeats, {sample})[0]);

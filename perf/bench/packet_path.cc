@@ -9,10 +9,21 @@ namespace sluice::perf {
 namespace {
 
 constexpr std::size_t opened_per_batch = 512;
+constexpr std::size_t frame_headers_bytes = sizeof(EthernetHeader) + sizeof(Ipv4Header) + sizeof(TcpHeader);
 constexpr std::size_t opened_max = 100'000;  // as much as make_snapshot() leaves room for
 
-// Fills the batch with packets of random flows; returns the five-tuples with which they must leave.
-std::vector<FlowKey> write_established(Rig& rig, Batch& batch) {
+FrameFields of_segment(std::size_t frame_bytes) {
+  FrameFields fields;
+  fields.to = our_mac;
+  fields.from = client_mac;
+  fields.tcp_flags = tcp_flag::ack;
+  fields.payload_bytes = frame_bytes - frame_headers_bytes;
+  return fields;
+}
+
+// Fills the batch with packets of random flows, every other one a reply; returns the five-tuples with which they must leave.
+template <class Add>
+std::vector<FlowKey> write_established(Rig& rig, Batch& batch, Add add) {
   std::vector<FlowKey> leaving;
   leaving.reserve(batch_count);
   batch.clear();
@@ -21,10 +32,14 @@ std::vector<FlowKey> write_established(Rig& rig, Batch& batch) {
     const bool is_reply = (batch.count() & 1) != 0;
     const FlowKey client = rig.client_key(flow);
     const FlowKey reply = rig.reply_key(flow);
-    batch.add(is_reply ? reply : client, tcp_flag::ack);
+    add(is_reply ? reply : client);
     leaving.push_back(is_reply ? client.reversed() : reply.reversed());
   }
   return leaving;
+}
+
+std::vector<FlowKey> write_established(Rig& rig, Batch& batch) {
+  return write_established(rig, batch, [&](const FlowKey& key) { batch.add(key, tcp_flag::ack); });
 }
 
 }  // namespace
@@ -35,6 +50,17 @@ double established(Rig& rig) {
   const std::uint64_t spent = batch.run(rig.world(), [&](Burst& burst, std::size_t first) {
     for (Packet& packet : burst.all()) check_leaves_as(packet, leaving[first++]);
   });
+  return static_cast<double>(spent) / batch_count;
+}
+
+double established_of(Rig& rig, Batch& batch, std::size_t frame_bytes) {
+  const FrameFields fields = of_segment(frame_bytes);
+  const std::vector<FlowKey> leaving = write_established(rig, batch, [&](const FlowKey& key) { batch.add(key, fields); });
+  const std::uint64_t spent = batch.run(rig.world(), [](Burst& burst, std::size_t) {
+    for (const Packet& packet : burst.all()) check_forwarded(packet);
+  });
+  // Afterwards: to look at payloads between the bursts would empty the cache for the next one.
+  for (std::size_t i = 0; i < batch.count(); ++i) check_leaves_as(batch.bytes(i), leaving[i]);
   return static_cast<double>(spent) / batch_count;
 }
 
@@ -75,10 +101,9 @@ std::vector<StageCost> stage_costs(Rig& rig, int batches) {
 
 double Opener::opened() {
   if (opened_.size() + opened_per_batch > opened_max) close_all();
-  Batch batch;
-  while (batch.count() < opened_per_batch) {
-    batch.add(rig_.client_key(rig_.fresh_flow()), tcp_flag::syn);
-  }
+  static thread_local Batch batch;
+  batch.clear();
+  while (batch.count() < opened_per_batch) batch.add(next_client(), tcp_flag::syn);
   const std::uint64_t spent = batch.run(rig_.world(), [&](Burst& burst, std::size_t) {
     for (const Packet& packet : burst.all()) {
       rig_.check_opened(packet);
@@ -88,12 +113,20 @@ double Opener::opened() {
   return static_cast<double>(spent) / opened_per_batch;
 }
 
+FlowKey Opener::next_client() {
+  const std::uint32_t flow = rig_.fresh_flow();
+  FlowKey key = rig_.client_key(flow);
+  // An odd factor: each client comes once in 2^25.
+  if (is_spread_) key.source = IpAddress::v4(be32(first_spread_client + (flow * 0x9e3779b1u >> 7)));
+  return key;
+}
+
 void Opener::close_all() {
   for (FlowRecord* record : opened_) close_flow(rig_.world(), *record);
   opened_.clear();
 }
 
-double refused(Rig& rig, std::uint16_t port, Verdict verdict) {
+double decided(Rig& rig, std::uint16_t port, Verdict verdict) {
   static thread_local Batch batch;
   batch.clear();
   while (!batch.is_full()) {

@@ -12,6 +12,9 @@ namespace sluice::perf {
 // Packets of random established flows, every other one a reply.
 double established(Rig& rig);
 
+// The same with frames of this many bytes, FCS not included; IPv4, FULL_NAT. `batch` was made with room for them.
+double established_of(Rig& rig, Batch& batch, std::size_t frame_bytes);
+
 // The same, stage by stage, reading the TSC around each stage of each burst included.
 struct StageCost {
   std::string_view stage;
@@ -22,16 +25,20 @@ std::vector<StageCost> stage_costs(Rig& rig, int batches);
 // SYNs (or first UDP packets) of flows that are not there. Keeps what it opens until close_all().
 class Opener {
  public:
-  explicit Opener(Rig& rig) : rig_(rig) {}
+  // `is_spread`: each from another address, all over 32 M of them; else 16,384 come from one.
+  explicit Opener(Rig& rig, bool is_spread = false) : rig_(rig), is_spread_(is_spread) {}
   double opened();
   void close_all();
 
  private:
+  FlowKey next_client();
+
   Rig& rig_;
+  bool is_spread_;
   std::vector<FlowRecord*> opened_;
 };
 
-// Packets of new flows that must all end with `verdict`.
-double refused(Rig& rig, std::uint16_t port, Verdict verdict);
+// SYNs, or first UDP packets, of new flows that must all end with `verdict`.
+double decided(Rig& rig, std::uint16_t port, Verdict verdict);
 
 }  // namespace sluice::perf

@@ -1,5 +1,7 @@
 #include "perf/bench/republish.h"
 
+#include <sched.h>
+
 #include <atomic>
 #include <cstring>
 #include <optional>
@@ -46,6 +48,55 @@ struct Prepared {  // a frame as it arrives, again and again
   std::uint16_t bytes;
 };
 
+// What a packet is put through.
+enum class Work {
+  none,       // the loop alone
+  additions,  // as many cycles as the pipeline takes, spent in registers: no memory, no branches
+  pipeline,
+};
+
+// Dependent additions, for about as many clk when nothing interrupts them. Not until the clock says so: what interrupts the
+// pipeline makes it end later, and so it must be here.
+void add_for(double clk) {
+  static const double adds_per_tsc = adds_per_clk();
+  std::uint64_t x = 1;
+  for (auto left = static_cast<std::int64_t>(clk * adds_per_tsc); left > 0; left -= 8) {
+    asm volatile(
+        "add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\t"
+        "add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0"
+        : "+r"(x));
+  }
+}
+
+// While it exists, this thread stays on the last CPU and gives way to no ordinary task, as an appliance's lcores do. Without the
+// right to it, it is as others are. For less than a second: the kernel takes the CPU away from who keeps it longer.
+class OwnCpu {
+ public:
+  OwnCpu() {
+    sched_getaffinity(0, sizeof before_, &before_);
+    cpu_set_t last;
+    CPU_ZERO(&last);
+    for (int cpu = CPU_SETSIZE - 1; cpu >= 0; --cpu) {
+      if (!CPU_ISSET(cpu, &before_)) continue;
+      CPU_SET(cpu, &last);
+      break;
+    }
+    sched_setaffinity(0, sizeof last, &last);
+    const sched_param priority{1};
+    sched_setscheduler(0, SCHED_FIFO, &priority);
+  }
+  ~OwnCpu() {
+    const sched_param ordinary{0};
+    sched_setscheduler(0, SCHED_OTHER, &ordinary);
+    sched_setaffinity(0, sizeof before_, &before_);
+  }
+  OwnCpu(const OwnCpu&) = delete;
+  OwnCpu& operator=(const OwnCpu&) = delete;
+
+ private:
+  cpu_set_t before_{};
+};
+
 class Poller {
  public:
   Poller(Rig& rig, Channel& channel) : rig_(rig), channel_(channel), frames_(batch_count) {
@@ -57,7 +108,8 @@ class Poller {
   }
 
   // One arrival every `clk_per_packet`.
-  Histogram poll(double clk_per_packet, double seconds, bool has_pipeline) {
+  Histogram poll(double clk_per_packet, double seconds, Work work) {
+    const OwnCpu own_cpu;
     Histogram latency_ns;
     World& world = rig_.world();
     const double ns_per_clk = 1e9 / tsc_hz();
@@ -75,10 +127,12 @@ class Poller {
       if (count == 0) continue;
       burst_.count = 0;
       for (std::uint64_t i = 0; i < count; ++i) receive((served + i) % batch_count, i);
-      if (has_pipeline) {
+      if (work == Work::pipeline) {
         process_burst(world, burst_);
         maintain(world);
         count_verdicts(world, burst_);
+      } else if (work == Work::additions) {
+        add_for(static_cast<double>(count) * clk_per_packet / 2);
       }
       const std::uint64_t done = tsc();
       for (std::uint64_t i = 0; i < count; ++i) {
@@ -88,7 +142,7 @@ class Poller {
             static_cast<double>(done - std::min(done, arrival)) * ns_per_clk));
       }
       served += count;
-      if (has_pipeline) check();
+      if (work == Work::pipeline) check();
     }
     return latency_ns;
   }
@@ -137,15 +191,23 @@ class Poller {
   std::uint64_t adopted_count_ = 0;
 };
 
-Figure quantile_of(const std::vector<Histogram>& turns, double share) {
+std::vector<double> quantiles_us(const std::vector<Histogram>& turns, double share) {
   std::vector<double> us;
   for (const Histogram& turn : turns) us.push_back(static_cast<double>(turn.quantile(share)) / 1e3);
-  return figure_of(us);
+  return us;
 }
 
 Latency latency_of(const std::vector<Histogram>& turns) {
-  return {quantile_of(turns, 0.5), quantile_of(turns, 0.99), quantile_of(turns, 0.999),
-          quantile_of(turns, 1)};
+  const auto at = [&](double share) { return figure_of(quantiles_us(turns, share)); };
+  return {at(0.5), at(0.99), at(0.999), at(1)};
+}
+
+// Turn by turn: what `turns` waited longer than `reference` did right before.
+Latency latency_beyond(const std::vector<Histogram>& turns, const std::vector<Histogram>& reference) {
+  const auto at = [&](double share) {
+    return difference_of(quantiles_us(turns, share), quantiles_us(reference, share));
+  };
+  return {at(0.5), at(0.99), at(0.999), at(1)};
 }
 
 }  // namespace
@@ -164,29 +226,32 @@ LatencyFigures measure_latency(std::uint32_t flows, std::uint32_t vip_count, int
   for (int i = 0; i < 5; ++i) {
     const std::uint64_t before = rig.world().counters.of(Verdict::forward).read();
     const std::uint64_t begin = tsc();
-    poller->poll(1, seconds, true);
+    poller->poll(1, seconds, Work::pipeline);
     const std::uint64_t forwarded = rig.world().counters.of(Verdict::forward).read() - before;
     full_clk =
         std::min(full_clk, static_cast<double>(tsc() - begin) / static_cast<double>(forwarded));
     rig.answer_neighbors();
   }
   const double half_clk = 2 * full_clk;
-  std::vector<Histogram> machine, quiet, reload;
+  std::vector<Histogram> loop, additions, quiet, reload;
   for (int turn = 0; turn < turns; ++turn) {
-    machine.push_back(poller->poll(half_clk, seconds, false));
+    loop.push_back(poller->poll(half_clk, seconds, Work::none));
+    additions.push_back(poller->poll(half_clk, seconds, Work::additions));
     rig.answer_neighbors();
-    quiet.push_back(poller->poll(half_clk, seconds, true));
+    quiet.push_back(poller->poll(half_clk, seconds, Work::pipeline));
     rig.answer_neighbors();
     channel.is_over = false;
     std::thread publisher(publish_until_over, std::cref(setup), std::ref(channel));
-    reload.push_back(poller->poll(half_clk, seconds, true));
+    reload.push_back(poller->poll(half_clk, seconds, Work::pipeline));
     rig.answer_neighbors();
     channel.is_over.store(true, std::memory_order_release);  // pairs with publish_until_over
     poller->leave();
     publisher.join();
     channel.newest = nullptr;  // what the publisher made is gone
   }
-  return {latency_of(machine), latency_of(quiet), latency_of(reload), poller->adopted()};
+  return {latency_of(loop),   latency_of(additions),           latency_of(quiet),
+          latency_of(reload), latency_beyond(quiet, additions), latency_beyond(reload, additions),
+          poller->adopted()};
 }
 
 }  // namespace sluice::perf

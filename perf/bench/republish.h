@@ -12,17 +12,22 @@ struct Latency {  // microseconds, over the turns
 };
 
 struct LatencyFigures {
-  Latency machine;  // the loop and the copies alone, no pipeline: what this machine does to anyone
-  Latency quiet;    // the pipeline
-  Latency reload;   // the pipeline while snapshots come
-  std::uint64_t snapshots = 0;  // that were adopted
+  Latency loop;       // the loop and the copies alone: what this machine does to anyone
+  Latency additions;  // with as much work as the pipeline's, which touches nothing: what it does to anyone at this load
+  Latency quiet;      // the pipeline
+  Latency reload;     // the pipeline while snapshots come
+  Latency quiet_added, reload_added;  // beyond `additions`, turn by turn
+  std::uint64_t snapshots = 0;        // that were adopted
 };
 
 // Packets of established flows arrive at an even rate, half of what the pipeline manages, and each
 // waits until the burst that carries it is done. Beside it, another thread builds, verifies and
 // publishes snapshots of `vip_count` VIPs as fast as it can, all slot tables included.
-// The three take turns of `seconds`; the figures are medians over the turns, so that one in which
-// the machine took the core away does not decide.
+//
+// A CPU that is taken away for a while (by an interrupt, by the machine below a virtual one) delays all that arrives
+// meanwhile, and at half load as much again until that is caught up with. `additions` has all of this and nothing of ours.
+// The four take turns of `seconds`; the figures are medians over the turns, so that one in which
+// the machine took the core away for longer does not decide.
 LatencyFigures measure_latency(std::uint32_t flows, std::uint32_t vip_count, int turns,
                                double seconds);
 

@@ -5,11 +5,15 @@
 #include <algorithm>
 
 #include "dataplane/base/assert.h"
+#include "dataplane/tables/prefix_table.h"
 #include "mgmt/compile/slots.h"
+#include "perf/bench/handshakes.h"
 #include "perf/bench/measure.h"
 
 namespace sluice::perf {
 namespace {
+
+constexpr std::uint32_t first_named_id = 8'000;  // behind all others
 
 IpAddress address(const std::string& text) {
   return *IpAddress::parse(text);
@@ -70,7 +74,37 @@ std::uint32_t add_cluster(SnapshotWriter& writer, const Setup& setup, std::uint3
       cluster, rows, count == 0 ? std::vector<std::uint16_t>{} : maglev_slots(members, slots));
 }
 
+// Networks that may come and networks that may not, a /24 each, three more between any two; in the end all may.
+std::uint32_t add_sources(SnapshotWriter& writer, std::uint32_t count) {
+  std::vector<PrefixRule> rules;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const bool is_denied = (i & 1) != 0;
+    const std::uint32_t first = is_denied ? first_denied_client : first_spread_client;
+    rules.push_back({IpPrefix::of(IpAddress::v4(be32(first + i / 2 * 4 * 256)), 96 + 24),
+                     is_denied ? source_action::deny : source_action::allow});
+  }
+  rules.push_back({IpPrefix::of(IpAddress::v4(be32(0)), 96), source_action::allow});
+  return writer.add(build_prefix_table(rules));
+}
+
+// The VIP `row`, which leads to others by the server name that a client says.
+void add_named(SnapshotWriter& writer, VipRow row) {
+  row.syn_cookies = SynCookies::always;
+  row.is_peeking = 1;
+  const std::uint32_t listener = writer.add(row);
+  row.is_peeking = 0;
+  row.is_named = 1;
+  for (std::uint32_t i = 0; i < server_name_count; ++i) {
+    row.id = first_named_id + i;
+    writer.add_server_name(listener, server_name(i), "", writer.add(row));
+  }
+}
+
 }  // namespace
+
+std::string server_name(std::uint32_t number) {
+  return fmt::format("site-{}.example", number);
+}
 
 void broken(const std::string& what) {
   fmt::print(stderr, "sluice-bench: {}\n", what);
@@ -82,6 +116,7 @@ SnapshotBuffer make_snapshot(const Setup& setup, std::uint64_t generation) {
   writer.node.worker_count = 1;
   writer.node.flow_capacity =
       setup.capacity != 0 ? setup.capacity : setup.flows + setup.flows / 8 + 110'000;
+  if (setup.forwarding == Forwarding::splice) writer.node.splice_capacity = writer.node.flow_capacity;
   writer.node.tcp_opening_ms = writer.node.tcp_closing_ms = 60'000;
   writer.node.tcp_closed_ms = writer.node.tcp_reset_ms = setup.closed_ms;
   PortRow port{};
@@ -91,7 +126,7 @@ SnapshotBuffer make_snapshot(const Setup& setup, std::uint64_t generation) {
   writer.add(port);
   add_network(writer, setup);
   const FlowKey key = key_of(0, setup.protocol_number, setup.is_v6);
-  const auto add_vip = [&](std::uint32_t id, std::uint32_t cluster, std::uint16_t port_number) {
+  const auto vip_row = [&](std::uint32_t id, std::uint32_t cluster, std::uint16_t port_number) {
     VipRow vip{};
     vip.prefix_length = 128;
     vip.address = key.destination;
@@ -100,13 +135,33 @@ SnapshotBuffer make_snapshot(const Setup& setup, std::uint64_t generation) {
     vip.port = be16(port_number);
     vip.protocol = setup.protocol_number;
     vip.idle_timeout_ms = 3'600'000;
-    writer.add(vip);
+    vip.hello_timeout_ms = 10'000;
+    vip.default_vip = no_row;
+    return vip;
   };
-  add_vip(0, add_cluster(writer, setup, 0, endpoint_count, 65'537), key.destination_port.host());
+  const auto add_vip = [&](std::uint32_t id, std::uint32_t cluster, std::uint16_t port_number) {
+    writer.add(vip_row(id, cluster, port_number));
+  };
+  const std::uint32_t first_cluster = add_cluster(writer, setup, 0, endpoint_count, 65'537);
+  if (setup.forwarding == Forwarding::splice) {
+    add_named(writer, vip_row(0, first_cluster, key.destination_port.host()));
+  } else {
+    add_vip(0, first_cluster, key.destination_port.host());
+  }
+  if (setup.prefix_count > 0) {
+    VipLimitsRow limits{};
+    limits.sources = add_sources(writer, setup.prefix_count);
+    writer.add_limits(limits);
+  }
   add_vip(1, add_cluster(writer, setup, endpoint_count, 0, 0), empty_port);
   for (std::uint32_t i = 2; i <= setup.vip_count; ++i) {
     const std::uint32_t cluster = add_cluster(writer, setup, endpoint_count + 16 * i, 10, 1'009);
     add_vip(i, cluster, static_cast<std::uint16_t>(10'000 + i));
+  }
+  if (setup.protocol_number == protocol::tcp) {
+    VipRow cookies = vip_row(first_named_id - 1, first_cluster, cookie_port);
+    cookies.syn_cookies = SynCookies::always;
+    writer.add(cookies);
   }
   auto buffer = writer.finish(generation);
   if (!buffer) broken(buffer.error().message);
@@ -118,6 +173,7 @@ Rig::Rig(const Setup& setup)
       buffer_(make_snapshot(setup, 1)),
       tables_(*Snapshot::verify(buffer_.bytes())),
       records_(tables_.node().flow_capacity),
+      splice_records_(std::max<std::uint64_t>(1, tables_.node().splice_capacity)),
       replies_(std::max(1u, setup.flows)),
       order_(std::max(1u, setup.flows)) {
   const std::size_t before = mapped_bytes();
@@ -125,12 +181,18 @@ Rig::Rig(const Setup& setup)
       Conntrack(records_.rows(), {0x1234567887654321, 0x8765432112345678}), 0, 1);
   bytes_of_world_ = mapped_bytes() - before + records_.rows().size_bytes();
   world_->tables = &tables_;
-  world_->ports[0] = {our_mac, 9'000, 0, 0, true};
+  world_->ports[0] = {.mac = our_mac, .mtu = 9'000, .is_present = true};
+  world_->splices = Splices(splice_records_.rows());
   world_->now = setup.now;
   world_->swept = world_->now;
   adopt_snapshot(*world_);
   answer_neighbors();
-  establish();
+  if (setup_.forwarding == Forwarding::splice) {
+    establish_spliced();
+  } else {
+    establish();
+  }
+  pass_each();
 }
 
 void Rig::answer_neighbors() {
@@ -150,9 +212,26 @@ void Rig::advance(Milliseconds time) {
   answer_neighbors();
 }
 
-void Rig::establish() {
-  std::size_t established = 0;
+void Rig::note_reply(std::uint32_t flow, const FlowRecord& record) {
   const auto snat = tables_.snat_addresses();
+  const FlowKey reply = arriving_key(record, Direction::to_client);
+  const auto at = static_cast<std::uint32_t>(std::find(snat.begin(), snat.end(), reply.destination) - snat.begin());
+  replies_[flow] = {at << 16 | reply.destination_port.raw, record.endpoint_id};
+}
+
+void Rig::establish_spliced() {
+  Handshakes handshakes(*this);
+  for (std::uint32_t flow = 0; flow < setup_.flows;) {
+    std::vector<FlowKey> clients;
+    while (clients.size() < Handshakes::count_max && flow < setup_.flows) clients.push_back(client_key(flow++));
+    handshakes.run(clients);
+    std::uint32_t first = flow - static_cast<std::uint32_t>(clients.size());
+    for (const FlowRecord* record : handshakes.joined()) note_reply(first++, *record);
+  }
+}
+
+void Rig::establish() {
+  std::uint32_t established = 0;
   Batch batch;
   for (std::uint32_t flow = 0; flow < setup_.flows;) {
     batch.clear();
@@ -161,22 +240,23 @@ void Rig::establish() {
       for (const Packet& packet : burst.all()) {
         check_opened(packet);
         packet.flow->state = FlowState::established;
-        const FlowKey reply = arriving_key(*packet.flow, Direction::to_client);
-        const auto at = static_cast<std::uint32_t>(
-            std::find(snat.begin(), snat.end(), reply.destination) - snat.begin());
-        replies_[established++] = {at << 16 | reply.destination_port.raw, packet.flow->endpoint_id};
+        note_reply(established++, *packet.flow);
       }
     });
   }
-  // Each flow is answered once, so that none looks up a route in the timed part.
-  for (std::uint32_t flow = 0; flow < setup_.flows;) {
+}
+
+// A packet of each flow both ways, so that none looks up a route in the timed part.
+void Rig::pass_each() {
+  Batch batch;
+  for (std::uint32_t packet = 0; packet < 2 * setup_.flows;) {
     batch.clear();
-    while (!batch.is_full() && flow < setup_.flows) batch.add(reply_key(flow++), tcp_flag::ack);
+    while (!batch.is_full() && packet < 2 * setup_.flows) {
+      batch.add((packet & 1) != 0 ? client_key(packet / 2) : reply_key(packet / 2), tcp_flag::ack);
+      ++packet;
+    }
     batch.run(*world_, [&](Burst& burst, std::size_t) {
-      for (const Packet& packet : burst.all()) {
-        if (packet.verdict == Verdict::forward) continue;
-        broken(fmt::format("the first reply of a flow ended as {}", name_of(packet.verdict)));
-      }
+      for (const Packet& passed : burst.all()) check_forwarded(passed);
     });
   }
 }
@@ -188,7 +268,7 @@ FlowKey Rig::reply_key(std::uint32_t flow) const {
   key.source = endpoint.address;
   key.source_port = endpoint.port;
   key.protocol = setup_.protocol_number;
-  if (setup_.forwarding == Forwarding::full_nat) {
+  if (setup_.forwarding != Forwarding::nat) {
     key.destination = tables_.snat_addresses()[reply.snat >> 16];
     key.destination_port = Be16{static_cast<std::uint16_t>(reply.snat)};
   } else {
@@ -210,7 +290,7 @@ void Rig::check_opened(const Packet& packet) const {
     broken("the first packet of a flow left for something that is no endpoint");
   }
   const auto snat = tables_.snat_addresses();
-  if (setup_.forwarding == Forwarding::full_nat &&
+  if (setup_.forwarding != Forwarding::nat &&
       std::find(snat.begin(), snat.end(), key.source) == snat.end()) {
     broken("the first packet of a flow left with a source that is not ours");
   }
@@ -240,13 +320,28 @@ std::uint64_t Batch::run(World& world, const std::function<void(Burst&, std::siz
   return spent;
 }
 
+void check_forwarded(const Packet& packet) {
+  if (packet.verdict == Verdict::forward) return;
+  broken(fmt::format("a packet of a known flow ended as {}", name_of(packet.verdict)));
+}
+
 void check_leaves_as(Packet& packet, const FlowKey& expected) {
-  if (packet.verdict != Verdict::forward) {
-    broken(fmt::format("a packet of a known flow ended as {}", name_of(packet.verdict)));
+  check_forwarded(packet);
+  check_leaves_as(packet.span(), expected);
+}
+
+void check_leaves_as(std::span<const std::byte> frame, const FlowKey& expected) {
+  if (key_in(frame.data()) != expected) broken("a packet left with the wrong addresses or ports");
+  const bool is_v4 = expected.source.is_v4();
+  const std::byte* const l3 = frame.data() + sizeof(EthernetHeader);
+  const std::size_t l3_bytes =
+      is_v4 ? reinterpret_cast<const Ipv4Header*>(l3)->total_bytes.host()
+            : reinterpret_cast<const Ipv6Header*>(l3)->payload_bytes.host() + sizeof(Ipv6Header);
+  const std::size_t l4 = l4_offset_of(is_v4);
+  if (l3_bytes + sizeof(EthernetHeader) > frame.size() || l3_bytes + sizeof(EthernetHeader) < l4) {
+    broken("a packet left with a wrong length");
   }
-  if (key_in(packet.data) != expected) broken("a packet left with the wrong addresses or ports");
-  if (!has_right_checksums(packet.span(), expected, packet.frame.l3_offset, packet.frame.l4_offset,
-                           packet.frame.l4_bytes)) {
+  if (!has_right_checksums(frame, expected, sizeof(EthernetHeader), l4, l3_bytes + sizeof(EthernetHeader) - l4)) {
     broken("a packet left with a wrong checksum");
   }
 }

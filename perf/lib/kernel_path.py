@@ -3,9 +3,9 @@
     client 10.1.0.11 ── outside  lb  inside ── 10.2.0.11 server
 
 Bulk: iperf3 through Sluice (FULL_NAT, AF_XDP on both veths) and through testpmd that only hands frames from one to the
-other. Connections: `cps` against `answer` through Sluice and through nftables DNAT with masquerading. Contestants take
-turns; the balancer has the last CPU, client and server share the first, except nftables, which the kernel runs where
-the packets are sent."""
+other. Connections: `cps` against `answer` through Sluice and through nftables DNAT with masquerading. Both also through
+HAProxy (mode tcp) and nginx (stream), one thread each. Contestants take turns; the balancer has the last CPU, client and
+server share the first, except nftables, which the kernel runs where the packets are sent."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ SERVER_BESIDE_CLIENT = "10.1.0.12"  # where testpmd joins both links into one
 
 
 def missing():
-    for program in ("iperf3", "nft", "ip", "ethtool"):
+    for program in ("iperf3", "nft", "ip", "ethtool", "haproxy", "nginx"):
         if shutil.which(program) is None:
             return f"{program} is not installed"
     return None
@@ -123,6 +123,49 @@ def through_nftables_elsewhere(build, directory):
         yield address
 
 
+@contextlib.contextmanager
+def proxy(name, command, configuration, directory):
+    """A proxy that takes the VIP for its own, on the balancer's CPU."""
+    _, cpu = balancer.cpus()
+    host.ip_batch(LB, ["addr add 10.1.0.1/24 dev outside", "addr add 10.2.0.1/24 dev inside", f"addr add {VIP}/32 dev lo"])
+    file = directory / f"{name}.conf"
+    file.write_text(configuration, encoding="utf-8")
+    running = Process(name, on_cpu(cpu, *command, file), directory, LB).start()
+    balancer.put_first(running)
+    try:
+        yield VIP
+    finally:
+        running.stop()
+
+
+def through_haproxy(_, directory):
+    listeners = "\n".join(f"listen on-{port}\n  bind {VIP}:{port}\n  server origin 10.2.0.11:{port}"
+                          for port in (BULK_PORT, ANSWER_PORT))
+    return proxy("haproxy", ["haproxy", "-db", "-f"], f"""
+global
+  nbthread 1
+  maxconn 4000
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 30s
+  timeout server 30s
+{listeners}
+""", directory)
+
+
+def through_nginx(_, directory):
+    servers = " ".join(f"server {{ listen {VIP}:{port}; proxy_pass 10.2.0.11:{port}; }}" for port in (BULK_PORT, ANSWER_PORT))
+    return proxy("nginx", ["nginx", "-g", "daemon off;", "-p", directory, "-c"], f"""
+load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+worker_processes 1;
+pid {directory}/nginx-proxy.pid.txt;
+error_log {directory}/nginx-error.log;
+events {{ worker_connections 4096; }}
+stream {{ {servers} }}
+""", directory)
+
+
 def bulk(build, directory, address, seconds):
     """Gbit/s of one TCP connection, as its receiver counts."""
     cpu, _ = balancer.cpus()
@@ -152,11 +195,12 @@ def wait_for_answer(build, address, port):
 def rows(build, turns, seconds, say):
     kinds = (
         ("TCP bulk over AF_XDP on veth, one connection", bulk, "Gbit/s", "Sluice / testpmd io",
-         {"testpmd io": through_testpmd, "Sluice, FULL_NAT": through_sluice, "nftables DNAT": through_nftables},
-         ("testpmd io",)),
+         {"testpmd io": through_testpmd, "Sluice, FULL_NAT": through_sluice, "nftables DNAT": through_nftables,
+          "HAProxy, mode tcp": through_haproxy, "nginx, stream": through_nginx}, ("testpmd io",)),
         ("TCP connections per second over veth, 64 at a time", connections, "conn/s", "Sluice / the faster nftables",
          {"nftables DNAT": through_nftables, "nftables DNAT, on the other CPU": through_nftables_elsewhere,
-          "Sluice, FULL_NAT": through_sluice}, ("nftables DNAT", "nftables DNAT, on the other CPU")),
+          "Sluice, FULL_NAT": through_sluice, "HAProxy, mode tcp": through_haproxy, "nginx, stream": through_nginx},
+         ("nftables DNAT", "nftables DNAT, on the other CPU")),
     )
     found = []
     for group, measure, unit, ratio_name, contestants, references in kinds:

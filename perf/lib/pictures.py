@@ -6,7 +6,7 @@ import re
 from results import by_key
 from svg import Chart, Series
 
-FLOWS = {"1 k flows": 1e3, "100 k flows": 1e5, "1 M flows": 1e6, "10 M flows": 1e7}
+FLOWS = {"1 k flows": 1e3, "64 k flows": 6.4e4, "100 k flows": 1e5, "1 M flows": 1e6, "10 M flows": 1e7}
 FLOW_TICKS = [(1e3, "1 k"), (1e4, "10 k"), (1e5, "100 k"), (1e6, "1 M"), (1e7, "10 M")]
 
 # TSC cycles at PEER_GHZ, no I/O, one core, taken before this product was built.
@@ -42,6 +42,17 @@ def pictures(document):
              Series("bare-work floor", ours["bare-work floor"]), *peers],
             [tick for tick in FLOW_TICKS if tick[0] <= max(most, 1e6)], True, PEER_NOTE).text()
 
+    by_size = []
+    for (group, name), row in rows.items():
+        found = re.fullmatch(r"(\d+) bytes", name)
+        if found and group.startswith("by packet size"):
+            by_size.append(point(float(found.group(1)), row, ns_per_clk))
+    if len(by_size) > 1:
+        yield "sizes", Chart(
+            "Established flows by packet size: nanoseconds per packet, no I/O", where, "bytes of a frame, FCS included",
+            "ns per packet", [Series("Sluice FULL_NAT", sorted(by_size))],
+            [(p[0], f"{p[0]:g}") for p in sorted(by_size)], True).text()
+
     fills = []
     for (_, name), row in rows.items():
         found = re.fullmatch(r"table (\d+) % full", name)
@@ -67,7 +78,7 @@ def pictures(document):
 
     steps = [(1, "p50"), (2, "p99"), (3, "p99.9")]
     series = []
-    for name in ("this machine, no pipeline", "forwarding", "VIPs republished"):
+    for name in ("the loop alone", "additions instead of the pipeline", "forwarding", "VIPs republished"):
         found = [(x, row) for x, quantile in steps for (group, row_name), row in rows.items()
                  if group.startswith("latency") and row_name.endswith(f"{name}, {quantile}")]
         if found:

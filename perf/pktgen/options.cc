@@ -37,7 +37,7 @@ Examples
     sluice-pktgen ... --distribution zipf:1.1 --size imix --ramp 100k:2M:100k:5
 
 Devices of DPDK: net_ring0; net_memif0,role=server|client,socket=FILE,socket-abstract=no;
-net_virtio_user0,path=FILE (with --hugepages); net_vhost0,iface=FILE; net_af_xdp0,iface=eth1;
+net_virtio_user0,path=FILE; net_vhost0,iface=FILE; net_af_xdp0,iface=eth1;
 net_af_packet0,iface=eth1; net_pcap0,tx_pcap=FILE,rx_pcap=FILE; net_null0; 0000:81:00.0 (bound to vfio-pci).
 
 Ctrl-C ends a run early, with its report. Exit status: 0; 1 packets were broken, or with --must-not-lose
