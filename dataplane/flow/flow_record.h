@@ -124,6 +124,12 @@ struct FlowOpening {
   std::uint32_t client_isn = 0;  // or splice_slot
 };
 
+// TCP whose handshake is not complete. Spliced flows do not count: their clients' are.
+inline bool is_half_open(const FlowOpening& opening) { return opening.state == FlowState::opening && !opening.is_spliced; }
+inline bool is_half_open(const FlowRecord& record) {
+  return (record.state == FlowState::opening || record.state == FlowState::answered) && (record.flags & flow_flag::is_spliced) == 0;
+}
+
 // Fills a record from scratch, checksum deltas and seal included; the state is written last.
 void write_record(FlowRecord& record, const FlowOpening& opening, std::uint32_t now_stamp);
 // Whether what identifies the flow is as it was written: false for damage and for half-written records.

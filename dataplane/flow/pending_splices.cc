@@ -11,7 +11,7 @@ namespace sluice {
 namespace {
 
 constexpr std::size_t small_bytes = 2'048;  // one segment, and most hellos of two
-constexpr std::uint32_t small_max = 8'192;
+constexpr std::uint32_t small_max = pending_max;  // one for each: those that say little cannot keep out who says all
 constexpr std::uint32_t large_max = 1'024;
 constexpr std::uint32_t resting_min = 64;   // freed pieces that are not given out: more than a burst frees
 constexpr std::size_t index_size = 2 * pending_max;

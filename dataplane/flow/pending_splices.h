@@ -7,8 +7,8 @@
 // Bytes   The first copy of a byte is the one that counts: it is what is parsed and what the endpoint gets.
 //         At most `held_bytes_max` a connection, in a small piece of memory first and in a large one when it grows.
 // Threads One lcore.
-// Memory  Fixed: `pending_max` entries, `small_max` and `large_max` pieces (32 MiB in all; the kernel hands out what is
-//         touched). A piece that was freed is given out again last, so what a frame of this burst refers to stays as it is.
+// Memory  Fixed: `pending_max` entries, as many small pieces and `large_max` large ones (48 MiB in all; the kernel hands out
+//         what is touched). A piece that was freed is given out again last, so what a frame of this burst refers to stays as it is.
 // Errors  open() and store() say what is full; the caller has a verdict for each.
 // Not kept over a restart: it is seconds at the beginning of a connection.
 #pragma once

@@ -35,6 +35,7 @@ Result<ExceptionPort> ExceptionPort::open(Ports& ports, const Snapshot& tables, 
   ExceptionPort port;
   port.interface_ = interface;
   port.ethdev_ = *ethdev;
+  port.mtu_ = mtu;
   port.interface_index_ = if_nametoindex(interface.c_str());
   auto netlink = RtNetlink::open();
   if (!netlink) return failed(netlink.error());

@@ -215,6 +215,14 @@ std::string splices_reply(const Engine& engine) {
   return json.text();
 }
 
+// "on" and "off": by threshold, as it is now; on as soon as one worker has switched it on.
+std::string_view syn_cookies_name(const Engine& engine, const VipRow& vip) {
+  const bool is_splice = engine.tables().clusters()[vip.cluster].forwarding == Forwarding::splice;
+  if (is_splice || vip.syn_cookies == SynCookies::always) return "always";
+  if (vip.syn_cookies == SynCookies::never) return "never";
+  return sum(engine, [&](const Worker& worker) { return worker.world().counters.cookies[vip.id].is_on.read(); }) > 0 ? "on" : "off";
+}
+
 std::string vips_reply(const Engine& engine) {
   const Snapshot& tables = engine.tables();
   JsonWriter json;
@@ -235,6 +243,7 @@ std::string vips_reply(const Engine& engine) {
     json.key("limits").open_array();
     if (const VipLimitsRow* limits = tables.limits_of(vip)) add_limits(json, *limits);
     json.close_array();
+    json.field("syn_cookies", syn_cookies_name(engine, vip)).field("half_open", total(&VipCounters::half_open));
     json.field("flows_opened", total(&VipCounters::flows_opened));
     json.field("flows_active", total(&VipCounters::flows_active));
     if (vip.quic != 0) {
@@ -398,8 +407,9 @@ std::string neighbors_reply(const Engine& engine) {
     const bool is_resolved = neighbor.state != NeighborState::incomplete;
     json.open_object().field("address", neighbor.address.text());
     json.field("mac", is_resolved ? neighbor.mac.text() : std::string());
-    json.field("port", neighbor.port < tables.ports().size() ? tables.name(tables.ports()[neighbor.port].name)
-                                                             : std::string_view("(removed)"));
+    json.field("port", neighbor.port == exception_port         ? std::string_view("kernel")
+                       : neighbor.port < tables.ports().size() ? tables.name(tables.ports()[neighbor.port].name)
+                                                               : std::string_view("(removed)"));
     json.field("state", sluice::name_of(neighbor.state));
     json.field("age_ms", is_resolved ? ms_since(neighbor.confirmed_stamp, moment) : 0);
     json.field("held", neighbor.held_count).close_object();

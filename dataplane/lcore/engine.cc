@@ -152,11 +152,7 @@ Result<void> Engine::adopt_flows() {
   }
   for (auto& world : worlds_) {
     flows_adopted_ += world->flows.count();
-    for (const FlowRecord& record : world->flows.records()) {
-      if (record.state == FlowState::unused) continue;
-      world->counters.vips[record.vip_id].flows_active.add(1);
-      world->counters.endpoints[record.endpoint_id].flows_active.add(1);
-    }
+    count_taken_over(*world);
   }
   return {};
 }
@@ -192,6 +188,7 @@ WorkerPlan Engine::plan_for(std::uint32_t worker, std::uint32_t worker_count) {
   if (exception_) {
     plan.has_exception_port = true;
     plan.exception_mac = exception_->kernel_mac();
+    plan.exception_mtu = exception_->mtu();
     plan.settle.exception = TxQueue{exception_->ethdev(), 0, worker_count > 1 ? locks_.back().get() : nullptr};
     if (worker == 0) plan.exception = RxQueue{exception_->ethdev(), 0, 0};
   }

@@ -12,7 +12,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint16_t exception_slot = ports_max;
+constexpr std::uint16_t exception_slot = exception_port;
 constexpr unsigned tx_tries = 2;  // the second finds the room that the first made by waking the driver
 
 // The pipeline may have moved the start or the end of the frame.

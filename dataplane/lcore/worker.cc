@@ -56,6 +56,7 @@ void Worker::adopt_newest() {
     facts.vlan = port.vlan;
     facts.mtu = std::min(facts.mtu, port.mtu);
   }
+  if (plan_.has_exception_port) world_->ports[exception_port] = {exception_gateway_mac, plan_.exception_mtu, 0, exception_port, true};
   for (const RxQueue& queue : plan_.queues) row_of_ethdev_[queue.ethdev] = row_of_slot_[queue.slot];
   for (std::size_t slot = 0; slot < plan_.settle.ports.size(); ++slot) {
     row_of_ethdev_[plan_.settle.ports[slot].ethdev] = row_of_slot_[slot];

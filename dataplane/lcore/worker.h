@@ -30,6 +30,7 @@ struct WorkerPlan {
   std::vector<rte_ring*> rings;           // from other lcores, by lcore; nullptr for oneself
   std::vector<PortFacts> ports;           // by slot
   MacAddress exception_mac{};
+  std::uint16_t exception_mtu = 0;
   bool has_exception_port = false;
   SettlePlan settle;
 };

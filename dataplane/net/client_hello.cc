@@ -186,6 +186,17 @@ void read_hello(Reader& in, ClientHello& hello) {
   }
 }
 
+// Whether `is_it` says so of one protocol of a list as RFC 7301 3.1 writes it.
+template <class IsIt>
+bool any_protocol(std::string_view list, IsIt is_it) {
+  while (!list.empty()) {
+    const std::size_t length = static_cast<unsigned char>(list[0]);
+    if (is_it(list.substr(1, length))) return true;
+    list.remove_prefix(std::min(list.size(), length + 1));
+  }
+  return false;
+}
+
 }  // namespace
 
 const char* name_of(HelloFault fault) {
@@ -205,12 +216,11 @@ const char* name_of(HelloFault fault) {
 }
 
 bool ClientHello::offers(std::string_view protocol) const {
-  for (std::size_t at = 0; at < alpn_bytes;) {
-    const std::size_t length = static_cast<unsigned char>(alpn_buffer[at]);
-    if (std::string_view(alpn_buffer.data() + at + 1, length) == protocol) return true;
-    at += length + 1;
-  }
-  return false;
+  return any_protocol({alpn_buffer.data(), alpn_bytes}, [&](std::string_view offered) { return offered == protocol; });
+}
+
+bool ClientHello::offers_one_of(std::string_view protocols) const {
+  return any_protocol(protocols, [&](std::string_view protocol) { return offers(protocol); });
 }
 
 void parse_client_hello(std::span<const std::byte> bytes, ClientHello& hello) {

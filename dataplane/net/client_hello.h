@@ -57,6 +57,7 @@ struct ClientHello {
   // Views into this object.
   std::string_view server_name() const { return {name_buffer.data(), name_bytes}; }
   bool offers(std::string_view protocol) const;  // "h2"; what did not fit into the buffer is not offered
+  bool offers_one_of(std::string_view protocols) const;  // written as in alpn_buffer
 };
 
 void parse_client_hello(std::span<const std::byte> bytes, ClientHello& hello);

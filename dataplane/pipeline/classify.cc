@@ -88,7 +88,7 @@ void classify_to_vip(World& world, Packet& packet) {
       is_handed_to(world, packet, owner_by_client(*world.tables, key.source, key.source_port, world.lcore_count))) {
     return;
   }
-  if (packet.frame.kind == FrameKind::tcp && is_spliced(*world.tables, *vip)) return;  // to peek
+  if (packet.frame.kind == FrameKind::tcp && is_peeked(world, *vip, packet.frame.tcp_flags)) return;  // to peek
   const bool may_open =
       packet.frame.kind == FrameKind::udp ||
       (packet.frame.tcp_flags & (tcp_flag::syn | tcp_flag::ack)) == tcp_flag::syn;
@@ -107,7 +107,11 @@ void classify_to_snat(World& world, Packet& packet, const SnatPoolRow& pool) {
   packet.verdict = Verdict::drop_protocol_unsupported;
 }
 
-void classify_to_own(World& world, Packet& packet) {
+void classify_to_own(World& world, Packet& packet, const AddressRow& own) {
+  if (own.port == exception_port) {  // for connections that we lead there, and nobody else
+    packet.verdict = Verdict::drop_not_local;
+    return;
+  }
   if (is_icmp(packet) && is_echo_request(packet)) return answer_echo(world, packet);
   if (!world.has_exception_port) {
     packet.verdict = Verdict::drop_exception_full;
@@ -122,17 +126,27 @@ void classify_to_own(World& world, Packet& packet) {
   packet.verdict = Verdict::punt;
 }
 
+// Our own kernel's packets are routed as they are, unless they are meant for its link only. Endpoints that it serves itself
+// answer to SNAT addresses, as all do.
+void classify_from_kernel(World& world, Packet& packet) {
+  const IpAddress destination = packet.frame.key.destination;
+  if (destination.is_multicast() || destination.is_link_local() || destination.is_broadcast()) {
+    packet.verdict = Verdict::drop_not_local;
+    return;
+  }
+  const AddressIndexRow local = world.tables->find_address(destination);
+  if (local.kind == AddressKind::snat) classify_to_snat(world, packet, world.tables->snat_pools()[local.index]);
+  if (local.kind == AddressKind::vip && world.has_probes) handle_probe(world, packet);
+}
+
 void classify_one(World& world, Packet& packet) {
   if (packet.frame.kind == FrameKind::arp) return handle_arp(world, packet);
   if (is_neighbor_discovery(packet)) return handle_neighbor_discovery(world, packet);
   const FlowKey& key = packet.frame.key;
-  if (packet.port == exception_port) {  // from our own kernel: routed as it is, unless it is meant for the link only
-    const bool is_for_link = key.destination.is_multicast() || key.destination.is_link_local() || key.destination.is_broadcast();
-    if (is_for_link) packet.verdict = Verdict::drop_not_local;
-    else if (world.has_probes && world.tables->find_address(key.destination).kind == AddressKind::vip) handle_probe(world, packet);
-    return;
+  if (packet.port == exception_port) return classify_from_kernel(world, packet);
+  if (is_probe_answer(world, packet)) {
+    return classify_to_own(world, packet, world.tables->addresses()[world.tables->find_address(key.destination).index]);
   }
-  if (is_probe_answer(world, packet)) return classify_to_own(world, packet);
   if (!is_source_possible(world, key.source)) {
     packet.verdict = Verdict::drop_source_invalid;
     return;
@@ -152,7 +166,7 @@ void classify_one(World& world, Packet& packet) {
   switch (destination.kind) {
     case AddressKind::vip: return classify_to_vip(world, packet);
     case AddressKind::snat: return classify_to_snat(world, packet, world.tables->snat_pools()[destination.index]);
-    case AddressKind::own: return classify_to_own(world, packet);
+    case AddressKind::own: return classify_to_own(world, packet, world.tables->addresses()[destination.index]);
     case AddressKind::none: break;
   }
   if (pass_answer(world, packet)) return;

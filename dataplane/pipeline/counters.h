@@ -36,7 +36,7 @@ struct VipCounters {
   Counter rx_packets, rx_bytes;  // from clients
   Counter tx_packets, tx_bytes;  // to clients
   Counter dropped;
-  Counter reserved;
+  Counter half_open;             // of the active flows: TCP whose handshake is not complete, spliced ones not counted
 };
 static_assert(sizeof(VipCounters) == 64);
 
@@ -47,6 +47,12 @@ struct EndpointCounters {
   Counter reserved[2];
 };
 static_assert(sizeof(EndpointCounters) == 64);
+
+struct CookieCounters {
+  Counter sent, accepted;
+  Counter is_on, turned_on;  // by threshold
+};
+static_assert(sizeof(CookieCounters) == 32);
 
 // What happens to spliced connections beside packets.
 // clang-format off
@@ -94,6 +100,7 @@ struct Counters {
   Counter first_replies[ports_max], first_replies_handed[ports_max];
   SpliceCounters splice;
   CounterArray<VipCounters> vips{vips_max};                 // by VipRow::id
+  CounterArray<CookieCounters> cookies{vips_max};           // by VipRow::id
   CounterArray<Counter> flows_by_connection_id{vips_max};   // by VipRow::id: to the endpoint that a QUIC connection ID names
   CounterArray<EndpointCounters> endpoints{endpoints_max};  // by EndpointRow::id
 

@@ -61,6 +61,11 @@ void end_flow(World& world, FlowRecord& record) {
   send_question(world, leaving_key(record, Direction::to_client));
   // An endpoint of direct server return would answer to the client; it hears of the end from the client's reset.
   if (!is_one_sided(record)) send_question(world, leaving_key(record, Direction::to_endpoint));
+  mark_ended(world, record);
+}
+
+void mark_ended(World& world, FlowRecord& record) {
+  if (is_half_open(record)) world.counters.vips[record.vip_id].half_open.subtract(1);
   record.state = FlowState::ended;
   record.last_seen = world.now.stamp();
 }

@@ -8,9 +8,8 @@
 namespace sluice {
 namespace {
 
-// What comes from our own kernel is routed, not balanced.
 bool may_have_flow(const Packet& packet) {
-  return (packet.frame.kind == FrameKind::tcp || packet.frame.kind == FrameKind::udp) && packet.port != exception_port;
+  return packet.frame.kind == FrameKind::tcp || packet.frame.kind == FrameKind::udp;
 }
 
 bool is_new_connection(const Packet& packet) {

@@ -302,6 +302,9 @@ void refuse_unrewritten(World& world, Packet& packet, std::uint16_t mtu) {
   const bool is_ipv4 = packet.frame.key.source.is_v4();
   const bool is_kept_whole = !is_ipv4 || packet.at<Ipv4Header>(packet.frame.l3_offset).is_kept_whole();
   if (!is_kept_whole || !may_make_error(world, packet)) return;
+  if (packet.direction == Direction::to_client) {  // its numbers were the client's already
+    unsplice(world, *packet.flow, packet.span().subspan(packet.frame.l4_offset, packet.frame.l4_bytes));
+  }
   const IcmpHeader icmp =
       is_ipv4 ? IcmpHeader{icmp_type::unreachable, icmp_code_too_long, 0, be16(0), be16(mtu)}
               : IcmpHeader{icmp_type::v6_packet_too_big, 0, 0, be16(0), be16(mtu)};
@@ -313,9 +316,6 @@ void refuse_length(World& world, Packet& packet, std::uint16_t mtu) {
   // Of another family than it came, or in a tunnel: its length was looked at before.
   if (packet.flow == nullptr || packet.flow->dsr > Dsr::l2 || is_ipv4_on_wire(packet) != packet.frame.key.source.is_v4()) return;
   undo_rewrite(packet, *packet.flow);
-  if (packet.direction == Direction::to_client) {
-    unsplice(world, *packet.flow, packet.span().subspan(packet.frame.l4_offset, packet.frame.l4_bytes));
-  }
   refuse_unrewritten(world, packet, mtu);
 }
 

@@ -51,7 +51,7 @@ struct NeighborFrame {
 bool send_message(World& world, std::uint16_t port, const NeighborFrame& message) {
   GeneratedFrame* frame = world.generated.add();
   if (frame == nullptr) return false;
-  const MacAddress our_mac = port == exception_port ? exception_gateway_mac : world.ports[port].mac;
+  const MacAddress our_mac = world.ports[port].mac;
   Ipv6Header ip{be32(6u << 28), be16(sizeof(NeighborMessage) + sizeof(LinkLayerOption)), protocol::icmpv6, 255, {}, {}};
   std::memcpy(ip.source, &message.source, sizeof ip.source);
   std::memcpy(ip.destination, &message.destination, sizeof ip.destination);

@@ -13,7 +13,11 @@ std::uint16_t look_up(World& world, IpAddress destination, Verdict& verdict) {
   }
   const IpAddress next_hop = route->next_hop.is_unset() ? destination : route->next_hop;
   const std::uint16_t index = world.neighbors.find_or_add(next_hop, route->port, world.now);
-  if (index == no_neighbor) verdict = Verdict::drop_neighbors_full;
+  if (index == no_neighbor) {
+    verdict = Verdict::drop_neighbors_full;
+  } else if (route->port == exception_port) {  // nobody is to be asked
+    world.neighbors.learn(next_hop, exception_port, world.exception_mac, world.now);
+  }
   return index;
 }
 

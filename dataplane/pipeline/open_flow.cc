@@ -14,12 +14,12 @@ namespace {
 
 constexpr std::size_t slots_searched_max = 256;  // for an endpoint below its limit
 
+// A flow on its way to its record. From take_place() on its endpoint carries it, until finish() or abandon().
 struct Opening {
-  Packet* packet = nullptr;
   const ClusterRow* cluster = nullptr;
   const EndpointRow* endpoint = nullptr;
   FlowOpening flow;
-  FlowHash reply_hash = 0;
+  FlowHash client_hash = 0, reply_hash = 0;
   bool is_by_connection_id = false;  // QUIC
 };
 
@@ -45,20 +45,6 @@ void refuse(Packet& packet) {
   packet.verdict = Verdict::drop_no_endpoint;
 }
 
-bool take_source(World& world, const SnatChoice& choice, Opening& opening) {
-  world.counters.snat_port_probes.add(choice.probes);
-  switch (choice.outcome) {
-    case SnatChoice::Outcome::found:
-      opening.flow.to_endpoint.source = choice.address;
-      opening.flow.to_endpoint.source_port = choice.port;
-      opening.reply_hash = world.flows.hash(opening.flow.to_endpoint.reversed());
-      return true;
-    case SnatChoice::Outcome::exhausted: opening.packet->verdict = Verdict::drop_snat_ports_exhausted; return false;
-    case SnatChoice::Outcome::no_address: opening.packet->verdict = Verdict::drop_no_snat_address; return false;
-  }
-  return false;
-}
-
 // How many flows of this lcore need a SNAT port of their own toward the endpoint. One that is reached at many ports has
 // as many spaces of SNAT ports, and nobody counts how full one of them is: the search will tell.
 std::uint64_t flows_toward_port(const World& world, const ClusterRow& cluster, const EndpointRow& endpoint) {
@@ -70,6 +56,90 @@ EndpointRow at_port(const EndpointRow& endpoint, Be16 port) {
   EndpointRow place = endpoint;
   place.port = port;
   return place;
+}
+
+Verdict take_source(World& world, const SnatChoice& choice, Opening& opening) {
+  world.counters.snat_port_probes.add(choice.probes);
+  switch (choice.outcome) {
+    case SnatChoice::Outcome::found: break;
+    case SnatChoice::Outcome::exhausted: return Verdict::drop_snat_ports_exhausted;
+    case SnatChoice::Outcome::no_address: return Verdict::drop_no_snat_address;
+  }
+  opening.flow.to_endpoint.source = choice.address;
+  opening.flow.to_endpoint.source_port = choice.port;
+  opening.reply_hash = world.flows.hash(opening.flow.to_endpoint.reversed());
+  return Verdict::undecided;
+}
+
+// Addresses and ports of a flow through `vip` to `endpoint`. The caller has set from_client and its hash, state, client_isn
+// and is_spliced.
+Verdict take_place(World& world, const VipRow& vip, const EndpointRow& endpoint, Opening& opening) {
+  const ClusterRow& cluster = world.tables->clusters()[endpoint.cluster];
+  opening.cluster = &cluster;
+  opening.endpoint = &endpoint;
+  FlowOpening& flow = opening.flow;
+  flow.to_endpoint = flow.from_client;
+  flow.to_endpoint.destination = endpoint.address;
+  if (cluster.is_lb_port == 0) flow.to_endpoint.destination_port = endpoint.port;
+  flow.is_snat = has_snat(cluster.forwarding);
+  flow.vip_id = static_cast<std::uint16_t>(vip.id);
+  flow.endpoint_id = endpoint.id;
+  flow.idle_timeout_ms = vip.idle_timeout_ms;
+  if (is_dsr(cluster.forwarding)) [[unlikely]] {
+    set_direct(*world.tables, endpoint, opening.client_hash, flow);
+    if (flow.state == FlowState::one_way) flow.state = FlowState::established;  // no answer will be seen
+  } else if (flow.is_snat) {
+    const SnatPoolRow& pool = world.tables->snat_pools()[cluster.snat_pool];
+    const SnatChoice choice =
+        world.snat_ports.next(*world.tables, pool, at_port(endpoint, flow.to_endpoint.destination_port),
+                              flows_toward_port(world, cluster, endpoint), *world.replies, world.lcore);
+    const Verdict verdict = take_source(world, choice, opening);
+    if (verdict != Verdict::undecided) return verdict;
+  } else {
+    opening.reply_hash = world.flows.hash(flow.to_endpoint.reversed());
+  }
+  world.counters.endpoints[endpoint.id].flows_active.add(1);
+  return Verdict::undecided;
+}
+
+void abandon(World& world, const Opening& opening) {
+  world.counters.endpoints[opening.endpoint->id].flows_active.subtract(1);
+}
+
+// Whether the endpoint's packets of this flow can be told from those of all others, with another
+// SNAT port if need be.
+Verdict make_unique(World& world, Opening& opening) {
+  if (opening.flow.dsr != Dsr::none) return Verdict::undecided;  // none come
+  if (!world.flows.contains(opening.flow.to_endpoint.reversed(), opening.reply_hash)) [[likely]]
+    return Verdict::undecided;
+  if (!opening.flow.is_snat) return Verdict::drop_flow_conflict;
+  const SnatPoolRow& pool = world.tables->snat_pools()[opening.cluster->snat_pool];
+  const std::uint64_t all = flows_toward_port(world, *opening.cluster, *opening.endpoint);
+  return take_source(world,
+                     world.snat_ports.choose(*world.tables, pool,
+                                             at_port(*opening.endpoint, opening.flow.to_endpoint.destination_port),
+                                             all > 0 ? all - 1 : 0, world.flows, *world.replies, world.lcore),
+                     opening);
+}
+
+// The record, and those who count it. `undecided` when `record` is open; otherwise why it is not.
+Verdict finish(World& world, Opening& opening, FlowRecord*& record) {
+  Verdict verdict = make_unique(world, opening);
+  if (verdict == Verdict::undecided) {
+    record = world.flows.open(opening.flow, opening.client_hash, opening.reply_hash, world.now);
+    if (record == nullptr) verdict = Verdict::drop_flows_full;
+  }
+  if (verdict != Verdict::undecided) {
+    abandon(world, opening);
+    return verdict;
+  }
+  VipCounters& vip = world.counters.vips[opening.flow.vip_id];
+  vip.flows_opened.add(1);
+  vip.flows_active.add(1);
+  if (opening.is_by_connection_id) world.counters.flows_by_connection_id[opening.flow.vip_id].add(1);
+  if (is_half_open(opening.flow)) vip.half_open.add(1);
+  world.counters.endpoints[opening.endpoint->id].flows_opened.add(1);
+  return Verdict::undecided;
 }
 
 void refuse_for_limit(Packet& packet) {
@@ -149,106 +219,53 @@ bool admit(World& world, Packet& packet) {
   return packet.is_live();
 }
 
-// Fills `opening`; false: the packet has its verdict. The endpoint carries the flow from here on.
+// Fills `opening`; false: the packet has its verdict.
 bool decide(World& world, Packet& packet, Opening& opening) {
   const VipRow& vip = *packet.vip;
   const ClusterRow& cluster = world.tables->clusters()[vip.cluster];
   const bool is_tcp = packet.frame.kind == FrameKind::tcp;
   const FlowKey& key = packet.frame.key;
-  const EndpointRow* chosen = vip.quic != 0 ? choose_by_connection_id(world, packet) : nullptr;
+  const EndpointRow* endpoint = vip.quic != 0 ? choose_by_connection_id(world, packet) : nullptr;
   if (!packet.is_live()) return false;
-  opening.is_by_connection_id = chosen != nullptr;
-  if (chosen == nullptr && cluster.slot_count == 0) [[unlikely]] {
+  opening.is_by_connection_id = endpoint != nullptr;
+  if (endpoint == nullptr && cluster.slot_count == 0) [[unlikely]] {
     refuse(packet);
     return false;
   }
-  if (chosen == nullptr) chosen = &world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)];
+  if (endpoint == nullptr) endpoint = &world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)];
   if (cluster.endpoint_flows_max != 0) [[unlikely]] {
-    const EndpointRow* named = opening.is_by_connection_id ? chosen : nullptr;
-    chosen = endpoint_with_room(world, cluster, *chosen, packet.hash);
-    if (chosen == nullptr || (named != nullptr && chosen != named)) {
+    const EndpointRow* named = opening.is_by_connection_id ? endpoint : nullptr;
+    endpoint = endpoint_with_room(world, cluster, *endpoint, packet.hash);
+    if (endpoint == nullptr || (named != nullptr && endpoint != named)) {
       refuse_for_limit(packet);
       return false;
     }
   }
-  const EndpointRow& endpoint = *chosen;
-  const bool is_translated = endpoint.address.is_v4() != key.destination.is_v4();
-  if (is_translated && !may_cross_families(cluster.forwarding, endpoint.address)) [[unlikely]] {
+  const bool is_translated = endpoint->address.is_v4() != key.destination.is_v4();
+  if (is_translated && !may_cross_families(cluster.forwarding, endpoint->address)) [[unlikely]] {
     refuse(packet);
     return false;
   }
-
-  opening.packet = &packet;
-  opening.cluster = &cluster;
-  opening.endpoint = &endpoint;
-  FlowOpening& flow = opening.flow;
-  flow.from_client = key;
-  flow.to_endpoint = key;
-  flow.to_endpoint.destination = endpoint.address;
-  if (cluster.is_lb_port == 0) flow.to_endpoint.destination_port = endpoint.port;
-  flow.is_snat = has_snat(cluster.forwarding);
-  flow.state = is_tcp ? FlowState::opening : FlowState::one_way;
-  flow.vip_id = static_cast<std::uint16_t>(vip.id);
-  flow.endpoint_id = endpoint.id;
-  flow.idle_timeout_ms = vip.idle_timeout_ms;
-  flow.client_isn = is_tcp ? packet.at<TcpHeader>(packet.frame.l4_offset).sequence.host() : 0;
-  Counter& active = world.counters.endpoints[endpoint.id].flows_active;
-  if (is_dsr(cluster.forwarding)) [[unlikely]] {
-    set_direct(*world.tables, endpoint, packet.hash, flow);
-    if (!is_tcp) flow.state = FlowState::established;  // no answer will be seen
-  } else if (flow.is_snat) {
-    const SnatPoolRow& pool = world.tables->snat_pools()[cluster.snat_pool];
-    const SnatChoice choice =
-        world.snat_ports.next(*world.tables, pool, at_port(endpoint, flow.to_endpoint.destination_port),
-                              flows_toward_port(world, cluster, endpoint), *world.replies, world.lcore);
-    if (!take_source(world, choice, opening)) return false;
-  } else {
-    opening.reply_hash = world.flows.hash(flow.to_endpoint.reversed());
-  }
-  active.add(1);
-  return true;
+  opening.flow.from_client = key;
+  opening.client_hash = packet.hash;
+  opening.flow.state = is_tcp ? FlowState::opening : FlowState::one_way;
+  opening.flow.client_isn = is_tcp ? packet.at<TcpHeader>(packet.frame.l4_offset).sequence.host() : 0;
+  packet.verdict = take_place(world, vip, *endpoint, opening);
+  return packet.is_live();
 }
 
-// Whether the endpoint's packets of this flow can be told from those of all others, with another
-// SNAT port if need be.
-bool make_unique(World& world, Opening& opening) {
-  if (opening.flow.dsr != Dsr::none) return true;  // none come
-  if (!world.flows.contains(opening.flow.to_endpoint.reversed(), opening.reply_hash)) [[likely]]
-    return true;
-  if (!opening.flow.is_snat) {
-    opening.packet->verdict = Verdict::drop_flow_conflict;
-    return false;
-  }
-  const SnatPoolRow& pool = world.tables->snat_pools()[opening.cluster->snat_pool];
-  const std::uint64_t all = flows_toward_port(world, *opening.cluster, *opening.endpoint);
-  return take_source(world,
-                     world.snat_ports.choose(*world.tables, pool,
-                                             at_port(*opening.endpoint, opening.flow.to_endpoint.destination_port),
-                                             all > 0 ? all - 1 : 0, world.flows, *world.replies, world.lcore),
-                     opening);
-}
-
-void open(World& world, Opening& opening) {
-  Packet& packet = *opening.packet;
+void open(World& world, Packet& packet, Opening& opening) {
   // Those before it in the burst may have taken the last ones.
   const VipLimitsRow* limits = world.tables->limits_of(*packet.vip);
   if (limits != nullptr && !has_flows_left(world, *limits, packet.vip->id)) {
-    refuse_for_limit(packet);
-  } else if (make_unique(world, opening)) {
-    packet.flow = world.flows.open(opening.flow, packet.hash, opening.reply_hash, world.now);
-    packet.direction = Direction::to_endpoint;
-    if (packet.flow == nullptr) packet.verdict = Verdict::drop_flows_full;
+    abandon(world, opening);
+    return refuse_for_limit(packet);
   }
-  EndpointCounters& endpoint = world.counters.endpoints[opening.endpoint->id];
-  if (packet.flow == nullptr) {
-    endpoint.flows_active.subtract(1);
-    return;
+  packet.verdict = finish(world, opening, packet.flow);
+  packet.direction = Direction::to_endpoint;
+  if (packet.vip->syn_cookies == SynCookies::on_threshold) [[unlikely]] {
+    world.cookie_switches.opened(world.counters, packet.vip->id, limits->cookie_threshold, world.now, world.lcore_count);
   }
-  VipCounters& vip = world.counters.vips[packet.vip->id];
-  vip.flows_opened.add(1);
-  vip.flows_active.add(1);
-  if (opening.is_by_connection_id) world.counters.flows_by_connection_id[packet.vip->id].add(1);
-  endpoint.flows_opened.add(1);
 }
 
 // An earlier packet of this burst may have opened the very flow.
@@ -299,61 +316,38 @@ const EndpointRow* endpoint_with_room(const World& world, const ClusterRow& clus
   return nullptr;
 }
 
-Verdict open_toward(World& world, const VipRow& vip, const EndpointRow& endpoint, FlowOpening& opening, FlowRecord*& flow) {
-  const ClusterRow& cluster = world.tables->clusters()[endpoint.cluster];
-  EndpointCounters& endpoint_counters = world.counters.endpoints[endpoint.id];
-  opening.to_endpoint = opening.from_client;
-  opening.to_endpoint.destination = endpoint.address;
-  if (cluster.is_lb_port == 0) opening.to_endpoint.destination_port = endpoint.port;
-  opening.is_snat = has_snat(cluster.forwarding);
-  if (opening.is_snat) {
-    const SnatChoice choice = world.snat_ports.choose(*world.tables, world.tables->snat_pools()[cluster.snat_pool],
-                                                      at_port(endpoint, opening.to_endpoint.destination_port),
-                                                      flows_toward_port(world, cluster, endpoint), world.flows,
-                                                      *world.replies, world.lcore);
-    world.counters.snat_port_probes.add(choice.probes);
-    if (choice.outcome == SnatChoice::Outcome::exhausted) return Verdict::drop_snat_ports_exhausted;
-    if (choice.outcome == SnatChoice::Outcome::no_address) return Verdict::drop_no_snat_address;
-    opening.to_endpoint.source = choice.address;
-    opening.to_endpoint.source_port = choice.port;
-  } else if (world.flows.contains(opening.to_endpoint.reversed())) {
-    return Verdict::drop_flow_conflict;  // replies of both could not be told apart
-  }
-  opening.vip_id = static_cast<std::uint16_t>(vip.id);
-  opening.endpoint_id = endpoint.id;
-  opening.idle_timeout_ms = vip.idle_timeout_ms;
-  flow = world.flows.open(opening, world.now);
-  if (flow == nullptr) return Verdict::drop_flows_full;
-  VipCounters& vip_counters = world.counters.vips[vip.id];
-  vip_counters.flows_opened.add(1);
-  vip_counters.flows_active.add(1);
-  endpoint_counters.flows_opened.add(1);
-  endpoint_counters.flows_active.add(1);
-  return Verdict::undecided;
+Verdict open_toward(World& world, const VipRow& vip, const EndpointRow& endpoint, const FlowOpening& wanted,
+                    FlowHash client_hash, FlowRecord*& flow) {
+  Opening opening;
+  opening.flow = wanted;
+  opening.client_hash = client_hash;
+  const Verdict verdict = take_place(world, vip, endpoint, opening);
+  return verdict == Verdict::undecided ? finish(world, opening, flow) : verdict;
 }
 
 void open_flow(World& world, Burst& burst) {
   std::array<std::optional<Opening>, burst_count_max> openings;
+  std::array<Packet*, burst_count_max> openers;  // whose they are
   std::array<Packet*, burst_count_max> repeats;  // the five-tuple came before in this burst
   std::size_t count = 0, repeat_count = 0;
   if (!world.tables->vip_limits().empty()) deny_sources(world, burst);
   for_each_live(burst, [&](Packet& packet) {
     if (packet.vip == nullptr || packet.flow != nullptr || !admit(world, packet)) return;
     if (packet.vip->is_one_packet != 0) [[unlikely]] return pass_question(world, packet);
-    const auto opened = std::span(openings).first(count);
-    if (std::any_of(opened.begin(), opened.end(),
-                    [&](const auto& opening) { return opening->packet->hash == packet.hash; })) {
+    const auto opened = std::span(openers).first(count);
+    if (std::any_of(opened.begin(), opened.end(), [&](const Packet* opener) { return opener->hash == packet.hash; })) {
       repeats[repeat_count++] = &packet;
     } else if (Opening& opening = openings[count].emplace(); decide(world, packet, opening)) {
       world.flows.prefetch_bucket(opening.reply_hash);
-      world.flows.prefetch_unused(count++);
+      world.flows.prefetch_unused(count);
+      openers[count++] = &packet;
     }
   });
-  for (auto& opening : std::span(openings).first(count)) open(world, *opening);
+  for (std::size_t i = 0; i < count; ++i) open(world, *openers[i], *openings[i]);
   for (Packet* packet : std::span(repeats).first(repeat_count)) {
     Opening opening;
     if (!has_flow_by_now(world, *packet) && admit(world, *packet) && decide(world, *packet, opening)) {
-      open(world, opening);
+      open(world, *packet, opening);
     }
   }
 }

@@ -15,7 +15,6 @@
 namespace sluice {
 
 inline constexpr std::uint32_t burst_count_max = 32;
-inline constexpr std::uint16_t exception_port = 0xfffe;  // the TAP toward the kernel, as a port index
 // What our kernel sees behind the exception port, whatever address it asks for: the dataplane routes for it.
 inline constexpr MacAddress exception_gateway_mac{{0x02, 0x53, 0x4c, 0x55, 0x49, 0x43}};
 

@@ -38,14 +38,13 @@ bool is_pending(const World& world, const FlowRecord& record) {
 // What a new snapshot means for a flow that was opened under an older one; whether it is over. Flows of a VIP or an
 // endpoint that is no longer configured are: nobody may inherit them. Those of an endpoint whose drain deadline has
 // passed, or that is down and whose cluster wants it so, are ended; those of a blocked client are forgotten.
-bool is_over_since_snapshot(const World& world, FlowRecord& record) {
+bool is_over_since_snapshot(World& world, FlowRecord& record) {
   const EndpointRow* endpoint = world.tables->endpoint_by_id(record.endpoint_id);
   if (!is_known(*world.tables, record, world.tables->vip_by_id(record.vip_id), endpoint)) return true;
   if (world.tables->is_blocked(arriving_key(record, Direction::to_endpoint).source)) return true;
   if (endpoint->state != EndpointState::ended || record.state == FlowState::ended) return false;
   if (record.protocol != protocol::tcp) return true;
-  record.state = FlowState::ended;
-  record.last_seen = world.now.stamp();
+  mark_ended(world, record);
   return false;
 }
 
@@ -122,6 +121,7 @@ void check_neighbors(World& world) {
   for (std::uint16_t i = 0; i < count; ++i) {
     const auto index = static_cast<std::uint16_t>((first + i) % count);
     Neighbor& neighbor = world.neighbors[index];
+    if (neighbor.port == exception_port) continue;
     if (neighbor.state == NeighborState::reachable &&
         ms_since(neighbor.confirmed_stamp, world.now) >= neighbor_reachable_ms) {
       neighbor.state = NeighborState::stale;
@@ -195,6 +195,7 @@ void maintain(World& world) {
   expire_flows(world);
   give_up_fragments(world);
   check_pending_splices(world);
+  world.cookie_switches.review(world.counters, *world.tables, world.now, world.lcore_count);
   check_neighbors(world);
 }
 
@@ -231,8 +232,20 @@ bool import_flow(World& world, FlowRecord flow, const SpliceRecord& splice) {
   return false;
 }
 
+void count_taken_over(World& world) {
+  for (const FlowRecord& record : world.flows.records()) {
+    if (record.state == FlowState::unused) continue;
+    VipCounters& vip = world.counters.vips[record.vip_id];
+    vip.flows_active.add(1);
+    if (is_half_open(record)) vip.half_open.add(1);
+    world.counters.endpoints[record.endpoint_id].flows_active.add(1);
+  }
+}
+
 void close_flow(World& world, FlowRecord& record) {
-  world.counters.vips[record.vip_id].flows_active.subtract(1);
+  VipCounters& vip = world.counters.vips[record.vip_id];
+  vip.flows_active.subtract(1);
+  if (is_half_open(record)) vip.half_open.subtract(1);
   world.counters.endpoints[record.endpoint_id].flows_active.subtract(1);
   if ((record.flags & flow_flag::is_spliced) != 0) forget_splice(world, record);
   world.flows.close(record);

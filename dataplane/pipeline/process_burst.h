@@ -18,6 +18,9 @@ void maintain(World& world);
 // known already.
 bool import_flow(World& world, FlowRecord flow, const SpliceRecord& splice);
 
+// Counts the flows that an earlier process has left, once all are taken in.
+void count_taken_over(World& world);
+
 // To be called after a new snapshot was put into world.tables, between two bursts.
 void adopt_snapshot(World& world);
 

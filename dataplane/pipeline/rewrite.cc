@@ -107,7 +107,7 @@ void note_first_reply(World& world, const Packet& packet, const FlowRecord& flow
 }
 
 // A TCP segment before the connection is established.
-Verdict admit_to_handshake(World& world, Packet& packet, FlowRecord& flow) {
+Verdict shake_hands(World& world, Packet& packet, FlowRecord& flow) {
   auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
   const bool is_syn = (packet.frame.tcp_flags & tcp_flag::syn) != 0;
   if (packet.direction == Direction::to_endpoint) {
@@ -120,21 +120,23 @@ Verdict admit_to_handshake(World& world, Packet& packet, FlowRecord& flow) {
   if (vip != nullptr && vip->mss_max != 0) {
     clamp_mss(packet.span().subspan(packet.frame.l4_offset, tcp.header_bytes()), vip->mss_max);
   }
+  const bool was_half_open = is_half_open(flow);
+  track_tcp(flow, packet.frame.tcp_flags, packet.direction);
+  if (was_half_open && !is_half_open(flow)) world.counters.vips[flow.vip_id].half_open.subtract(1);
   return Verdict::undecided;
 }
 
 // What the packet says about its flow. False: it has its verdict.
 bool track(World& world, Packet& packet, FlowRecord& flow) {
-  if (flow.state < FlowState::established && packet.frame.kind == FrameKind::tcp) [[unlikely]] {
-    packet.verdict = admit_to_handshake(world, packet, flow);
+  if (packet.frame.kind != FrameKind::tcp) {
+    track_udp(flow, packet.direction);
+  } else if (flow.state < FlowState::established) [[unlikely]] {
+    packet.verdict = shake_hands(world, packet, flow);
     if (!packet.is_live()) return false;
+  } else {
+    track_tcp(flow, packet.frame.tcp_flags, packet.direction);
   }
   flow.last_seen = world.now.stamp();
-  if (packet.frame.kind == FrameKind::tcp) {
-    track_tcp(flow, packet.frame.tcp_flags, packet.direction);
-  } else {
-    track_udp(flow, packet.direction);
-  }
   return true;
 }
 

@@ -28,9 +28,13 @@ inline constexpr std::uint8_t our_window_scale = 7;  // what we tell clients, be
 // As much as we hold: a client that sends no more loses nothing.
 inline constexpr std::uint32_t greeting_window_bytes = held_bytes_max;
 
-// Whether connections to this VIP begin with a cookie.
-inline bool is_spliced(const Snapshot& tables, const VipRow& vip) {
-  return vip.syn_cookies != SynCookies::never || tables.clusters()[vip.cluster].forwarding == Forwarding::splice;
+// Whether a TCP segment of no flow is for peek(): to a VIP whose connections begin with a cookie, always or for now. Where they
+// did until lately, it is for all but SYNs.
+inline bool is_peeked(const World& world, const VipRow& vip, std::uint8_t tcp_flags) {
+  if (vip.syn_cookies == SynCookies::always || world.tables->clusters()[vip.cluster].forwarding == Forwarding::splice) return true;
+  if (vip.syn_cookies == SynCookies::never) return false;
+  const bool is_syn = (tcp_flags & (tcp_flag::syn | tcp_flag::ack)) == tcp_flag::syn;
+  return is_syn ? world.cookie_switches.is_on(vip.id) : world.cookie_switches.may_return(vip.id, world.now);
 }
 
 // Our clock toward clients that use TCP timestamps; milliseconds.

@@ -28,9 +28,13 @@ std::uint16_t window_for_endpoint(const PendingSplice& pending, bool is_scaled) 
   return static_cast<std::uint16_t>(std::min(window, 0xffffu));
 }
 
+// Headers of IP and TCP, options not included.
+std::uint32_t header_bytes_toward(const FlowRecord& flow) { return (flow.flags & flow_flag::endpoint_is_v6) != 0 ? 60 : 40; }
+
 void send_syn(World& world, PendingSplice& pending, const FlowRecord& flow) {
   TcpOffer offer = pending.client_offer;
   if (pending.mss_max != 0) offer.mss = std::min(offer.mss, pending.mss_max);
+  offer.mss = std::min(offer.mss, static_cast<std::uint16_t>(world.mtu_min - header_bytes_toward(flow)));
   // Timestamps that the endpoint does not have will be put into its segments: leave room for them.
   const bool will_grow = offer.has_timestamps && world.lacks_timestamps[flow.endpoint_id];
   if (will_grow) offer.mss = static_cast<std::uint16_t>(offer.mss - timestamps_bytes);
@@ -56,8 +60,7 @@ void deliver_from(World& world, PendingSplice& pending, const FlowRecord& flow, 
   write_timestamps(options, pending.client_offer.timestamp, pending.endpoint_offer.timestamp);
   const bool has_timestamps = pending.endpoint_offer.has_timestamps;
   const std::uint32_t mss = pending.endpoint_offer.mss == 0 ? mss_default : pending.endpoint_offer.mss;
-  const std::uint32_t headers = pending.from_client.source.is_v4() ? 40 : 60;
-  const std::uint32_t step = std::min<std::uint32_t>(mss, world.mtu_min - headers) - (has_timestamps ? timestamps_bytes : 0);
+  const std::uint32_t step = std::min<std::uint32_t>(mss, world.mtu_min - header_bytes_toward(flow)) - (has_timestamps ? timestamps_bytes : 0);
   const std::uint32_t window = std::max(pending.endpoint_window, 1u);  // a closed one is probed
   const std::uint32_t end = std::min(stream_end(pending), pending.acknowledged + window);
   const auto held = world.pending.held(pending);
@@ -136,8 +139,7 @@ void reset_client(World& world, const PendingSplice& pending) {
 void end_flow(World& world, PendingSplice& pending) {
   FlowRecord& flow = flow_of(world, pending);
   world.splices[flow.splice_slot].pending = 0;
-  flow.state = FlowState::ended;
-  flow.last_seen = world.now.stamp();
+  mark_ended(world, flow);
 }
 
 void give_up(World& world, PendingSplice& pending) {
@@ -169,7 +171,7 @@ Verdict call_this_endpoint(World& world, PendingSplice& pending, const VipRow& v
   if (slot == no_splice) return Verdict::drop_splices_full;
   opening.client_isn = slot;
   FlowRecord* flow = nullptr;
-  const Verdict verdict = open_toward(world, vip, endpoint, opening, flow);
+  const Verdict verdict = open_toward(world, vip, endpoint, opening, pending.hash, flow);
   if (verdict != Verdict::undecided) {
     world.splices.close(slot);
     return verdict;
@@ -407,7 +409,10 @@ Verdict call_endpoint(World& world, PendingSplice& pending, const VipRow& vip) {
   if (world.flows.is_full()) return Verdict::drop_flows_full;
   const EndpointRow* endpoint = choose(world, pending, cluster);
   if (endpoint == nullptr && cluster.endpoint_flows_max != 0) return Verdict::reject_connection_limit;
-  if (endpoint == nullptr || endpoint->address.is_v4() != pending.from_client.source.is_v4()) return Verdict::reject_no_endpoint;
+  if (endpoint == nullptr) return Verdict::reject_no_endpoint;
+  const bool is_translated = endpoint->address.is_v4() != pending.from_client.source.is_v4();
+  // Without SNAT the client has no address of that family to be seen with.
+  if (is_translated && cluster.forwarding == Forwarding::nat) return Verdict::reject_no_endpoint;
   return call_this_endpoint(world, pending, vip, *endpoint);
 }
 

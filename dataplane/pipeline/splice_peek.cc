@@ -24,7 +24,8 @@ void answer_with_cookie(World& world, Packet& packet) {
   const std::uint32_t client_isn = tcp.sequence.host();
   const TcpOffer asked = read_offer(tcp_header(packet).subspan(sizeof tcp));
   TcpOffer offer = asked;
-  const std::uint16_t headers = packet.frame.key.source.is_v4() ? 40 : 60;
+  // What an IPv4 client sends is longer where it becomes IPv6.
+  const std::uint16_t headers = packet.frame.key.source.is_v4() && vip.may_lead_to_v6 == 0 ? 40 : 60;
   if (offer.mss != 0) offer.mss = static_cast<std::uint16_t>(world.mtu_min - headers);
   if (vip.mss_max != 0) offer.mss = std::min(offer.mss, vip.mss_max);
   offer.window_scale = our_window_scale;
@@ -40,6 +41,7 @@ void answer_with_cookie(World& world, Packet& packet) {
   segment.options = std::span(options).first(option_bytes);
   answer(packet, segment, Verdict::reply);
   world.counters.splice.cookie_sent.add(1);
+  world.counters.cookies[vip.id].sent.add(1);
 }
 
 // The client's ACK brings the cookie back. nullptr: the packet is decided.
@@ -63,6 +65,7 @@ PendingSplice* accept_cookie(World& world, Packet& packet) {
   pending->vip_id = packet.vip->id;
   pending->due = world.now.stamp() + packet.vip->hello_timeout_ms;
   world.counters.splice.cookie_accepted.add(1);
+  world.counters.cookies[packet.vip->id].accepted.add(1);
   return pending;
 }
 
@@ -122,7 +125,7 @@ void look_into_hello(World& world, Packet& packet, PendingSplice& pending) {
     case HelloStatus::malformed: return refuse(world, packet, pending, Verdict::reject_hello_malformed);
     case HelloStatus::too_long: return refuse(world, packet, pending, Verdict::reject_hello_too_long);
     case HelloStatus::complete: {
-      const VipRow* vip = world.tables->find_by_hello(*packet.vip, hello);
+      const VipRow* vip = world.tables->find_by_hello(*packet.vip, hello, world.lcore);
       if (vip == nullptr) return refuse_name(world, packet, pending);
       return call(world, packet, pending, *vip);
     }
@@ -224,7 +227,7 @@ void hear_client(PendingSplice& pending, Packet& packet) {
 void peek(World& world, Burst& burst) {
   for_each_live(burst, [&](Packet& packet) {
     const bool is_tcp = packet.frame.kind == FrameKind::tcp;
-    if (packet.vip != nullptr && is_tcp && is_spliced(*world.tables, *packet.vip)) peek_one(world, packet);
+    if (packet.vip != nullptr && is_tcp && is_peeked(world, *packet.vip, packet.frame.tcp_flags)) peek_one(world, packet);
   });
 }
 

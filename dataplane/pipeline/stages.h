@@ -49,7 +49,7 @@ void handle_icmp_error(World& world, Packet& packet);  // leaves: a packet to be
 // A hop's answers, as far as the configured rate allows: reject_*, else drop_*. For packets of a flow or about to open one.
 void refuse_ttl(World& world, Packet& packet);
 void refuse_length(World& world, Packet& packet, std::uint16_t mtu);      // after rewrite()
-void refuse_unrewritten(World& world, Packet& packet, std::uint16_t mtu);  // before
+void refuse_unrewritten(World& world, Packet& packet, std::uint16_t mtu);  // before; splice_packet() may have been
 // MTU of the port by which a packet of `flow` will leave; 0 with a verdict when there is none.
 std::uint16_t mtu_ahead(World& world, Packet& packet, FlowRecord& flow);
 
@@ -99,9 +99,10 @@ Verdict admit_by_vip(World& world, const VipRow& vip, IpAddress source);
 // clusters that limit the flows of an endpoint.
 const EndpointRow* endpoint_with_room(const World& world, const ClusterRow& cluster, const EndpointRow& chosen,
                                       FlowHash hash);
-// The flow of a new connection from opening.from_client through `vip` to `endpoint`: SNAT port, record, counters. The caller
-// has set state, client_isn and is_spliced. `undecided` when `flow` is open; otherwise why it is not.
-Verdict open_toward(World& world, const VipRow& vip, const EndpointRow& endpoint, FlowOpening& opening, FlowRecord*& flow);
+// The flow of a new connection through `vip` to `endpoint`: SNAT port, record, counters. The caller has set from_client, whose
+// hash it has, state, client_isn and is_spliced. `undecided` when `flow` is open; otherwise why it is not.
+Verdict open_toward(World& world, const VipRow& vip, const EndpointRow& endpoint, const FlowOpening& wanted,
+                    FlowHash client_hash, FlowRecord*& flow);
 
 // Spliced flows (splice.h): the TCP header of a packet, as its receiver knows the connection.
 void splice_packet(World& world, Packet& packet, FlowRecord& flow);
@@ -123,6 +124,8 @@ void release_held(World& world, std::uint16_t neighbor_index);
 
 // Ends a TCP flow: both ends are made to speak, and told with a reset when they do. Without room for that, later.
 void end_flow(World& world, FlowRecord& record);
+// From here on each end is told with a reset when it speaks.
+void mark_ended(World& world, FlowRecord& record);
 // Closes a flow and settles the counters that know of it.
 void close_flow(World& world, FlowRecord& record);
 

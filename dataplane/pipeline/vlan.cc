@@ -50,7 +50,7 @@ bool fit_tag(Packet& packet, const PortFacts& port) {
 }
 
 std::size_t write_link_header(const World& world, std::byte* out, std::uint16_t port, MacAddress destination, Be16 type) {
-  const PortFacts facts = port == exception_port ? PortFacts{exception_gateway_mac} : world.ports[port];
+  const PortFacts& facts = world.ports[port];
   const EthernetHeader ethernet{destination, facts.mac, type};
   std::memcpy(out, &ethernet, sizeof ethernet);
   if (facts.vlan == 0) return sizeof ethernet;

@@ -15,6 +15,7 @@
 #include "dataplane/flow/snat_ports.h"
 #include "dataplane/flow/splices.h"
 #include "dataplane/net/syn_cookie.h"
+#include "dataplane/pipeline/cookie_switches.h"
 #include "dataplane/pipeline/counters.h"
 #include "dataplane/pipeline/neighbors.h"
 #include "dataplane/pipeline/packet.h"
@@ -66,13 +67,14 @@ struct World {
   PendingSplices pending;            // connections on their way to become such, see splice.h
   NeighborTable neighbors;           // hardware addresses of next hops
   RateLimits rate_limits;            // of VIPs and of sources
+  CookieSwitches cookie_switches;    // of VIPs that answer with SYN cookies for a while
   Counters counters;
   std::array<FlowRecord, burst_count_max> passing{};  // of this burst's datagrams that leave no record, see one_packet.cc
   std::uint32_t passing_count = 0;
   TokenBucket icmp_errors, icmp_echoes;
   Outbox<GeneratedFrame, 128> generated;
   Outbox<ReleasedPacket, 512> released;
-  std::array<PortFacts, ports_max> ports{};
+  std::array<PortFacts, ports_max + 1> ports{};  // the exception port last
   MacAddress exception_mac{};        // the kernel's end of the exception port
   bool has_exception_port = false;
   bool has_packet_limits = false;    // some VIP limits packets a second

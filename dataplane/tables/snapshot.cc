@@ -51,6 +51,9 @@ constexpr SectionShape shapes[section_count] = {
     {"vip_network_index", sizeof(VipNetworkRow), 2, any_count},
     {"vip_ranges", sizeof(VipRangeRow), 0, any_count},
     {"vip_lengths", sizeof(std::uint8_t), 0, 129},
+    {"name_pattern_sets", sizeof(NamePatternSetRow), 0, vips_max},
+    {"name_patterns", sizeof(NamePatternRow), 0, any_count},
+    {"name_pattern_bytes", 1, 0, any_count},
 };
 
 // Every probe of an open-addressed index ends at an empty place, so there must be one.
@@ -110,6 +113,7 @@ Result<Snapshot> Snapshot::verify(std::span<const std::byte> bytes) {
     }
   }
   if (auto rows = snapshot.verify_rows(); !rows) return tl::unexpected(rows.error());
+  if (auto loaded = snapshot.load_name_patterns(); !loaded) return tl::unexpected(loaded.error());
   return snapshot;
 }
 
@@ -149,13 +153,16 @@ Result<void> Snapshot::verify_rows() const {
       return bad("ports", i, "no such parent");
     }
   }
+  const auto is_port = [&](std::uint16_t port) {
+    return port < ports().size() || (port == exception_port && node_row.exception_interface.bytes > 0);
+  };
   for (std::size_t i = 0; i < addresses().size(); ++i) {
-    if (addresses()[i].port >= ports().size()) return bad("addresses", i, "no such port");
+    if (!is_port(addresses()[i].port)) return bad("addresses", i, "no such port");
     if (addresses()[i].prefix_length > 128) return bad("addresses", i, "prefix length");
   }
   for (std::size_t i = 0; i < routes().size(); ++i) {
     const RouteRow& row = routes()[i];
-    if (row.port >= ports().size()) return bad("routes", i, "no such port");
+    if (!is_port(row.port)) return bad("routes", i, "no such port");
     if (row.prefix_length > 128) return bad("routes", i, "prefix length");
     if (i > 0 && routes()[i - 1].prefix_length < row.prefix_length) return bad("routes", i, "not sorted");
   }
@@ -215,7 +222,10 @@ Result<void> Snapshot::verify_rows() const {
     if (row.id >= vips_max) return bad("vips", i, "id above the limit");
     if (row.state > VipState::pending) return bad("vips", i, "unknown state");
     if (row.idle_timeout_ms == 0) return bad("vips", i, "idle timeout of zero");
-    if (row.syn_cookies > SynCookies::always) return bad("vips", i, "unknown mode of SYN cookies");
+    if (row.syn_cookies > SynCookies::on_threshold) return bad("vips", i, "unknown mode of SYN cookies");
+    if (row.syn_cookies == SynCookies::on_threshold && vip_limits().size() != vips().size()) {
+      return bad("vips", i, "no threshold for SYN cookies");
+    }
     if (row.prefix_length > 128 || IpPrefix::of(row.address, row.prefix_length).network != row.address) {
       return bad("vips", i, "no network of that length");
     }
@@ -268,6 +278,22 @@ Result<void> Snapshot::verify_rows() const {
     if (row.id_bytes != 0 && (row.endpoint >= endpoints().size() || endpoints()[row.endpoint].cluster != row.cluster)) {
       return bad("quic_server_index", i, "no such endpoint");
     }
+  }
+  const auto sets = section<NamePatternSetRow>(Section::name_pattern_sets);
+  const auto patterns = section<NamePatternRow>(Section::name_patterns);
+  for (std::size_t i = 0; i < sets.size(); ++i) {
+    const NamePatternSetRow& row = sets[i];
+    if (row.listener >= vips().size()) return bad("name_pattern_sets", i, "no such VIP");
+    if (i > 0 && sets[i - 1].listener >= row.listener) return bad("name_pattern_sets", i, "not sorted");
+    const std::uint64_t byte_end = section<std::byte>(Section::name_pattern_bytes).size();
+    if (std::uint64_t{row.first_pattern} + row.pattern_count > patterns.size() || row.first_byte > byte_end ||
+        row.byte_count > byte_end - row.first_byte) {
+      return bad("name_pattern_sets", i, "parts out of bounds");
+    }
+  }
+  for (std::size_t i = 0; i < patterns.size(); ++i) {
+    if (!is_name(patterns[i].expression) || !is_name(patterns[i].alpn)) return bad("name_patterns", i, "name out of bounds");
+    if (patterns[i].vip >= vips().size()) return bad("name_patterns", i, "no such VIP");
   }
   const auto address_index = section<AddressIndexRow>(Section::address_index);
   if (!is_probeable(address_index, [](const AddressIndexRow& row) { return row.kind == AddressKind::none; })) {
@@ -391,6 +417,32 @@ Result<void> Snapshot::verify_prefix_tables() const {
   return {};
 }
 
+Result<void> Snapshot::load_name_patterns() {
+  const auto sets = section<NamePatternSetRow>(Section::name_pattern_sets);
+  if (sets.empty()) return {};
+  auto loaded = std::make_shared<LoadedPatterns>();
+  PatternScratch scratch;  // large enough for each of them
+  for (const NamePatternSetRow& row : sets) {
+    const VipRow& listener = vips()[row.listener];
+    const auto bad = [&](const Error& error) {
+      return fail(fmt::format("snapshot: the regular expressions for server names of {}: {}",
+                              address_port_text(listener.address, listener.port), error.message));
+    };
+    auto patterns =
+        NamePatterns::load(section<std::byte>(Section::name_pattern_bytes).subspan(row.first_byte, row.byte_count));
+    if (!patterns) return bad(patterns.error());
+    if (auto enlarged = patterns->enlarge(scratch); !enlarged) return bad(enlarged.error());
+    loaded->sets.push_back(std::move(*patterns));
+  }
+  for (std::uint32_t lcore = 0; lcore < workers_max; ++lcore) {
+    auto own = scratch.clone();
+    if (!own) return fail("snapshot: " + own.error().message);
+    loaded->scratches.push_back(std::move(*own));
+  }
+  patterns_ = std::move(loaded);
+  return {};
+}
+
 std::string_view Snapshot::name(NameRef ref) const {
   return {section<char>(Section::names).data() + ref.offset, ref.bytes};
 }
@@ -489,7 +541,25 @@ const VipRow* Snapshot::find_named(std::uint32_t listener, std::string_view text
   }
 }
 
-const VipRow* Snapshot::find_by_hello(const VipRow& listener, const ClientHello& hello) const {
+const VipRow* Snapshot::find_by_pattern(std::uint32_t listener, const ClientHello& hello, std::uint32_t lcore) const {
+  if (patterns_ == nullptr) return nullptr;
+  const auto sets = section<NamePatternSetRow>(Section::name_pattern_sets);
+  const auto set = std::lower_bound(sets.begin(), sets.end(), listener, [](const NamePatternSetRow& row, std::uint32_t wanted) {
+    return row.listener < wanted;
+  });
+  if (set == sets.end() || set->listener != listener) return nullptr;
+  const auto rows = section<NamePatternRow>(Section::name_patterns).subspan(set->first_pattern, set->pattern_count);
+  std::size_t first = rows.size();
+  patterns_->sets[static_cast<std::size_t>(set - sets.begin())].scan(
+      hello.server_name(), patterns_->scratches[lcore], [&](std::uint32_t number) {
+        if (number >= first) return;
+        const NamePatternRow& row = rows[number];
+        if (row.alpn.bytes == 0 || hello.offers_one_of(name(row.alpn))) first = number;
+      });
+  return first == rows.size() ? nullptr : &vips()[rows[first].vip];
+}
+
+const VipRow* Snapshot::find_by_hello(const VipRow& listener, const ClientHello& hello, std::uint32_t lcore) const {
   const auto row = static_cast<std::uint32_t>(&listener - vips().data());
   std::string_view text = hello.server_name();
   if (!text.empty()) {
@@ -500,6 +570,7 @@ const VipRow* Snapshot::find_by_hello(const VipRow& listener, const ClientHello&
       const VipRow* vip = is_label_before ? find_named(row, text, true, hello) : nullptr;
       if (vip != nullptr) return vip;
     }
+    if (const VipRow* vip = find_by_pattern(row, hello, lcore)) return vip;
   }
   return listener.default_vip == no_row ? nullptr : &vips()[listener.default_vip];
 }

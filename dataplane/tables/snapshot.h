@@ -1,13 +1,14 @@
 // Snapshot: the published tables, read-only, as every lcore sees them.
 //
 // Holding one proves that the bytes were verified: header, CRC, section bounds and every index of
-// one row into another. Lookups therefore check nothing.
+// one row into another; and that the databases of expressions could be loaded. Lookups therefore check nothing.
 // Ownership: views the bytes it was given; they must outlive it (the mapping of a sealed memfd).
 // Threads:   immutable; any number of readers.
 // Errors:    verify() says what is wrong and with which row; the caller keeps the snapshot it has.
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "dataplane/base/result.h"
 #include "dataplane/base/siphash.h"
 #include "dataplane/net/client_hello.h"
+#include "dataplane/net/name_patterns.h"
 #include "dataplane/tables/snapshot_rows.h"
 
 namespace sluice {
@@ -86,9 +88,10 @@ class Snapshot {
   bool covers(const VipRow& vip, IpAddress address, Be16 port) const;
   std::vector<PortRange> ports_of(const VipRow& vip) const;  // in rising order
   std::string vip_text(const VipRow& vip) const;             // "10.9.0.1:80,8080-8191/tcp"
-  // Where a client that said `hello` to an is_peeking row wants to go: the exact name, then the longest suffix, then the
-  // default. Of rows for one name the first whose ALPN the client offers, else the one for all. nullptr: nowhere.
-  const VipRow* find_by_hello(const VipRow& listener, const ClientHello& hello) const;
+  // Where a client that said `hello` to an is_peeking row wants to go: the exact name, then the longest suffix, then the first
+  // regular expression, then the default. Of rows for one name the first whose ALPN the client offers, else the one for all;
+  // an expression counts for clients that offer its ALPN. nullptr: nowhere. Each lcore has memory of its own to match in.
+  const VipRow* find_by_hello(const VipRow& listener, const ClientHello& hello, std::uint32_t lcore) const;
   const VipRow* vip_by_id(std::uint32_t id) const;            // nullptr when it is gone
   const EndpointRow* endpoint_by_id(std::uint32_t id) const;  // nullptr when it is gone
   AddressIndexRow find_address(IpAddress address) const;      // kind none: not ours
@@ -120,11 +123,20 @@ class Snapshot {
   const VipNetworkRow* find_vip_network(IpAddress network, std::uint8_t prefix_length) const;
   const VipRow* find_wide_vip(IpAddress address, Be16 port, std::uint8_t protocol) const;
   AddressIndexRow find_address_in_prefixes(IpAddress address) const;
+  Result<void> load_name_patterns();
   const VipRow* find_named(std::uint32_t listener, std::string_view name, bool is_suffix, const ClientHello& hello) const;
+  const VipRow* find_by_pattern(std::uint32_t listener, const ClientHello& hello, std::uint32_t lcore) const;
+
+  // What is made of the bytes when they are verified.
+  struct LoadedPatterns {
+    std::vector<NamePatterns> sets;         // one for each row
+    std::vector<PatternScratch> scratches;  // by lcore
+  };
 
   std::span<const std::byte> bytes_;
   const SnapshotHeader* header_ = nullptr;
   const SectionEntry* entries_ = nullptr;
+  std::shared_ptr<const LoadedPatterns> patterns_;  // nullptr: there are no expressions
 };
 
 // What every packet without a flow asks, inlined into the stage that asks it.

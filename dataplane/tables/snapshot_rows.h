@@ -22,12 +22,13 @@
 namespace sluice {
 
 inline constexpr char snapshot_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 'S', 'N'};
-inline constexpr std::uint32_t snapshot_format = 10;
+inline constexpr std::uint32_t snapshot_format = 11;
 inline constexpr std::uint64_t snapshot_bytes_max = 4ull << 30;
 
 // Limits that the dataplane sizes its tables by.
 inline constexpr std::uint32_t workers_max = 16;
 inline constexpr std::uint32_t ports_max = 16;
+inline constexpr std::uint16_t exception_port = ports_max;  // the TAP toward the kernel, as a port index
 inline constexpr std::uint32_t routes_max = 1'024;
 inline constexpr std::uint32_t vips_max = 16'384;        // ids are below this
 inline constexpr std::uint32_t endpoints_max = 131'072;  // ids are below this
@@ -49,7 +50,8 @@ static_assert(sizeof(SnapshotHeader) == 40);
 enum class Section : std::uint32_t {
   node, ports, addresses, routes, snat_pools, snat_addresses, vips, clusters, endpoints, slots, vip_index,
   address_index, return_index, vip_rows_by_id, endpoint_rows_by_id, vip_limits, prefix_tables, prefix_roots,
-  prefix_nodes, prefix_values, blocked, names, server_name_index, quic_server_index, vip_network_index, vip_ranges, vip_lengths, count
+  prefix_nodes, prefix_values, blocked, names, server_name_index, quic_server_index, vip_network_index, vip_ranges, vip_lengths,
+  name_pattern_sets, name_patterns, name_pattern_bytes, count
 };
 
 struct SectionEntry {
@@ -123,7 +125,7 @@ static_assert(sizeof(PortRow) == 80);
 
 struct AddressRow {  // an address of the box itself
   IpAddress address;
-  std::uint16_t port;  // index
+  std::uint16_t port;  // index; exception_port: the kernel's, where nobody but the dataplane reaches it
   std::uint8_t prefix_length;  // of 128
   std::uint8_t reserved[5];
 };
@@ -152,7 +154,7 @@ static_assert(sizeof(SnatPoolRow) == 24);
 enum class VipPorts : std::uint8_t { one, ranges, all };
 
 enum class VipState : std::uint8_t { ready, pending };  // pending: no health verdict yet
-enum class SynCookies : std::uint8_t { never, always };
+enum class SynCookies : std::uint8_t { never, always, on_threshold };  // see cookie_switches.h
 
 struct VipRow {
   IpAddress address;      // with prefix_length: of a network, every address of which is meant
@@ -175,7 +177,7 @@ struct VipRow {
   std::uint8_t is_named;           // reached by server name only: shares address and port with an is_peeking row
   std::uint8_t is_reset_on_expiry; // both ends of an idle TCP flow are told when it is forgotten
   std::uint8_t prefix_length;      // of 128; 128: one address
-  std::uint8_t reserved;
+  std::uint8_t may_lead_to_v6;     // some endpoint that it may lead to is IPv6
 
   bool is_exact() const { return prefix_length == 128 && ports == VipPorts::one; }  // found by one look into vip_index
 };
@@ -263,8 +265,11 @@ struct VipLimitsRow {
   std::uint32_t flows_max;   // at a time, over all lcores; 0: no limit
   RateLimitRow new_flows, source_new_flows;  // of all sources together; of one
   RateLimitRow packets, source_packets;      // from clients
+  std::uint32_t cookie_threshold;            // half-open connections over all lcores, with SynCookies::on_threshold
+  std::uint32_t reserved;
 };
-static_assert(sizeof(VipLimitsRow) == 72);
+static_assert(sizeof(VipLimitsRow) == 80);
+inline constexpr VipLimitsRow no_limits{no_row, 0, {}, {}, {}, {}, 0, 0};
 
 // A network of the blocklist once more, as the XDP programs want it.
 struct BlockedRow {
@@ -322,5 +327,24 @@ struct QuicServerRow {  // in an open-addressed index, by cluster and server ID
   std::string_view server_id() const { return {id.data(), id_bytes}; }
 };
 static_assert(sizeof(QuicServerRow) == 24);
+
+// The regular expressions that lead on from a VIP row, in one database (name_patterns.h). Sorted by listener.
+struct NamePatternSetRow {
+  std::uint32_t listener;       // VIP row, is_peeking
+  std::uint32_t first_pattern;  // in name_patterns: from here on they have the numbers 0, 1, ... in the database
+  std::uint32_t pattern_count;
+  std::uint32_t reserved;
+  std::uint64_t first_byte;     // in name_pattern_bytes
+  std::uint64_t byte_count;
+};
+static_assert(sizeof(NamePatternSetRow) == 32);
+
+struct NamePatternRow {  // of those that match a name the first counts
+  NameRef expression;    // as it was written
+  NameRef alpn;          // only for clients that offer one of these protocols, written as in RFC 7301 3.1; empty: for all
+  std::uint32_t vip;     // VIP row
+  std::uint32_t reserved;
+};
+static_assert(sizeof(NamePatternRow) == 24);
 
 }  // namespace sluice

@@ -83,7 +83,7 @@ std::uint32_t SnapshotWriter::add_cluster(ClusterRow row, std::span<const Endpoi
 }
 
 void SnapshotWriter::add_limits(VipLimitsRow row) {
-  vip_limits_.resize(vips_.size(), VipLimitsRow{no_row, 0, {}, {}, {}, {}});
+  vip_limits_.resize(vips_.size(), no_limits);
   vip_limits_.back() = row;
 }
 
@@ -108,6 +108,17 @@ void SnapshotWriter::add_server_name(std::uint32_t listener, std::string_view se
   row.vip = vip;
   row.is_used = 1;
   server_names_.push_back(row);
+}
+
+void SnapshotWriter::add_name_patterns(std::uint32_t listener, std::span<const NamePattern> patterns,
+                                       std::span<const std::byte> database) {
+  name_pattern_bytes_.resize(align_up(name_pattern_bytes_.size()));
+  name_pattern_sets_.push_back({listener, static_cast<std::uint32_t>(name_patterns_.size()),
+                                static_cast<std::uint32_t>(patterns.size()), 0, name_pattern_bytes_.size(), database.size()});
+  name_pattern_bytes_.insert(name_pattern_bytes_.end(), database.begin(), database.end());
+  for (const NamePattern& pattern : patterns) {
+    name_patterns_.push_back({name(pattern.expression), name(pattern.alpn), pattern.vip, 0});
+  }
 }
 
 std::vector<ServerNameRow> SnapshotWriter::build_server_name_index() const {
@@ -140,6 +151,23 @@ std::vector<QuicServerRow> SnapshotWriter::build_quic_server_index() const {
 void SnapshotWriter::set_blocklist(std::span<const IpPrefix> networks, const PrefixTableParts& table) {
   for (const IpPrefix& network : networks) blocked_.push_back({network.network, network.length, {}});
   node.blocklist = add(table) + 1;
+}
+
+// Which VIPs may lead to an IPv6 endpoint: by their cluster, or by those of the names that they look at.
+void SnapshotWriter::mark_families() {
+  for (VipRow& vip : vips_) {
+    const ClusterRow& cluster = clusters_[vip.cluster];
+    const auto endpoints = std::span(endpoints_).subspan(cluster.first_endpoint, cluster.endpoint_count);
+    vip.may_lead_to_v6 = std::any_of(endpoints.begin(), endpoints.end(), [](const EndpointRow& row) { return !row.address.is_v4(); });
+  }
+  const auto mark = [&](std::uint32_t listener, std::uint32_t vip) { vips_[listener].may_lead_to_v6 |= vips_[vip].may_lead_to_v6; };
+  for (const ServerNameRow& row : server_names_) mark(row.listener, row.vip);
+  for (const NamePatternSetRow& set : name_pattern_sets_) {
+    for (std::uint32_t i = 0; i < set.pattern_count; ++i) mark(set.listener, name_patterns_[set.first_pattern + i].vip);
+  }
+  for (std::uint32_t i = 0; i < vips_.size(); ++i) {
+    if (vips_[i].is_peeking != 0 && vips_[i].default_vip != no_row) mark(i, vips_[i].default_vip);
+  }
 }
 
 std::vector<std::uint32_t> SnapshotWriter::build_vip_index() const {
@@ -248,7 +276,10 @@ Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
     return cluster.is_lb_port != 0 && cluster.forwarding == Forwarding::nat;
   });
   node.routes_check = crc32c(std::as_bytes(std::span(routes_)));
-  if (!vip_limits_.empty()) vip_limits_.resize(vips_.size(), VipLimitsRow{no_row, 0, {}, {}, {}, {}});
+  if (!vip_limits_.empty()) vip_limits_.resize(vips_.size(), no_limits);
+  mark_families();
+  std::sort(name_pattern_sets_.begin(), name_pattern_sets_.end(),
+            [](const NamePatternSetRow& a, const NamePatternSetRow& b) { return a.listener < b.listener; });
   const auto vip_index = build_vip_index();
   build_vip_networks();
   const auto address_index = build_address_index();
@@ -270,7 +301,8 @@ Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
       part(endpoints_),        part(slots_),     part(vip_index),     part(address_index),
       part(return_index),      part(vip_rows),   part(endpoint_rows), part(vip_limits_),
       part(prefix_tables_),    part(prefix_roots_), part(prefix_nodes_), part(prefix_values_), part(blocked_), part(names_),
-      part(server_names), part(quic_servers), part(vip_network_index_), part(vip_ranges_), part(vip_lengths_)};
+      part(server_names), part(quic_servers), part(vip_network_index_), part(vip_ranges_), part(vip_lengths_),
+      part(name_pattern_sets_), part(name_patterns_), part(name_pattern_bytes_)};
   static_assert(std::size(parts) == static_cast<std::size_t>(Section::count));
 
   std::size_t total = align_up(sizeof(SnapshotHeader) + std::size(parts) * sizeof(SectionEntry));

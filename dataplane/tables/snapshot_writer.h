@@ -54,6 +54,14 @@ class SnapshotWriter {
   std::uint32_t add(const PrefixTableParts& table);
   // A server name that leads from one row of VIPs to another: "a.example", or "*.example" for what ends so.
   void add_server_name(std::uint32_t listener, std::string_view server_name, std::string_view alpn, std::uint32_t vip);
+  // Regular expressions that lead from one row of VIPs to others, and the database that build_name_patterns() made of them.
+  // Once for a listener.
+  struct NamePattern {
+    std::string expression;
+    std::string alpn;  // protocols, written as in RFC 7301 3.1; empty: for all
+    std::uint32_t vip = 0;
+  };
+  void add_name_patterns(std::uint32_t listener, std::span<const NamePattern> patterns, std::span<const std::byte> database);
   // The longest of those that share a listener counts: it is not known yet which of them a client wants.
   void raise_hello_timeout(std::uint32_t listener, std::uint32_t ms) {
     vips_[listener].hello_timeout_ms = std::max(vips_[listener].hello_timeout_ms, ms);
@@ -76,6 +84,7 @@ class SnapshotWriter {
     rows.push_back(row);
     return static_cast<std::uint32_t>(rows.size() - 1);
   }
+  void mark_families();
   std::vector<std::uint32_t> build_vip_index() const;
   void build_vip_networks();
   std::vector<AddressIndexRow> build_address_index() const;
@@ -102,6 +111,9 @@ class SnapshotWriter {
   std::vector<VipRangeRow> vip_ranges_;  // as they are added; then in the order of the snapshot
   std::vector<VipNetworkRow> vip_network_index_;
   std::vector<std::uint8_t> vip_lengths_;
+  std::vector<NamePatternSetRow> name_pattern_sets_;
+  std::vector<NamePatternRow> name_patterns_;
+  std::vector<std::byte> name_pattern_bytes_;
   std::vector<BlockedRow> blocked_;
   std::string names_;
   std::unordered_map<std::string, NameRef> known_names_;

@@ -171,6 +171,12 @@ void write_addresses_and_routes(SnapshotWriter& writer, const api::NodeSpec& spe
       if (!is_known) connected.push_back({prefix, row.port});
     }
   }
+  for (const std::string& text : spec.exception_port().addresses()) {
+    constexpr std::uint8_t whole = 128;
+    const IpAddress address = *IpAddress::parse(text);
+    writer.add(AddressRow{address, exception_port, whole, {}});
+    writer.add(RouteRow{address, {}, exception_port, whole, {}});
+  }
   for (const Connected& network : connected) {
     writer.add(RouteRow{network.prefix.network, {}, network.port, network.prefix.length, {}});
   }
@@ -269,7 +275,9 @@ class LimitsCompiler {
   // For the VIP that was written last.
   void write(const ResolvedVip& vip) {
     const api::VirtualHostExtension& spec = virtual_host_spec(*vip.virtual_host).sluice();
-    VipLimitsRow row{no_row, spec.connection_limit(), {}, {}, {}, {}};
+    VipLimitsRow row = no_limits;
+    row.flows_max = spec.connection_limit();
+    if (spec.syn_cookies() == api::VirtualHostExtension::ON_THRESHOLD) row.cookie_threshold = spec.syn_cookie_threshold();
     if (spec.has_new_connections()) row.new_flows = rate_row(spec.new_connections());
     if (spec.has_new_connections_per_source()) {
       row.source_new_flows = rate_row(spec.new_connections_per_source());
@@ -277,8 +285,7 @@ class LimitsCompiler {
     if (spec.has_packets()) row.packets = rate_row(spec.packets());
     if (spec.has_packets_per_source()) row.source_packets = rate_row(spec.packets_per_source());
     if (spec.service_policies_size() > 0) row.sources = table_of(*vip.virtual_host);
-    const VipLimitsRow none{no_row, 0, {}, {}, {}, {}};
-    if (std::memcmp(&row, &none, sizeof row) != 0) writer_.add_limits(row);
+    if (std::memcmp(&row, &no_limits, sizeof row) != 0) writer_.add_limits(row);
   }
 
   // Tables that no virtual host uses any more are forgotten.
@@ -564,8 +571,14 @@ VipPorts ports_kind_of(const ResolvedVip& vip) {
 }
 
 SynCookies syn_cookies_of(const api::VirtualHostSpec& spec) {
-  const bool is_always = spec.sluice().syn_cookies() == api::VirtualHostExtension::ALWAYS;
-  return is_always ? SynCookies::always : SynCookies::never;
+  switch (spec.sluice().syn_cookies()) {
+    case api::VirtualHostExtension::ALWAYS:
+      return SynCookies::always;
+    case api::VirtualHostExtension::ON_THRESHOLD:
+      return SynCookies::on_threshold;
+    default:
+      return SynCookies::never;
+  }
 }
 
 }  // namespace
@@ -631,29 +644,64 @@ std::optional<std::uint64_t> next_change(const ObjectStore& objects, const Drain
 
 namespace {
 
+// What virtual hosts share that are told apart by server name.
+struct Listener {
+  std::uint32_t row = 0;
+  std::vector<SnapshotWriter::NamePattern> patterns;  // in the order in which they are asked
+};
+using Listeners = std::map<std::string, Listener>;  // by address and port
+
 // A virtual host with server names, and before it the VIP that it shares with others.
-void write_named(SnapshotWriter& writer, const ResolvedVip& vip, VipRow row,
-                 std::uint32_t listener_id, std::map<std::string, std::uint32_t>& listeners) {
+void write_named(SnapshotWriter& writer, const ResolvedVip& vip, VipRow row, std::uint32_t listener_id,
+                 Listeners& listeners) {
   const api::VirtualHostSpec& spec = virtual_host_spec(*vip.virtual_host);
-  const auto [listener, is_new] = listeners.try_emplace(vip.text(), 0);
+  const auto [known, is_new] = listeners.try_emplace(vip.text());
+  Listener& listener = known->second;
   if (is_new) {
     VipRow shared = row;
     shared.id = static_cast<std::uint16_t>(listener_id);
     shared.virtual_host = writer.name("");
     shared.state = VipState::ready;
     shared.is_peeking = 1;
-    listener->second = writer.add(shared);
+    listener.row = writer.add(shared);
   }
   row.is_named = 1;
   const std::uint32_t own = writer.add(row);
   for (const std::string& domain : spec.domains()) {
-    if (spec.sluice().alpn().empty()) writer.add_server_name(listener->second, domain, "", own);
+    if (spec.sluice().alpn().empty()) writer.add_server_name(listener.row, domain, "", own);
     for (const std::string& protocol : spec.sluice().alpn()) {
-      writer.add_server_name(listener->second, domain, protocol, own);
+      writer.add_server_name(listener.row, domain, protocol, own);
     }
   }
-  if (spec.has_default_loadbalancer()) writer.set_default_vip(listener->second, own);
-  writer.raise_hello_timeout(listener->second, row.hello_timeout_ms);
+  std::string protocols;
+  for (const std::string& protocol : spec.sluice().alpn()) {
+    protocols += static_cast<char>(protocol.size());
+    protocols += protocol;
+  }
+  for (const std::string& expression : spec.sluice().domain_regexes()) {
+    listener.patterns.push_back({expression, protocols, own});
+  }
+  if (spec.has_default_loadbalancer()) writer.set_default_vip(listener.row, own);
+  writer.raise_hello_timeout(listener.row, row.hello_timeout_ms);
+}
+
+Result<void> write_name_patterns(SnapshotWriter& writer, const Listeners& listeners, SlotCache* cache) {
+  std::map<std::vector<std::string>, std::vector<std::byte>> databases;  // those of this snapshot
+  for (const auto& [place, listener] : listeners) {
+    if (listener.patterns.empty()) continue;
+    std::vector<std::string> expressions;
+    for (const auto& pattern : listener.patterns) expressions.push_back(pattern.expression);
+    if (cache != nullptr) databases.insert(cache->name_patterns.extract(expressions));
+    auto database = databases.find(expressions);
+    if (database == databases.end()) {
+      auto built = build_name_patterns(expressions);
+      if (!built) return fail(fmt::format("{}: the domain_regexes of its virtual hosts: {}", place, built.error().message));
+      database = databases.emplace(std::move(expressions), std::move(*built)).first;
+    }
+    writer.add_name_patterns(listener.row, listener.patterns, database->second);
+  }
+  if (cache != nullptr) cache->name_patterns = std::move(databases);
+  return {};
 }
 
 }  // namespace
@@ -676,7 +724,7 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
   std::map<ObjectKey, ClusterResult> cluster_rows;
   for (const ObjectPtr& cluster : compiled_clusters(vips))
     cluster_rows[cluster->key()] = clusters.write(*cluster);
-  std::map<std::string, std::uint32_t> listeners;  // rows, by address and port
+  Listeners listeners;
   for (const ResolvedVip& vip : vips) {
     const ClusterResult& cluster = cluster_rows.at(vip.cluster->key());
     VipRow row{};
@@ -710,6 +758,7 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
     limits.write(vip);
   }
   limits.finish();
+  if (auto written = write_name_patterns(writer, listeners, cache); !written) return tl::unexpected(written.error());
   return writer.finish(input.generation);
 }
 

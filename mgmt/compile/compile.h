@@ -28,6 +28,8 @@ class SlotCache {
 
   // The tables of sources, by the policies that they were made of.
   std::map<std::vector<ObjectPtr>, PrefixTableParts> sources;
+  // Databases of regular expressions, by these.
+  std::map<std::vector<std::string>, std::vector<std::byte>> name_patterns;
   // That of the blocklist, by its node.
   std::map<ObjectPtr, PrefixTableParts> blocklist;
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "dataplane/net/address.h"
+#include "dataplane/net/name_patterns.h"
 #include "mgmt/model/fields.h"
 #include "mgmt/model/port_ranges.h"
 #include "mgmt/model/suggest.h"
@@ -87,6 +88,10 @@ std::string format_broken(api::FieldRule::Format format, const std::string& text
       return is_domain(text) ? ""
                              : "a host name in lower case, or *. and at least two labels, such as "
                                "www.example.com and *.example.com";
+    case api::FieldRule::FORMAT_NAME_PATTERN: {
+      const std::string fault = fault_of_name_pattern(text);
+      return fault.empty() ? "" : "a regular expression that is matched without backtracking (Hyperscan): " + fault;
+    }
     case api::FieldRule::FORMAT_HEX:
       return is_hex(text) ? "" : "an even number of hexadecimal digits";
     case api::FieldRule::FORMAT_INTERFACE:

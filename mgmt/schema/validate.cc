@@ -9,6 +9,7 @@
 #include <set>
 #include <tuple>
 
+#include "dataplane/net/name_patterns.h"
 #include "mgmt/api/healthcheck.pb.h"
 #include "mgmt/model/field_rules.h"
 #include "mgmt/model/fields.h"
@@ -208,6 +209,7 @@ void check_vip_conflicts(const ObjectStore& objects, const std::vector<ResolvedV
   for (const api::NodeRoute& route : spec.routes()) {
     claim(*IpAddress::parse(route.next_hop()), fmt::format("the next hop of {}", route.prefix()));
   }
+  for (const std::string& text : spec.exception_port().addresses()) claim(*IpAddress::parse(text), "the exception port");
   for (const api::SnatPool& pool : spec.snat_pools()) {
     for (const std::string& text : pool.addresses()) {
       claim(*IpAddress::parse(text),
@@ -250,7 +252,7 @@ void check_endpoint_addresses(const ObjectStore& objects, Findings& findings) {
       findings.error(object->key(), "spec.ip",
                      fmt::format("{} is claimed twice: by {} and by {} of the node", address.text(),
                                  object->key().text(), owner->second),
-                     "an endpoint on another box");
+                     "an endpoint on another box, or at one of node.exception_port.addresses");
     }
   }
 }
@@ -642,10 +644,10 @@ void check_virtual_host(const ObjectStore& objects, const Object& virtual_host,
   }
   const bool is_named = spec.proxy() == api::VirtualHostSpec::TCP_PROXY_WITH_SNI;
   if (is_named) {
-    if (spec.domains().empty() && !spec.has_default_loadbalancer()) {
+    if (spec.domains().empty() && spec.sluice().domain_regexes().empty() && !spec.has_default_loadbalancer()) {
       findings.error(virtual_host.key(), "spec.domains",
                      fmt::format("{} needs a server name to be chosen by", proxy),
-                     "at least one domain, or default_loadbalancer");
+                     "at least one domain or sluice.domain_regexes, or default_loadbalancer");
     }
     if (cluster_spec(*cluster).sluice().forwarding() != api::ClusterExtension::SPLICE) {
       findings.error(
@@ -659,6 +661,7 @@ void check_virtual_host(const ObjectStore& objects, const Object& virtual_host,
                         : spec.has_default_loadbalancer()     ? "default_loadbalancer"
                         : spec.has_non_default_loadbalancer() ? "non_default_loadbalancer"
                         : !spec.sluice().alpn().empty()       ? "sluice.alpn"
+                        : !spec.sluice().domain_regexes().empty() ? "sluice.domain_regexes"
                                                               : nullptr;
     if (given != nullptr) {
       findings.error(virtual_host.key(), fmt::format("spec.{}", given),
@@ -797,47 +800,57 @@ void check_vip(const ObjectStore& objects, const ResolvedVip& vip, Findings& fin
                    "one address and one port");
   }
   if (is_dsr(*vip.cluster)) return check_dsr_vip(objects, vip, findings);
-  const bool has_cookies = virtual_host_spec(*vip.virtual_host).sluice().syn_cookies() !=
-                           api::VirtualHostExtension::NEVER;
-  if (cluster_spec(*vip.cluster).sluice().forwarding() == api::ClusterExtension::FULL_NAT &&
-      !has_cookies) {
-    return;
-  }
+  if (cluster_spec(*vip.cluster).sluice().forwarding() != api::ClusterExtension::NAT) return;
   for (const ResolvedEndpoint& endpoint : endpoints_of(objects, *vip.cluster)) {
     if (endpoint.address.is_v4() == vip.address.is_v4()) continue;
     findings.error(vip.policy->key(), "spec.address",
-                   fmt::format("the {} VIP {} leads to the {} {} ({}): only FULL_NAT without "
-                               "SYN cookies translates between the families",
+                   fmt::format("the {} VIP {} leads to the {} {} ({}): NAT does not translate "
+                               "between the families",
                                vip.address.is_v4() ? "IPv4" : "IPv6", vip.text(),
                                endpoint.address.is_v4() ? "IPv4" : "IPv6",
                                endpoint.object->key().text(), endpoint.address.text()),
-                   "a VIP and endpoints of one family, or forwarding FULL_NAT and no syn_cookies");
+                   "a VIP and endpoints of one family, or forwarding FULL_NAT or SPLICE");
     return;
   }
 }
 
 // Virtual hosts that share a VIP: each name leads to one of them, and one at most takes the rest.
 void check_server_names(const std::vector<ResolvedVip>& vips, Findings& findings) {
+  // By VIP, name or expression, protocol. An expression cannot be taken for a name: its path stands before it.
   std::map<std::tuple<std::string, std::string, std::string>, const ResolvedVip*> owners;
   std::map<std::string, const ResolvedVip*> defaults;
-  for (const ResolvedVip& vip : vips) {
-    if (!vip.is_named()) continue;
+  std::map<std::string, std::uint32_t> pattern_counts;
+  const auto claim = [&](const ResolvedVip& vip, const char* field, const auto& names) {
     const api::VirtualHostSpec& spec = virtual_host_spec(*vip.virtual_host);
     std::vector<std::string> protocols(spec.sluice().alpn().begin(), spec.sluice().alpn().end());
     if (protocols.empty()) protocols.emplace_back();
-    for (int i = 0; i < spec.domains_size(); ++i) {
+    for (int i = 0; i < names.size(); ++i) {
       for (const std::string& protocol : protocols) {
-        const auto [owner, is_new] =
-            owners.try_emplace({vip.text(), spec.domains(i), protocol}, &vip);
+        const auto [owner, is_new] = owners.try_emplace({vip.text(), field + names[i], protocol}, &vip);
         if (is_new) continue;
-        findings.error(vip.virtual_host->key(), fmt::format("spec.domains[{}]", i),
-                       fmt::format("{} on {} is claimed twice: by {} and by {}", spec.domains(i),
+        findings.error(vip.virtual_host->key(), fmt::format("{}[{}]", field, i),
+                       fmt::format("{} on {} is claimed twice: by {} and by {}", names[i],
                                    vip.text(), owner->second->virtual_host->key().text(),
                                    vip.virtual_host->key().text()),
                        "each name once, or once for each ALPN protocol");
         break;
       }
     }
+  };
+  for (const ResolvedVip& vip : vips) {
+    if (!vip.is_named()) continue;
+    const api::VirtualHostSpec& spec = virtual_host_spec(*vip.virtual_host);
+    claim(vip, "spec.domains", spec.domains());
+    claim(vip, "spec.sluice.domain_regexes", spec.sluice().domain_regexes());
+    const auto own_count = static_cast<std::uint32_t>(spec.sluice().domain_regexes_size());
+    std::uint32_t& count = pattern_counts[vip.text()];
+    if (count <= name_patterns_max && count + own_count > name_patterns_max) {
+      findings.error(vip.virtual_host->key(), "spec.sluice.domain_regexes",
+                     fmt::format("the virtual hosts on {} have more than {} regular expressions", vip.text(),
+                                 name_patterns_max),
+                     fmt::format("at most {} on one VIP", name_patterns_max));
+    }
+    count += own_count;
     if (!spec.has_default_loadbalancer()) continue;
     const auto [first, is_new] = defaults.try_emplace(vip.text(), &vip);
     if (is_new) continue;

@@ -146,6 +146,18 @@ void check_addresses(const ObjectKey& key, const api::NodeSpec& spec, Findings& 
       }
     }
   }
+  for (int a = 0; a < spec.exception_port().addresses_size(); ++a) {
+    const std::string& text = spec.exception_port().addresses(a);
+    const std::string path = fmt::format("spec.exception_port.addresses[{}]", a);
+    const IpAddress address = *IpAddress::parse(text);
+    const std::string reason = address.is_link_local() ? "a link-local address" : unusable_reason(address);
+    if (!reason.empty()) findings.error(key, path, fmt::format("{} is {}", text, reason), "a unicast address");
+    const auto [owner, is_new] = owners.try_emplace(address, "the exception port");
+    if (is_new) continue;
+    findings.error(key, path,
+                   fmt::format("{} is claimed twice: by {} and by the exception port", text, owner->second),
+                   "an address of its own");
+  }
   for (int p = 0; p < spec.snat_pools_size(); ++p) {
     for (int a = 0; a < spec.snat_pools(p).addresses_size(); ++a) {
       const std::string path = fmt::format("spec.snat_pools[{}].addresses[{}]", p, a);
@@ -227,10 +239,11 @@ void check_routes(const ObjectKey& key, const api::NodeSpec& spec, Findings& fin
                      known.empty() ? "an address on a port" : "an address in " + list_text(known));
     }
   }
-  if (networks.size() + static_cast<std::size_t>(spec.routes_size()) > limits::routes) {
+  const std::size_t route_count =
+      networks.size() + static_cast<std::size_t>(spec.routes_size() + spec.exception_port().addresses_size());
+  if (route_count > limits::routes) {
     findings.error(key, "spec.routes",
-                   fmt::format("{} routes, connected networks included, are too many",
-                               networks.size() + static_cast<std::size_t>(spec.routes_size())),
+                   fmt::format("{} routes, connected networks included, are too many", route_count),
                    fmt::format("at most {}", limits::routes));
   }
 }

@@ -161,7 +161,8 @@ json reply_virtual_hosts(const Call& call) {
         {"vips", json::array()},
         {"clusters", json::array()}};
     Sum active(counters.has_value()), opened(counters.has_value()), rx(counters.has_value()),
-        tx(counters.has_value()), dropped(counters.has_value());
+        tx(counters.has_value()), dropped(counters.has_value()), half_open(counters.has_value());
+    std::string syn_cookies;  // of several VIPs, that of one which is on
     for (const ResolvedVip& vip : vips) {
       if (vip.virtual_host->key() != virtual_host->key()) continue;
       row["vips"].push_back(vip.text());
@@ -173,6 +174,8 @@ json reply_virtual_hosts(const Call& call) {
       rx.add(count.rx_bytes);
       tx.add(count.tx_bytes);
       dropped.add(count.dropped);
+      half_open.add(count.half_open);
+      if (syn_cookies != "on") syn_cookies = count.syn_cookies;
     }
     std::size_t up = 0;
     std::size_t unknown = 0;
@@ -196,6 +199,8 @@ json reply_virtual_hosts(const Call& call) {
     row["rx_bytes"] = rx.value();
     row["tx_bytes"] = is_answer_seen ? tx.value() : json(nullptr);
     row["dropped"] = dropped.value();
+    row["half_open"] = half_open.value();
+    row["syn_cookies"] = syn_cookies;
     rows.push_back(std::move(row));
   }
   json reply = {{"ok", true}, {"virtual_hosts", std::move(rows)}};

@@ -279,6 +279,14 @@ std::string mgmt_notes(const Json& status) {
   return text;
 }
 
+// SYN cookies, where there are any.
+std::string cookies_cell(const Json& row) {
+  const std::string state = text_of(row, "syn_cookies");
+  return state == "never" ? std::string() : state;
+}
+
+std::string half_open_cell(const Json& row) { return cookies_cell(row).empty() ? std::string() : count_cell(row, "half_open"); }
+
 }  // namespace
 
 int show_virtual_hosts(Context& context, const Invocation& invocation) {
@@ -290,6 +298,8 @@ int show_virtual_hosts(Context& context, const Invocation& invocation) {
       {{"STATE"}, [](const Json& r) { return text_of(r, "state", not_known); }},
       {{"UP", Align::right},
        [](const Json& r) { return share_cell(r, "endpoints_up", "endpoints_total"); }},
+      {{"COOKIES", Align::left, 2, true}, cookies_cell},
+      {{"HALF OPEN", Align::right, 2, true}, half_open_cell},
       {{"FLOWS", Align::right}, [](const Json& r) { return count_cell(r, "flows_active"); }},
       {{"OPENED", Align::right, 3}, [](const Json& r) { return count_cell(r, "flows_opened"); }},
       {{"RECEIVED", Align::right, 4}, [](const Json& r) { return bytes_cell(r, "rx_bytes"); }},
@@ -310,6 +320,8 @@ int show_vips(Context& context, const Invocation& invocation) {
       {{"CLUSTER", Align::left, 1}, [](const Json& r) { return text_of(r, "cluster"); }},
       {{"STATE"}, [](const Json& r) { return text_of(r, "state"); }},
       {{"LIMITS", Align::left, 1, true}, [](const Json& r) { return joined_cell(r, "limits"); }},
+      {{"COOKIES", Align::left, 2, true}, cookies_cell},
+      {{"HALF OPEN", Align::right, 2, true}, half_open_cell},
       {{"FLOWS", Align::right}, [](const Json& r) { return count_cell(r, "flows_active"); }},
       {{"OPENED", Align::right, 2}, [](const Json& r) { return count_cell(r, "flows_opened"); }},
       {{"BY CID", Align::right, 2, true},

@@ -34,7 +34,7 @@ Result<DataplaneCounters> ask_counters(const std::string& socket_path, Milliseco
   for (const json& row : *vips) {
     counters.vips[static_cast<std::uint32_t>(number(row, "id"))] = {
         number(row, "flows_active"), number(row, "flows_opened"), number(row, "rx_bytes"),
-        number(row, "tx_bytes"), number(row, "dropped")};
+        number(row, "tx_bytes"), number(row, "dropped"), number(row, "half_open"), row.value("syn_cookies", "")};
   }
   const auto endpoints = ask_rows(socket_path, "endpoints", timeout);
   if (!endpoints) return tl::unexpected(endpoints.error());

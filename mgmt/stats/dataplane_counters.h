@@ -16,6 +16,8 @@ struct VipCounters {
   std::uint64_t rx_bytes = 0;
   std::uint64_t tx_bytes = 0;
   std::uint64_t dropped = 0;
+  std::uint64_t half_open = 0;
+  std::string syn_cookies;  // never, always; on, off: by threshold
 };
 
 struct EndpointCounters {

@@ -5,7 +5,7 @@ packages=(
   # build
   g++ clang llvm libclang-rt-14-dev meson ninja-build ccache pkg-config
   dpdk-dev libbpf-dev libxdp-dev libfmt-dev protobuf-compiler libprotobuf-dev libyaml-cpp-dev
-  libedit-dev libcli11-dev libexpected-dev nlohmann-json3-dev libpcap-dev libgtest-dev
+  libhyperscan-dev libedit-dev libcli11-dev libexpected-dev nlohmann-json3-dev libpcap-dev libgtest-dev
   # run
   dpdk iproute2 procps ethtool bpftool kmod
   # the site and its tests

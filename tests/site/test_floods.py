@@ -1,6 +1,7 @@
 """Floods on the wire. The generator, the balancer and the kernels at both ends share this machine's cores: each test prints
 what the generator really sent, and what of it the balancer has seen."""
 
+import json
 import time
 
 import pytest
@@ -69,6 +70,28 @@ def test_a_syn_flood_makes_no_flows_and_keeps_nobody_out(flood_site):  # OV-01
     assert status["flows_in_use"] < 200 + 2 * 500 + 50, status
     ended = tool.finish()
     assert ended["broken"] == ended["wrong_bytes"] == ended["lost"] == 0, ended
+
+
+def test_cookies_come_with_a_flood_and_go_after_it(flood_site):  # OV-03
+    site = flood_site
+    configure(site, syn_cookies="ON_THRESHOLD", syn_cookie_threshold=200)
+
+    def cookies():
+        shown = json.loads(site.shell("show", "virtual-hosts", "--json").stdout)["virtual_hosts"]
+        return next(row["syn_cookies"] for row in shown if row["name"] == "web")
+
+    assert cookies() == "off"
+    flood = site.below("flood", "client-2", connect=WEB, kind="syn", **SOURCES)
+    host.wait_for(lambda: flood.progress()["sent"] > 0, "the flood to begin")
+    host.wait_for(lambda: cookies() == "on", "cookies to be on", 1)
+    result = site.cps(WEB, count=300, concurrency=8, timeout_ms=10_000).result()
+    assert result["succeeded"] >= 297, result
+    assert cookies() == "on"
+    flood.finish()
+    assert site.ask_dataplane("status")["flows_in_use"] < 300 + 200 + 64
+    # The flood's half-open connections last two seconds; then come ten quiet ones.
+    host.wait_for(lambda: cookies() == "off", "cookies to be off again", 25)
+    assert site.cps(WEB, count=100).result()["failed"] == 0
 
 
 def test_floods_of_other_packets_break_no_flow(flood_site):  # OV-02

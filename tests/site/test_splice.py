@@ -1,8 +1,12 @@
 """Connections that the balancer answers before their endpoint is chosen: real kernels on both sides."""
 
+import json
+import os
+
 import pytest
 
 from sluice_site import host, layout, objects
+from sluice_site.control import ControlError
 from sluice_site.process import Process
 
 WEB = f"{layout.vip(1)}:80"
@@ -63,18 +67,19 @@ def certificate(directory, name):
     return key, cert
 
 
-def serve_tls(site, origin, name):
-    """A TLS server that answers with a page of its own; its certificate."""
-    directory = site.origins[origin].directory
-    key, cert = certificate(directory, name)
-    server = Process("tls", ["openssl", "s_server", "-quiet", "-WWW", "-accept", TLS_PORT, "-key", key, "-cert", cert],
-                     directory, site.network.namespace(origin))
-    pages = directory / "pages"
+def serve_tls(site, machine, name):
+    """A TLS server that answers with pages of its own, /who and a larger /block; its certificate."""
+    pages = site.directory / f"tls-{machine}"
     pages.mkdir()
-    (pages / "who").write_text(f"{origin}\n")
-    server.command = ["sh", "-c", f"cd {pages} && exec " + " ".join(server.command)]
+    key, cert = certificate(pages, name)
+    namespace = site.network.namespace(machine)
+    server = Process(f"tls-{machine}", ["openssl", "s_server", "-quiet", "-WWW", "-accept", TLS_PORT, "-key", key,
+                                        "-cert", cert], pages, namespace)
+    (pages / "who").write_text(f"{machine}\n")
+    (pages / "block").write_bytes(os.urandom(3_000_000))
+    server.command = ["sh", "-c", f"cd {pages} && exec " + " ".join(map(str, server.command))]
     server.start()
-    host.wait_for(lambda: site.origins[origin].listens(TLS_PORT), f"TLS at {origin}")
+    host.wait_for(lambda: host.run_in(namespace, "ss", "-Hltn", f"sport = :{TLS_PORT}").stdout.strip(), f"TLS at {machine}")
     return server, cert
 
 
@@ -118,12 +123,55 @@ def test_server_names_lead_to_their_own_endpoints_end_to_end(site):  # V09
         assert drops["reject.name_unknown"] == 1 and drops["reject.not_tls"] == 1, drops
         shown = site.shell("show", "virtual-hosts").stdout
         assert "shop" in shown and "mail" in shown
+        # By expression; the more particular name comes first all the same.
+        site.apply([*named("mail", 1, mail, domains=["mail.example"],
+                           sluice={"domain_regexes": [r"m[0-9]+\.mail\.example", r".*\.shop\.example"]})])
+        assert ask("M7.mail.example", certs["mail.example"]).stdout.endswith("web-2\n")
+        assert ask("m7.shop.example", certs["shop.example"]).stdout.endswith("web-1\n")
+        assert ask("mx.mail.example", certs["mail.example"], check=False).returncode == 35
+        with pytest.raises(ControlError) as refused:
+            site.apply(named("mail", 1, mail, sluice={"domain_regexes": ["m(7"]}))
+        assert "Missing close parenthesis" in json.dumps(refused.value.reply)
         # Somebody takes the rest.
         site.apply([*named("mail", 1, mail, domains=["mail.example"], default_loadbalancer={})])
         assert ask("other.example", certs["mail.example"], "-k").stdout.endswith("web-2\n")
     finally:
         for server in servers:
             server.stop()
+
+
+HERE = layout.Host("here", layout.Subnet("kernel", "192.168.77", "fd77"), 1)
+
+
+def test_a_name_is_terminated_on_this_box_and_another_one_passed_through(site, tmp_path):
+    """Both on one VIP and port. The server here is the box's own kernel's, behind the exception port."""
+    servers = []
+    try:
+        shop, shop_cert = serve_tls(site, "web-1", "shop.example")
+        servers.append(shop)
+        server, cert = serve_tls(site, "lb", "here.example")
+        servers.append(server)
+        site.apply([objects.node(exception_port={"interface": "sluice0", "addresses": [HERE.v4]}),
+                    *named("shop", 1, layout.ORIGINS[0], domains=["shop.example"]),
+                    *named("here", 1, HERE, domains=["here.example"])])
+
+        def ask(name, cert, page, *more, **options):
+            return site.curl(f"https://{name}/{page}", "--resolve", f"{name}:443:{layout.vip(1)}", "--cacert", cert, *more,
+                             **options)
+
+        for _ in range(10):
+            assert ask("shop.example", shop_cert, "who").stdout.endswith("web-1\n")
+            assert ask("here.example", cert, "who").stdout.endswith("lb\n")
+        ask("here.example", cert, "block", "-o", tmp_path / "block")
+        assert (tmp_path / "block").read_bytes().endswith((site.directory / "tls-lb" / "block").read_bytes())
+        # Nobody else reaches it.
+        assert site.curl(f"https://{HERE.v4}:{TLS_PORT}/who", "--connect-timeout", "0.5", check=False).returncode == 28
+        assert site.drops()["drop.not_local"] > 0
+        rows = {row["address"]: row for row in site.ask_dataplane("neighbors")["neighbors"]}
+        assert rows[HERE.v4]["port"] == "kernel", rows
+    finally:
+        for process in servers:
+            process.stop()
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

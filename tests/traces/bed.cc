@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <unordered_set>
 
 namespace sluice::trace {
@@ -106,6 +107,7 @@ Result<void> Bed::publish(const Model& model) {
       world->ports[port] = {port_mac(port), model.ports()[port].mtu, model.ports()[port].vlan, wire_of(port), true};
     }
     world->has_exception_port = model.has_exception_port;
+    world->ports[exception_port] = {exception_gateway_mac, 1'500, 0, exception_port, model.has_exception_port};
     adopt_snapshot(*world);
   }
   return {};
@@ -121,15 +123,12 @@ void Bed::restart() {
       return record.vip_id < vips_max && record.endpoint_id < endpoints_max && world->splices.is_adoptable(record);
     });
     world->splices.adopt(world->flows.records());
-    for (const FlowRecord& record : world->flows.records()) {
-      if (record.state == FlowState::unused) continue;
-      world->counters.vips[record.vip_id].flows_active.add(1);
-      world->counters.endpoints[record.endpoint_id].flows_active.add(1);
-    }
+    count_taken_over(*world);
   }
 }
 
 MacAddress Bed::port_mac(std::uint16_t port) const {
+  if (port == exception_port) return exception_gateway_mac;
   return {{0x02, 0, 0, 0, 0x01, static_cast<std::uint8_t>(wire_of(port) + 1)}};
 }
 
@@ -157,6 +156,7 @@ std::unique_ptr<Bed::Buffer> Bed::received(const Input& input) const {
 
 MacAddress Bed::mac_of(IpAddress address) const {
   if (const auto told = macs_.find(address.text()); told != macs_.end()) return told->second;
+  if (model_.is_kernel_address(address)) return kernel_mac;
   const auto bytes = address.bytes();
   return {{0x02, static_cast<std::uint8_t>(address.is_v4() ? 4 : 6), bytes[12], bytes[13], bytes[14], bytes[15]}};
 }
@@ -174,7 +174,7 @@ std::optional<Model::Hop> Bed::hop_to(IpAddress destination) {
 
 void Bed::teach(IpAddress address) {
   const auto hop = hop_to(address);
-  if (!hop) return;
+  if (!hop || hop->port == exception_port) return;
   for (auto& world : worlds_) {
     if (world->neighbors.find(hop->address, hop->port) != no_neighbor) continue;
     if (world->neighbors.find_or_add(hop->address, hop->port, now_) == no_neighbor) continue;
@@ -401,8 +401,7 @@ void Bed::check_output(const Output& output, const Buffer* from) {
     fault(fmt::format("{}\n      sent {}\n      {}{}", what, read_frame(output.frame).text(), hex_dump(output.frame),
                       from == nullptr ? "" : "\n      came in as\n      " + hex_dump(from->original)));
   };
-  if (output.port == exception_port) {
-    if (from == nullptr) return;
+  if (output.verdict == Verdict::punt) {
     Bytes expected = from->original;
     std::copy(kernel_mac.bytes.begin(), kernel_mac.bytes.end(), reinterpret_cast<std::uint8_t*>(expected.data()));
     if (expected != output.frame) complain("a punted packet was changed");
@@ -412,7 +411,8 @@ void Bed::check_output(const Output& output, const Buffer* from) {
   if (const std::string faults = faults_of(output.frame); !faults.empty() && input_faults.empty()) complain(faults);
   const PacketText text = read_frame(output.frame);
   if (text.option("smac") != port_mac(output.port).text()) complain("the source MAC is not the port's");
-  if (output.frame.size() > model_.ports()[output.port].mtu + 14u) complain("longer than the MTU");
+  const std::size_t mtu = output.port == exception_port ? 1'500 : model_.ports()[output.port].mtu;
+  if (output.frame.size() > mtu + 14) complain("longer than the MTU");
   if (from == nullptr) return;
 
   if (output.verdict == Verdict::forward && output.is_spliced) {
@@ -441,7 +441,9 @@ void Bed::check_output(const Output& output, const Buffer* from) {
       if (faults_of(quoted_frame(from->original)).empty() && !faults_of(quoted).empty()) complain("the quoted packet: " + faults_of(quoted));
       take(l4, expected.size() - l4);
     }
-    if (!is_routed_only) {
+    // What our kernel sends is routed as it is, unless it is an endpoint's.
+    const auto source = IpAddress::parse(read_frame(from->original).source);
+    if (!is_routed_only || (source && model_.is_kernel_address(*source))) {
       take(addresses, l3_bytes_of_addresses(is_v4));
       if (!text.source_port.empty() && text.option("ext").empty()) {
         // IPv6 extension headers move the ports; find them from the end of what both share.
@@ -697,9 +699,11 @@ void Bed::check_flows() {
   std::unordered_set<std::string> tuples;
   for (const auto& world : worlds_) {
     std::uint64_t count = 0, active_of_vips = 0, active_of_endpoints = 0;
+    std::map<std::uint32_t, std::uint64_t> half_open;
     for (const FlowRecord& record : world->flows.records()) {
       if (record.state == FlowState::unused) continue;
       ++count;
+      if (is_half_open(record)) ++half_open[record.vip_id];
       if (!is_sealed(record)) fault("a live flow record does not pass its seal");
       for (const Direction direction : {Direction::to_endpoint, Direction::to_client}) {
         if (direction == Direction::to_client && is_one_sided(record)) continue;
@@ -710,7 +714,10 @@ void Bed::check_flows() {
         if (world->flows.find(key, world->flows.hash(key)).record != &record) fault(fmt::format("{} is not in the index", text));
       }
     }
-    for (const VipRow& vip : tables_->vips()) active_of_vips += world->counters.vips[vip.id].flows_active.read();
+    for (const VipRow& vip : tables_->vips()) {
+      active_of_vips += world->counters.vips[vip.id].flows_active.read();
+      if (world->counters.vips[vip.id].half_open.read() != half_open[vip.id]) fault("half-open connections are miscounted");
+    }
     for (const EndpointRow& row : tables_->endpoints()) active_of_endpoints += world->counters.endpoints[row.id].flows_active.read();
     if (count != world->flows.count()) fault(fmt::format("lcore {}: {} flows counted, {} in the records", world->lcore, world->flows.count(), count));
     // Flows of what was removed stay until the sweep meets them.

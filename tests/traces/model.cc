@@ -129,6 +129,7 @@ std::vector<RouteModel> Model::routes() const {
 }
 
 std::optional<Model::Hop> Model::hop_to(IpAddress destination) const {
+  if (is_kernel_address(destination)) return Hop{destination, exception_port};
   std::optional<RouteModel> best;
   for (const RouteModel& route : routes()) {
     if (route.prefix.is_v4() != destination.is_v4() || !route.prefix.contains(destination)) continue;
@@ -271,9 +272,17 @@ Result<void> Model::change_vip(const Words& words, std::size_t& at) {
       found->names.push_back({statement[1], statement[2], statement.size() > 3 ? statement[3] : ""});
       return {};
     }
+    if (statement.size() >= 3 && statement[0] == "matches") {
+      found->patterns.push_back({statement[1], statement[2], statement.size() > 3 ? statement[3] : ""});
+      return {};
+    }
     for (std::size_t i = 0; i < statement.size(); ++i) {
-      if (statement[i] == "cookies") found->has_cookies = true;
-      else if (statement[i] == "one_packet") found->is_one_packet = true;
+      if (statement[i] == "cookies") found->syn_cookies = SynCookies::always;
+      else if (statement[i] == "cookies_from" && i + 1 < statement.size()) {
+        found->syn_cookies = SynCookies::on_threshold;
+        found->limits.cookie_threshold = static_cast<std::uint32_t>(number_of(statement[++i]).value_or(0));
+        found->has_limits = true;
+      } else if (statement[i] == "one_packet") found->is_one_packet = true;
       else if (statement[i] == "quic" && i + 1 < statement.size()) {
         const std::string& word = statement[++i];
         const std::size_t slash = std::min(word.find('/'), word.size());
@@ -418,6 +427,12 @@ Result<void> Model::change(const Words& words) {
         answers_for_neighbors = arg(1) != "manual";
       } else if (line[0] == "exception") {
         has_exception_port = arg(1) == "on";
+        kernel_addresses.clear();
+        for (std::size_t i = 2; i < line.size(); ++i) {
+          const auto address = IpAddress::parse(line[i]);
+          if (!address) return fail(fmt::format("exception: '{}' is no address", line[i]));
+          kernel_addresses.push_back(*address);
+        }
       } else {
         return fail(fmt::format("'{}' is no statement of a world", line[0]));
       }
@@ -493,6 +508,11 @@ Result<SnapshotBuffer> Model::compile() const {
     if (!is_known) return fail(fmt::format("route {}: no port leads there", route.prefix.text()));
     writer.add(row);
   }
+  if (has_exception_port) writer.node.exception_interface = writer.name("kernel");
+  for (const IpAddress& address : kernel_addresses) {
+    writer.add(AddressRow{address, exception_port, 128, {}});
+    writer.add(RouteRow{address, {}, exception_port, 128, {}});
+  }
   std::vector<SnatModel> snats = snats_;
   if (is_usual_snats_) {
     snats.push_back({"inside", {*IpAddress::parse("10.2.0.100"), *IpAddress::parse("fd00:2::100")}, 1'024, 65'535});
@@ -561,8 +581,8 @@ Result<SnapshotBuffer> Model::compile() const {
     row.mss_max = vip.mss_max;
     row.hello_timeout_ms = vip.hello_ms;
     row.default_vip = no_row;
-    row.syn_cookies = vip.has_cookies ? SynCookies::always : SynCookies::never;
-    row.is_peeking = !vip.names.empty() || !vip.default_cluster.empty();
+    row.syn_cookies = vip.syn_cookies;
+    row.is_peeking = !vip.names.empty() || !vip.patterns.empty() || !vip.default_cluster.empty();
     const auto row_of = [&](const std::string& name) -> std::uint32_t {
       for (std::size_t c = 0; c < clusters_.size(); ++c) {
         if (clusters_[c].name == name) return static_cast<std::uint32_t>(c);
@@ -571,8 +591,9 @@ Result<SnapshotBuffer> Model::compile() const {
     };
     const bool is_peeking = row.is_peeking != 0;
     row.cluster = row_of(!is_peeking              ? vip.cluster
-                         : vip.names.empty()      ? vip.default_cluster
-                                                  : vip.names[0].cluster);
+                         : !vip.names.empty()     ? vip.names[0].cluster
+                         : !vip.patterns.empty()  ? vip.patterns[0].cluster
+                                                  : vip.default_cluster);
     if (row.cluster == no_row) return fail(fmt::format("vip {}: no cluster '{}'", vip.text, vip.cluster));
     const std::uint32_t listener = writer.add(row);
     for (const PortRange& ports : vip.ports) {
@@ -600,6 +621,20 @@ Result<SnapshotBuffer> Model::compile() const {
     for (const ServerNameModel& name : vip.names) {
       if (row_of(name.cluster) == no_row) return fail(fmt::format("vip {}: no cluster '{}'", vip.text, name.cluster));
       writer.add_server_name(listener, name.name, name.alpn, named_row(name.cluster));
+    }
+    std::vector<SnapshotWriter::NamePattern> patterns;
+    std::vector<std::string> expressions;
+    for (const ServerNameModel& pattern : vip.patterns) {
+      if (row_of(pattern.cluster) == no_row) return fail(fmt::format("vip {}: no cluster '{}'", vip.text, pattern.cluster));
+      std::string protocol;
+      if (!pattern.alpn.empty()) protocol = static_cast<char>(pattern.alpn.size()) + pattern.alpn;
+      patterns.push_back({pattern.name, protocol, named_row(pattern.cluster)});
+      expressions.push_back(pattern.name);
+    }
+    if (!patterns.empty()) {
+      const auto database = build_name_patterns(expressions);
+      if (!database) return tl::unexpected(database.error());
+      writer.add_name_patterns(listener, patterns, *database);
     }
     if (!vip.default_cluster.empty()) writer.set_default_vip(listener, named_row(vip.default_cluster));
   }

@@ -12,16 +12,18 @@
 //   cluster NAME endpoint ADDRESS:PORT up|down|drain|unknown|remove|add
 //   cluster NAME persist N/M                                   by N bits of an IPv4 client's address, M of IPv6 (choice hash)
 //   cluster NAME lb_port on                                    endpoints are reached at the port that the client asked for
-//   vip ADDRESS:PORT/PROTOCOL { cluster NAME; idle 60s; pending; mss N; cookies; hello 10s; }
+//   vip ADDRESS:PORT/PROTOCOL { cluster NAME; idle 60s; pending; mss N; cookies; cookies_from N; hello 10s; }
 //   vip ADDRESS:PORT/udp { quic ROTATION/BYTES; one_packet; }    with: cluster NAME endpoint ADDRESS:PORT server_id HEX
 //   vip ADDRESS:PORT/tcp { name a.example CLUSTER [ALPN]; name *.example CLUSTER; default CLUSTER; }    looks at server names
+//   vip ADDRESS:PORT/tcp { matches EXPRESSION CLUSTER [ALPN]; }
 //   vip ADDRESS:PORT/PROTOCOL remove|pending|ready             PORT: also 80,8080-8191 and *; ADDRESS: also 10.9.0.0/28
 //   timeouts opening 10s closing 60s closed 10s reset 5s
 //   icmp errors N echoes N  (a second)
 //   fragments datagrams N held N  (bytes)
-//   lcores N    replies hash    flows N    splices N    neighbors auto|manual    exception on|off
+//   lcores N    replies hash    flows N    splices N    neighbors auto|manual    exception on [ADDRESS...]|off
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -89,13 +91,14 @@ struct VipModel {
   std::uint16_t mss_max = 0;
   std::uint32_t id = 0;
   std::vector<PrefixRule> sources;  // `allow PREFIX`, `deny PREFIX`: the first that holds a source decides
-  VipLimitsRow limits{no_row, 0, {}, {}, {}, {}};  // `flows_max N`, `rate new|source_new|packets|source_packets N` a second
+  VipLimitsRow limits = no_limits;  // `flows_max N`, `rate new|source_new|packets|source_packets N` a second
   bool has_limits = false;
-  bool has_cookies = false;
+  SynCookies syn_cookies = SynCookies::never;  // `cookies`, or `cookies_from N` half-open connections
   QuicRouting quic;  // no server_id_bytes: none
   bool is_one_packet = false;
   std::uint32_t hello_ms = 10'000;
-  std::vector<ServerNameModel> names;
+  std::vector<ServerNameModel> names;     // `name NAME CLUSTER [ALPN]`
+  std::vector<ServerNameModel> patterns;  // `matches EXPRESSION CLUSTER [ALPN]`, of which the first counts
   std::string default_cluster;
   bool is_reset_on_expiry = false;
 };
@@ -125,7 +128,11 @@ class Model {
   std::uint64_t flow_capacity = 1'024;
   std::uint64_t splice_capacity = 256;
   bool answers_for_neighbors = true;  // an ideal network: whoever is asked for answers at once
-  bool has_exception_port = false;
+  bool has_exception_port = false;           // `exception on [ADDRESS...]`: addresses of our kernel behind it; `exception off`
+  std::vector<IpAddress> kernel_addresses;
+  bool is_kernel_address(IpAddress address) const {
+    return std::find(kernel_addresses.begin(), kernel_addresses.end(), address) != kernel_addresses.end();
+  }
   bool replies_by_hash = false;       // SNAT ports are chosen so that replies hash to their lcore
 
  private:

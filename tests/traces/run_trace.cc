@@ -186,7 +186,7 @@ class Run {
       bed_->set_mac(*source, *MacAddress::parse(text->option("mac")));
     }
     const MacAddress source_mac = bed_->mac_of(hop ? hop->address : source.value_or(IpAddress{}));
-    auto frame = build_frame(*text, source_mac, input.port == exception_port ? MacAddress{} : bed_->port_mac(input.port), ++number_);
+    auto frame = build_frame(*text, source_mac, bed_->port_mac(input.port), ++number_);
     if (!frame) return tl::unexpected(frame.error());
     input.frame = std::move(*frame);
     return input;
@@ -351,7 +351,11 @@ class Run {
       const std::map<std::string, const Counter*> fields = {
           {"flows_opened", &row.flows_opened}, {"flows_active", &row.flows_active}, {"rx_packets", &row.rx_packets},
           {"rx_bytes", &row.rx_bytes},         {"tx_packets", &row.tx_packets},     {"tx_bytes", &row.tx_bytes},
-          {"dropped", &row.dropped},           {"flows_by_connection_id", &bed_->world(lcore).counters.flows_by_connection_id[vip->id]}};
+          {"dropped", &row.dropped},           {"half_open", &row.half_open},
+          {"cookies_on", &bed_->world(lcore).counters.cookies[vip->id].is_on},
+          {"cookies_turned_on", &bed_->world(lcore).counters.cookies[vip->id].turned_on},
+
+          {"flows_by_connection_id", &bed_->world(lcore).counters.flows_by_connection_id[vip->id]}};
       if (!fields.contains(field)) return std::nullopt;
       sum += fields.at(field)->read();
     }

@@ -120,6 +120,31 @@ TEST(Snapshot, RefusalsNameWhatIsWrong) {
   EXPECT_NE(refusal_of([](SnapshotHeader& header) { header.crc ^= 1; }).find("damaged"), std::string::npos);
 }
 
+// A database of regular expressions that this process cannot use is refused by name: version and platform stand in its
+// header, and its content has a checksum.
+TEST(Snapshot, ADatabaseOfRegularExpressionsIsLoadedOrRefused) {
+  trace::Model model = usual_model();
+  ASSERT_TRUE(model.change({"cluster", "tls", "{", "endpoint", "10.2.0.13:443", ";", "forwarding", "splice", "}"}));
+  ASSERT_TRUE(model.change({"vip", "10.9.0.1:443/tcp", "{", "matches", "[a-f]+\\.example", "tls", "}"}));
+  const auto refusal_of = [&](auto damage) {
+    auto buffer = model.compile();
+    EXPECT_TRUE(buffer) << buffer.error().message;
+    const std::string_view content(reinterpret_cast<const char*>(buffer->bytes().data()), buffer->bytes().size());
+    damage(buffer->bytes().subspan(content.rfind("\xdb\xdb\xdb\xdb")));  // what a database begins with
+    seal(*buffer);
+    const auto verified = Snapshot::verify(std::as_const(*buffer).bytes());
+    return verified ? std::string("accepted") : verified.error().message;
+  };
+  const std::string at = "snapshot: the regular expressions for server names of 10.9.0.1:443: ";
+  EXPECT_EQ(refusal_of([](std::span<std::byte>) {}), "accepted");
+  EXPECT_NE(refusal_of([](std::span<std::byte> database) { database[5] ^= std::byte{1}; })
+                .find(at + "made by another version of Hyperscan than 5."), std::string::npos);
+  EXPECT_NE(refusal_of([](std::span<std::byte> database) { database[12] ^= std::byte{1}; })
+                .find(at + "made for a CPU"), std::string::npos);
+  EXPECT_EQ(refusal_of([](std::span<std::byte> database) { database[0] ^= std::byte{1}; }), at + "damaged");
+  EXPECT_EQ(refusal_of([](std::span<std::byte> database) { database[300] ^= std::byte{1}; }), at + "damaged");
+}
+
 // With a CRC that fits, nothing but verify() stands between wrong rows and the lcores.
 TEST(Snapshot, MutatedRowsAreRefusedOrHarmless) {
   SLUICE_TRACE_SEED();

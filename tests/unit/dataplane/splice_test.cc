@@ -205,6 +205,94 @@ TEST(Splice, AHelloOf16kB) {  // SP-05
   expect_clean(*bed);
 }
 
+// SP-07. They hold a small piece of memory each until the hello timeout, and honest clients do not notice.
+TEST(Splice, TenThousandHellosThatNeverComplete) {
+  const auto bed = bed_with_names();
+  bed->checks_flows_often = false;
+  const Bytes hello = trace::build_hello({.name = "a.example"});
+  constexpr std::uint32_t slow_count = 10'000, honest_count = 300;
+  const auto connect_honest = [&](std::uint32_t first_port) {
+    for (std::uint32_t i = 0; i < honest_count; ++i) {
+      Client client(*bed, static_cast<std::uint16_t>(first_port + i), 5);
+      client.shake_hands();
+      client.send_bytes(hello, 0);
+      ASSERT_EQ(client.deliver(client.next_output()), hello);
+    }
+  };
+  for (std::uint32_t i = 0; i < slow_count; ++i) {
+    Client client(*bed, static_cast<std::uint16_t>(1'000 + i), 5);
+    client.shake_hands();
+    client.send_bytes(std::span(hello).first(1), 0);
+    bed->outputs.clear();
+  }
+  World& world = bed->world(0);
+  EXPECT_EQ(world.pending.count(), slow_count);
+  connect_honest(20'000);
+  EXPECT_LE(world.pending.held_memory_bytes(), (slow_count + honest_count) * 2'048ull);
+  EXPECT_EQ(bed->total(Verdict::drop_hello_memory_full) + bed->total(Verdict::drop_pending_full), 0u);
+  bed->advance(9'900);
+  EXPECT_EQ(world.counters.splice.hello_timeout.read(), 0u);
+  bed->advance(4'000);  // an outbox of resets every 25 ms
+  EXPECT_EQ(world.counters.splice.hello_timeout.read(), slow_count);
+  const auto told = std::count_if(bed->outputs.begin(), bed->outputs.end(), [](const trace::Output& output) {
+    return trace::read_frame(output.frame).flags.contains("rst");
+  });
+  EXPECT_GE(told, slow_count);
+  bed->outputs.clear();
+  connect_honest(21'000);
+  expect_clean(*bed);
+}
+
+// OV-03: a flood of ten seconds, then silence: cookies are on within a second, once, and off within a minute; who is honest
+// comes through all the time. SYNs come from everywhere, a thousand a second, in steps of 25 ms.
+TEST(Splice, CookiesByThresholdComeOnceAndGo) {
+  trace::Model model;
+  for (const char* line : {"flows 65536", "splices 65536", "cluster web { endpoint 10.2.0.11:80; }",
+                           "vip 10.9.0.1:443/tcp { cluster web; cookies_from 500; }"}) {
+    ASSERT_TRUE(model.change(words_of(line))) << line;
+  }
+  auto made = Bed::create(model);
+  ASSERT_TRUE(made);
+  Bed& bed = **made;
+  bed.checks_flows_often = false;
+  bed.teaches_sources = false;
+  const std::uint32_t vip = bed.tables().vips()[0].id;
+  const CookieCounters& cookies = bed.world(0).counters.cookies[vip];
+  const auto send = [&](const std::string& line) {
+    const auto text = PacketText::parse(words_of(line));
+    const auto frame = trace::build_frame(*text, bed.mac_of(*IpAddress::parse("10.1.0.254")), bed.port_mac(0), 1);
+    return bed.receive(0, {*frame, 0});
+  };
+  std::uint64_t on_ms = 0;
+  std::uint32_t source = 0;
+  for (std::uint64_t ms = 0; ms < 10'000; ms += 25) {
+    for (int i = 0; i < 25; ++i, ++source) {
+      send("203.0." + std::to_string(source / 200 % 200) + "." + std::to_string(source % 200) + ":" +
+           std::to_string(1'024 + source / 40'000) + " > 10.9.0.1:443 tcp syn seq=" + std::to_string(source));
+    }
+    if (on_ms == 0 && cookies.is_on.read() != 0) on_ms = ms + 25;
+    bed.outputs.clear();
+    bed.advance(25);
+  }
+  EXPECT_GT(on_ms, 0u);
+  EXPECT_LT(on_ms, 1'000u);
+  EXPECT_EQ(cookies.is_on.read(), 1u);
+  EXPECT_EQ(bed.flow_count(), 500u) << "no flow is opened for a SYN while it is on";
+  // Honest: the cookie comes back, and there is a flow.
+  send("198.51.100.7:4000 > 10.9.0.1:443 tcp syn seq=5");
+  ASSERT_FALSE(bed.outputs.empty());
+  const auto cookie = static_cast<std::uint32_t>(trace::read_frame(bed.outputs.back().frame).number("seq", 0));
+  send("198.51.100.7:4000 > 10.9.0.1:443 tcp ack seq=6 ack=" + std::to_string(cookie + 1));
+  EXPECT_EQ(bed.world(0).counters.splice.called.read(), 1u);
+  bed.advance(9'000);
+  EXPECT_EQ(cookies.is_on.read(), 1u) << "not before ten quiet seconds";
+  bed.advance(8'000);  // the half-open flows last ten seconds, too
+  EXPECT_EQ(cookies.is_on.read(), 0u);
+  EXPECT_EQ(cookies.turned_on.read(), 1u);
+  bed.outputs.clear();
+  EXPECT_EQ(send("198.51.100.7:4001 > 10.9.0.1:443 tcp syn seq=5"), trace::Fate{Verdict::forward});
+}
+
 TEST(Splice, TooManyHandshakesAndTooMuchHeldAreNamedDrops) {
   const auto bed = bed_with_names();
   bed->checks_flows_often = false;

@@ -87,6 +87,20 @@ TEST(Compile, ASplicedClusterAndItsProxyProtocol) {
   const View cookies(compiled(objects_from(replaced(
       base_yaml(), "  proxy: TCP_PROXY", "  proxy: TCP_PROXY\n  sluice: {syn_cookies: ALWAYS}"))));
   EXPECT_EQ(cookies.snapshot.vips()[0].syn_cookies, SynCookies::always);
+  const View switched(compiled(objects_from(replaced(
+      base_yaml(), "  proxy: TCP_PROXY", "  proxy: TCP_PROXY\n  sluice: {syn_cookies: ON_THRESHOLD}"))));
+  EXPECT_EQ(switched.snapshot.vips()[0].syn_cookies, SynCookies::on_threshold);
+  EXPECT_EQ(switched.snapshot.limits_of(switched.snapshot.vips()[0])->cookie_threshold, 4'096u);
+}
+
+TEST(Compile, AnAddressOfTheExceptionPortHasItsOwnRoute) {
+  const View view(compiled(objects_from(replaced(base_yaml(), "  workers: [0, 1]",
+                                                 "  workers: [0, 1]\n  exception_port: {interface: sluice0, addresses: [10.2.0.77]}"))));
+  const Snapshot& s = view.snapshot;
+  EXPECT_EQ(s.find_route(*IpAddress::parse("10.2.0.77"))->port, exception_port);
+  EXPECT_NE(s.find_route(*IpAddress::parse("10.2.0.78"))->port, exception_port);
+  EXPECT_EQ(s.find_address(*IpAddress::parse("10.2.0.77")).kind, AddressKind::own);
+  EXPECT_FALSE(s.answers_for(*IpAddress::parse("10.2.0.77"), 0));
 }
 
 TEST(Compile, EndpointsOfDirectServerReturnAndWhereTheirOuterHeadersComeFrom) {
@@ -117,7 +131,8 @@ std::string named_yaml(const std::string& shop_names) {
 
 TEST(Compile, VirtualHostsShareAVipByServerName) {
   const View view(compiled(objects_from(
-      named_yaml("domains: ['*.shop.example.com'], default_loadbalancer: {}, sluice: {hello_timeout: 20s}"))));
+      named_yaml("domains: ['*.shop.example.com'], default_loadbalancer: {}, "
+                 "sluice: {hello_timeout: 20s, domain_regexes: ['x.*', 'y[0-9]+\\.example\\.org']}"))));
   const Snapshot& s = view.snapshot;
   ASSERT_EQ(s.vips().size(), 3u);
   const VipRow& listener = *s.find_vip(s.vips()[0].address, s.vips()[0].port, 6);
@@ -127,12 +142,13 @@ TEST(Compile, VirtualHostsShareAVipByServerName) {
     ClientHello hello;
     std::copy(name.begin(), name.end(), hello.name_buffer.begin());
     hello.name_bytes = static_cast<std::uint8_t>(name.size());
-    return s.name(s.find_by_hello(listener, hello)->virtual_host);
+    return s.name(s.find_by_hello(listener, hello, 0)->virtual_host);
   };
   EXPECT_EQ(host_for("www.example.com"), "web");
   EXPECT_EQ(host_for("x.example.com"), "web");
   EXPECT_EQ(host_for("x.shop.example.com"), "shop");
   EXPECT_EQ(host_for("shop.example.com"), "web");
+  EXPECT_EQ(host_for("y12.example.org"), "shop") << "by expression";
   EXPECT_EQ(host_for("example.com"), "shop") << "the default";
   EXPECT_EQ(host_for(""), "shop");
 }
@@ -193,6 +209,34 @@ TEST(Compile, QuicServersOnePacketPersistenceAndLbPort) {
   EXPECT_EQ(view.cluster().source_length_v6, 56);
 }
 
+// Of expressions that match, that of the virtual host whose name comes first, whatever the order in the file.
+TEST(Compile, RegularExpressionsAreAskedByTheNamesOfTheirVirtualHosts) {
+  const std::string spliced = replaced(base_yaml(), "forwarding: FULL_NAT", "forwarding: SPLICE");
+  std::string yaml = replaced(spliced, "proxy: TCP_PROXY",
+                              "proxy: TCP_PROXY_WITH_SNI\n  sluice: {domain_regexes: ['[a-c].*', '.*z']}");
+  for (const char* host : {"zoo", "bar"}) {
+    yaml += fmt::format("---\nkind: virtual_host\nmetadata: {{name: {}}}\nspec: {{proxy: TCP_PROXY_WITH_SNI, sluice: "
+                        "{{domain_regexes: ['.*'], alpn: [{}]}}, advertise_policies: [{{name: web}}], routes: [{{name: web}}]}}\n",
+                        host, host[0]);
+  }
+  const View view(compiled(objects_from(yaml)));
+  const Snapshot& s = view.snapshot;
+  const auto host_for = [&](const std::string& name, const std::string& protocols) {
+    ClientHello hello;
+    std::copy(name.begin(), name.end(), hello.name_buffer.begin());
+    hello.name_bytes = static_cast<std::uint8_t>(name.size());
+    std::copy(protocols.begin(), protocols.end(), hello.alpn_buffer.begin());
+    hello.alpn_bytes = static_cast<std::uint8_t>(protocols.size());
+    const VipRow* vip = s.find_by_hello(*s.find_vip(s.vips()[0].address, s.vips()[0].port, 6), hello, 1);
+    return vip == nullptr ? "nobody" : s.name(vip->virtual_host);
+  };
+  EXPECT_EQ(host_for("abc", "\1z"), "web");
+  EXPECT_EQ(host_for("abc", "\1z\1b"), "bar");
+  EXPECT_EQ(host_for("xyz", "\1z"), "web");
+  EXPECT_EQ(host_for("xyzz.example", "\1z"), "zoo");
+  EXPECT_EQ(host_for("xyzz.example", "\1x"), "nobody");
+}
+
 TEST(Compile, ANameOrDefaultThatTwoClaimIsRefused) {
   const auto message = [](const std::string& yaml) {
     const Findings findings = findings_of(yaml);
@@ -206,6 +250,8 @@ TEST(Compile, ANameOrDefaultThatTwoClaimIsRefused) {
                              "port_ranges: \"443,8443\"}")),
             "10.9.0.1:443,8443/tcp is more than one address and port, and virtual_host shop is chosen by server name");
   EXPECT_EQ(message(named_yaml("domains: [www.example.com], sluice: {alpn: [h2]}")), "");
+  EXPECT_EQ(message(named_yaml("sluice: {domain_regexes: ['a.*', 'b', 'a.*']}")),
+            "a.* on 10.9.0.1:80/tcp is claimed twice: by virtual_host shop and by virtual_host shop");
 }
 
 TEST(Compile, UdpHasAShorterIdleTimeout) {

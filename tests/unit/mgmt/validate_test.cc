@@ -156,6 +156,15 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"domain_top_level", "proxy: TCP_PROXY", "proxy: TCP_PROXY_WITH_SNI\n  domains: ['*.com']",
              "",
              "virtual_host web: spec.domains[0]: '*.com' is not accepted; " + domain_expected + "\n"},
+        Case{"domain_regex", "proxy: TCP_PROXY",
+             "proxy: TCP_PROXY_WITH_SNI\n  sluice: {domain_regexes: ['www[0-9]+', 'a(b', '(.)\\1']}", "",
+             "virtual_host web: spec.sluice.domain_regexes[1]: 'a(b' is not accepted; expected a regular expression that is "
+             "matched without backtracking (Hyperscan): Missing close parenthesis for group started at index 1\n"
+             "virtual_host web: spec.sluice.domain_regexes[2]: '(.)\\1' is not accepted; expected a regular expression that "
+             "is matched without backtracking (Hyperscan): Back-references are unsupported\n"},
+        Case{"domain_regexes_of_tcp", "proxy: TCP_PROXY", "proxy: TCP_PROXY\n  sluice: {domain_regexes: [a]}", "",
+             "virtual_host web: spec.sluice.domain_regexes: TCP_PROXY looks at no server names; expected proxy "
+             "TCP_PROXY_WITH_SNI\n"},
         Case{"domain_partial_label", "proxy: TCP_PROXY",
              "proxy: TCP_PROXY_WITH_SNI\n  domains: ['*bar.foo.com']", "",
              "virtual_host web: spec.domains[0]: '*bar.foo.com' is not accepted; " + domain_expected +
@@ -322,7 +331,7 @@ INSTANTIATE_TEST_SUITE_P(
              "unicast address\n"},
         Case{"endpoint_is_snat", "ip: 10.2.0.11", "ip: 10.2.0.100", "",
              "endpoint web-1: spec.ip: 10.2.0.100 is claimed twice: by endpoint web-1 and by SNAT "
-             "pool inside of the node; expected an endpoint on another box\n"},
+             "pool inside of the node; expected an endpoint on another box, or at one of node.exception_port.addresses\n"},
         Case{"two_endpoints_one_place", "ip: 10.2.0.12", "ip: 10.2.0.11", "",
              "cluster web: spec.endpoints: endpoint web-1 and endpoint web-2 are both "
              "10.2.0.11:8080; expected one endpoint for an address and port\n"},
@@ -332,9 +341,11 @@ INSTANTIATE_TEST_SUITE_P(
              "inside}",
              "{name: web-3}]\n  sluice: {forwarding: NAT}", v6_endpoint,
              "advertise_policy web: spec.address: the IPv4 VIP 10.9.0.1:80/tcp leads to the IPv6 "
-             "endpoint web-3 (fd00:2::11): only FULL_NAT without SYN cookies translates between "
-             "the families; expected a VIP and endpoints of one family, or forwarding FULL_NAT and no "
-             "syn_cookies\n"},
+             "endpoint web-3 (fd00:2::11): NAT does not translate between the families; expected a VIP "
+             "and endpoints of one family, or forwarding FULL_NAT or SPLICE\n"},
+        Case{"families_splice",
+             "{name: web-2}]\n  sluice: {algorithm: MAGLEV, forwarding: FULL_NAT",
+             "{name: web-3}]\n  sluice: {forwarding: SPLICE", v6_endpoint, ""},
         Case{"policy_protocol", "address: 10.9.0.1, protocol: TCP",
              "address: 10.9.0.1, protocol: UDP", "",
              "advertise_policy web: spec.protocol: advertise_policy web is udp but virtual_host "
@@ -580,6 +591,23 @@ TEST(ValidateWorld, TheExceptionPortMayHoldOurAddresses) {
   const auto findings = findings_of(yaml, {{*IpAddress::parse("10.1.0.1"), "sluice0"}});
   EXPECT_EQ(text_of(findings), "");
   EXPECT_TRUE(findings.warnings.empty());
+}
+
+TEST(ValidateWorld, AddressesOfTheExceptionPortAreForEndpointsOnly) {
+  const auto with = [](const std::string& addresses, const std::string& endpoint) {
+    const std::string yaml = replaced(base_yaml(), "  workers: [0, 1]",
+                                      "  workers: [0, 1]\n  exception_port: {interface: sluice0, addresses: [" + addresses + "]}");
+    return text_of(findings_of(replaced(yaml, "ip: 10.2.0.11,", "ip: " + endpoint + ",")));
+  };
+  EXPECT_EQ(with("192.168.77.1, \"fd77::1\"", "192.168.77.1"), "");
+  EXPECT_EQ(with("10.1.0.1", "10.2.0.11"),
+            "node lb: spec.exception_port.addresses[0]: 10.1.0.1 is claimed twice: by port outside and by the exception port; "
+            "expected an address of its own\n");
+  EXPECT_EQ(with("127.0.0.1", "10.2.0.11"),
+            "node lb: spec.exception_port.addresses[0]: 127.0.0.1 is a loopback address; expected a unicast address\n");
+  EXPECT_EQ(with("10.9.0.1", "10.2.0.11"),
+            "advertise_policy web: spec.address: 10.9.0.1 is claimed twice: by advertise_policy web as a VIP and by the "
+            "exception port; expected an address of its own for the VIP\n");
 }
 
 TEST(ValidateWarnings, MatchIsIgnoredAndSaidSo) {

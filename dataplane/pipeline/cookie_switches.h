@@ -1,0 +1,63 @@
+// CookieSwitches: VIPs that answer SYNs with cookies while too many handshakes stay unfinished (SynCookies::on_threshold).
+//
+// What counts is not how fast SYNs come but how many do not complete: a rush of honest clients is through within a round
+// trip, a flood from made-up addresses never is. So it is with the backlog of a listening socket (tcp_max_syn_backlog).
+//
+// On   as soon as the half-open connections of the VIP reach its threshold: with the very next burst.
+// Off  when for `quiet_ms_min` so few cookies went unanswered that, had each opened a flow, less than half of the threshold
+//      would be half-open: what is let in again then does not switch it on again.
+// Connections that began the other way go on: a flow that is half-open is found by its five-tuple, and a cookie that was
+// given out is accepted as long as it is valid.
+// Threads: one lcore, which has its share of the threshold and its own switch; counters are read by others.
+// Memory:  zeroed, and given page by page: most VIPs have no threshold.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "dataplane/base/units.h"
+#include "dataplane/net/syn_cookie.h"
+#include "dataplane/pipeline/counters.h"
+#include "dataplane/tables/snapshot.h"
+
+namespace sluice {
+
+class CookieSwitches {
+ public:
+  static constexpr std::uint64_t period_ms = 1'000;
+  static constexpr std::uint64_t quiet_ms_min = 10'000;
+
+  CookieSwitches();
+
+  bool is_on(std::uint32_t vip_id) const { return rows_[vip_id].is_on; }
+  // Whether a cookie may still come back.
+  bool may_return(std::uint32_t vip_id, Instant now) const {
+    const Row& row = rows_[vip_id];
+    return row.is_on || now.ms < row.valid_until_ms;
+  }
+  // A flow was opened for a SYN. `threshold`: of all lcores.
+  void opened(Counters& counters, std::uint32_t vip_id, std::uint32_t threshold, Instant now, std::uint32_t lcore_count);
+  // Once a period: switches off what may be.
+  void review(Counters& counters, const Snapshot& tables, Instant now, std::uint32_t lcore_count);
+
+ private:
+  struct Row {
+    bool is_on;
+    std::uint64_t valid_until_ms;  // of the last cookie that was given out, once it is off
+    std::uint64_t quiet_since_ms;
+    std::uint64_t sent, accepted;  // at the beginning of the period
+  };
+  struct Free {
+    void operator()(Row* rows) const { std::free(rows); }
+  };
+  bool is_quiet(const Counters& counters, const Snapshot& tables, std::uint32_t vip_id, std::uint32_t lcore_count);
+  void begin_period(const Counters& counters, std::uint32_t vip_id);
+
+  std::unique_ptr<Row[], Free> rows_;  // by VIP id
+  std::vector<std::uint32_t> on_;      // ids
+  Instant reviewed_;
+};
+
+}  // namespace sluice
