@@ -7,6 +7,9 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -33,6 +36,23 @@ Result<std::string> kernel_interface_of(std::string_view driver, const EalOption
     return fail(fmt::format("interface {} does not exist in this network namespace", interface));
   }
   return interface;
+}
+
+bool has_carrier(unsigned interface_index) {
+  ifreq request{};
+  if (if_indextoname(interface_index, request.ifr_name) == nullptr) return false;
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const bool is_told = fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &request) == 0;
+  if (fd >= 0) close(fd);
+  return is_told && (request.ifr_flags & IFF_RUNNING) != 0;
+}
+
+bool is_link_up(std::uint16_t ethdev) {
+  rte_eth_link link{};
+  if (rte_eth_link_get_nowait(ethdev, &link) != 0 || link.link_status != RTE_ETH_LINK_UP) return false;
+  // Drivers on an interface of the kernel's say "up" whatever becomes of its cable.
+  rte_eth_dev_info info{};
+  return rte_eth_dev_info_get(ethdev, &info) != 0 || info.if_index == 0 || has_carrier(info.if_index);
 }
 
 std::string reason(int rc) {
@@ -493,8 +513,7 @@ PortStats Ports::stats(std::size_t slot) const {
     stats.rx_missed = raw.imissed;
     stats.rx_no_buffer = raw.rx_nombuf;
   }
-  rte_eth_link link{};
-  stats.is_link_up = rte_eth_link_get_nowait(ports_[slot].ethdev, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+  stats.is_link_up = is_link_up(ports_[slot].ethdev);
   return stats;
 }
 
