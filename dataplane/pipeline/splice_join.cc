@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::uint32_t first_wait_ms = 200;  // doubled each time
 constexpr std::uint8_t syns_max = 3;          // silent for 1.4 s: another endpoint is tried
+constexpr std::uint32_t unsent_wait_ms = 5;   // a SYN that could not leave: mostly its next hop is being asked for
+constexpr std::uint32_t call_max_ms = 1400;
 constexpr std::uint8_t deliveries_max = 6;    // 12.6 s
 constexpr std::uint8_t endpoint_tries_max = 2;
 constexpr std::uint32_t resend_gap_ms = 50;   // a client that repeats itself makes us do so this often at most
@@ -46,10 +48,9 @@ void send_syn(World& world, PendingSplice& pending, const FlowRecord& flow) {
   segment.flags = tcp_flag::syn;
   segment.window = window_for_endpoint(pending, false);
   segment.options = std::span(options).first(option_bytes);
-  send_to_endpoint(world, flow, segment);
-  // A SYN that did not leave because nobody knows the next hop yet: the answer takes less than a millisecond.
-  pending.due = world.now.stamp() + (first_wait_ms << pending.sent_count);
-  ++pending.sent_count;
+  const bool is_sent = send_to_endpoint(world, flow, segment);
+  pending.due = world.now.stamp() + (is_sent ? first_wait_ms << pending.sent_count : unsent_wait_ms);
+  if (is_sent) ++pending.sent_count;
 }
 
 // What the endpoint has not acknowledged yet, from `first` on, as far as its window goes.
@@ -187,6 +188,7 @@ Verdict call_this_endpoint(World& world, PendingSplice& pending, const VipRow& v
   pending.vip_id = vip.id;
   pending.mss_max = vip.mss_max;
   pending.sent_count = 0;
+  pending.sent_stamp = world.now.stamp();  // until it answers: when it was first called
   pending.acknowledged = pending.sent_end = 0;
   ++pending.endpoint_tries;
   world.counters.splice.called.add(1);
@@ -459,7 +461,9 @@ void attend_to_pending(World& world, PendingSplice& pending) {
       world.counters.splice.hello_timeout.add(1);
       return give_up(world, pending);
     case PendingStage::calling:
-      if (pending.sent_count < syns_max) return send_syn(world, pending, flow_of(world, pending));
+      if (pending.sent_count < syns_max && world.now.stamp() - pending.sent_stamp < call_max_ms) {
+        return send_syn(world, pending, flow_of(world, pending));
+      }
       world.counters.splice.endpoint_silent.add(1);
       return call_again(world, pending, false);
     case PendingStage::delivering:

@@ -79,7 +79,9 @@ void acknowledge_prefix(World& world, Packet& packet, const PendingSplice& pendi
   segment.acknowledgment = pending.client_isn + 1 + prefix;
   segment.flags = tcp_flag::ack;
   const std::uint32_t window = greeting_window_bytes - prefix;
-  segment.window = static_cast<std::uint16_t>(pending.client_offer.has_window_scale ? window >> our_window_scale : window);
+  // Rounded up: what was promised once stays so (RFC 9293 3.8.6), and the last bytes of 16 KiB find room.
+  const std::uint32_t scaled = (window + (1u << our_window_scale) - 1) >> our_window_scale;
+  segment.window = static_cast<std::uint16_t>(pending.client_offer.has_window_scale ? scaled : window);
   if (pending.client_offer.has_timestamps) segment.options = options;
   answer(packet, segment, Verdict::reply);
 }
