@@ -158,7 +158,7 @@ int main(int argc, char** argv) {
   command.add("--mtu", settings.mtu);
   command.add("--table-size", settings.table_size);
   if (const auto status = command.parse(argc, argv)) return *status;
-  std::vector<std::string> words = {"rss_nic", "--in-memory", "--no-huge", "-m", "256", "--no-pci", "--no-telemetry", "--log-level=*:error"};
+  std::vector<std::string> words = {"rss_nic", "--in-memory", "--iova-mode=va", "--no-pci", "--no-telemetry", "--log-level=*:error"};
   std::vector<char*> eal;
   for (std::string& word : words) eal.push_back(word.data());
   if (rte_eal_init(static_cast<int>(eal.size()), eal.data()) < 0) die(std::string("EAL: ") + rte_strerror(rte_errno));
