@@ -60,10 +60,10 @@ TEST(Profiles, WrongOnesAreRefused) {
       (std::vector<std::string>{"x.yaml:1:7: kind: not of the right kind; expected nic_profile"}));
   EXPECT_EQ(errors_of(good + "  rss: {key: \"6d5a\"}\n"),
             (std::vector<std::string>{
-                "x.yaml:8:15: spec.rss.key: 2 bytes are too short for a key; expected 40 to 64 bytes in hexadecimal"}));
+                "x.yaml:8:14: spec.rss.key: 2 bytes are too short for a key; expected 40 to 64 bytes in hexadecimal"}));
   EXPECT_EQ(errors_of(good + "  rss: {table_size: 100}\n"),
             (std::vector<std::string>{
-                "x.yaml:8:22: spec.rss.table_size: 100 is no power of two; expected a power of two, such as 128"}));
+                "x.yaml:8:21: spec.rss.table_size: 100 is no power of two; expected a power of two, such as 128"}));
   EXPECT_EQ(errors_of(good + "  queues_max: 99\n"),
             (std::vector<std::string>{
                 "x.yaml:8:15: spec.queues_max: 99 is too large; expected 1 to 16"}));
