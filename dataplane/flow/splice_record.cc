@@ -82,6 +82,11 @@ void translate_options_to_endpoint(SpliceRecord& splice, std::span<std::byte> op
 
 }  // namespace
 
+bool is_sound(const SpliceRecord& splice) {
+  const auto is_scale = [](int shift) { return shift >= -window_scale_max && shift <= window_scale_max; };
+  return is_scale(splice.shift_to_client) && is_scale(splice.shift_to_endpoint);
+}
+
 void translate_to_endpoint(SpliceRecord& splice, std::span<std::byte> header) {
   auto& tcp = *reinterpret_cast<TcpHeader*>(header.data());
   const auto options = header.subspan(sizeof tcp);

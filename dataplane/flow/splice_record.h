@@ -37,6 +37,9 @@ inline constexpr std::uint8_t lends_timestamps = 1;  // the client has them, the
 inline constexpr std::uint8_t removes_sack = 2;      // likewise
 }  // namespace splice_flag
 
+// Whether a record that an earlier process left can be worked with: damage must not make us shift by what cannot be shifted.
+bool is_sound(const SpliceRecord& splice);
+
 // Rewrites the TCP header in place, its checksum included (by difference: a wrong one stays wrong). `header` is the whole
 // header with its options, lengths checked.
 void translate_to_endpoint(SpliceRecord& splice, std::span<std::byte> header);

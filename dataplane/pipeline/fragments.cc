@@ -162,7 +162,8 @@ bool take(World& world, Packet& packet, Datagram& datagram, const Fragment& frag
   if (datagram.leaving_id == 0) {
     datagram.leaving_id = is_left_alone(world, flow, datagram.key) ? fragment.id : next_datagram_id(world);
   }
-  set_fragment_id(packet.span(), packet.frame, datagram.leaving_id);
+  // Not of one that goes no further: what an error quotes is as it came.
+  if (packet.frame.ttl > 1) set_fragment_id(packet.span(), packet.frame, datagram.leaving_id);
   return true;
 }
 

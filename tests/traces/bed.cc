@@ -433,8 +433,9 @@ void Bed::check_output(const Output& output, const Buffer* from) {
     };
     take(0, 12);
     if (read_frame(expected).options.contains("piece")) return check_fragment(output, *from);
-    const std::size_t mss = mss_offset(expected);
-    if (mss != 0 && text.number("mss", 0) < read_frame(expected).number("mss", 0)) take(mss, 2);  // lowered, never raised
+    for (const std::size_t mss : mss_offsets(expected)) {
+      if (read_number(output.frame, mss) < read_number(expected, mss)) take(mss, 2);  // lowered, never raised
+    }
     const Bytes quoted = quoted_frame(output.frame);
     if (!quoted.empty()) {
       // An ICMP error: the quoted packet changes too, and stays as true or as false as it was.
@@ -584,8 +585,9 @@ void Bed::check_tunnel(const Output& output, const Buffer& from) {
   std::copy_n(carried.begin(), 12, expected.begin());
   std::byte& ttl = expected[is_v4 ? 22 : 21];
   ttl = static_cast<std::byte>(static_cast<std::uint8_t>(ttl) - 1);
-  const std::size_t mss = mss_offset(expected);
-  if (mss != 0 && mss + 2 <= carried.size()) std::copy_n(carried.begin() + static_cast<long>(mss), 2, expected.begin() + static_cast<long>(mss));
+  for (const std::size_t mss : mss_offsets(expected)) {
+    if (mss + 2 <= carried.size()) std::copy_n(carried.begin() + static_cast<long>(mss), 2, expected.begin() + static_cast<long>(mss));
+  }
   if (faults_of(from.original).empty()) {
     fix_checksums(expected);
   } else if (is_v4) {  // of the transport it stays as wrong as it was

@@ -124,13 +124,14 @@ std::uint16_t l4_checksum(std::span<const std::byte> frame, const Layout& at) {
   return at.protocol == 17 && checksum == 0 ? 0xffff : checksum;
 }
 
-// Where the value of the MSS option is in a frame.
-std::optional<std::size_t> mss_place(std::span<const std::byte> frame, std::size_t tcp, std::size_t header_bytes) {
+// Where the values of MSS options are in a frame.
+std::vector<std::size_t> mss_places(std::span<const std::byte> frame, std::size_t tcp, std::size_t header_bytes) {
+  std::vector<std::size_t> places;
   for (std::size_t at = tcp + 20; at + 4 <= tcp + header_bytes && byte_at(frame, at) != 0;) {
-    if (byte_at(frame, at) == 2 && byte_at(frame, at + 1) == 4) return at + 2;
+    if (byte_at(frame, at) == 2 && byte_at(frame, at + 1) == 4) places.push_back(at + 2);
     at += byte_at(frame, at) == 1 ? 1 : std::max<std::size_t>(1, byte_at(frame, at + 1));
   }
-  return std::nullopt;
+  return places;
 }
 
 std::uint16_t ip_checksum(std::span<const std::byte> frame, const Layout& at) {
@@ -225,6 +226,21 @@ bool is_word(const std::string& word, std::initializer_list<const char*> words) 
 }
 
 }  // namespace
+
+Words words_of(const std::string& line) {
+  Words words;
+  std::string word;
+  for (const char c : line.substr(0, line.find('#')) + " ") {
+    const bool is_sign = c == '{' || c == '}' || c == ';';
+    if (c != ' ' && c != '\t' && !is_sign) {
+      word += c;
+      continue;
+    }
+    if (!word.empty()) words.push_back(std::exchange(word, {}));
+    if (is_sign) words.emplace_back(1, c);
+  }
+  return words;
+}
 
 std::string PacketText::option(const std::string& key, const std::string& fallback) const {
   const auto found = options.find(key);
@@ -781,11 +797,11 @@ void fix_checksums(std::span<std::byte> frame) {
   write(frame, place, 2, l4_checksum(frame, *at));
 }
 
-std::size_t mss_offset(std::span<const std::byte> frame) {
+std::vector<std::size_t> mss_offsets(std::span<const std::byte> frame) {
   const auto at = layout_of(frame);
-  if (!at || at->protocol != 6 || at->end - at->l4 < 20) return 0;
+  if (!at || at->protocol != 6 || at->end - at->l4 < 20) return {};
   const std::size_t header_bytes = (byte_at(frame, at->l4 + 12) >> 4) * 4u;
-  return mss_place(frame, at->l4, std::min(at->end - at->l4, header_bytes)).value_or(0);
+  return mss_places(frame, at->l4, std::min(at->end - at->l4, header_bytes));
 }
 
 std::string hex_dump(std::span<const std::byte> bytes) {

@@ -33,6 +33,9 @@ namespace sluice::trace {
 using Bytes = std::vector<std::byte>;
 using Words = std::vector<std::string>;
 
+// The words of a line up to a #; braces and semicolons are words.
+Words words_of(const std::string& line);
+
 struct PacketText {
   std::string kind;                            // tcp, udp, icmp, arp, nd, ipip, gue, proto, raw; empty: not an IP packet
   std::string source, source_port;             // addresses and ports may be $variables
@@ -85,8 +88,8 @@ class Reassembly {
 // Sets all checksums of an IP frame right. UDP over IPv4 that came without one stays so.
 void fix_checksums(std::span<std::byte> frame);
 
-// Where the value of the MSS option lies in a TCP frame; 0 when it has none.
-std::size_t mss_offset(std::span<const std::byte> frame);
+// Where the values of the MSS options lie in a TCP frame; more than one is odd, and possible.
+std::vector<std::size_t> mss_offsets(std::span<const std::byte> frame);
 
 std::string hex_dump(std::span<const std::byte> bytes);
 

@@ -12,21 +12,6 @@
 namespace sluice::trace {
 namespace {
 
-Words words_of(const std::string& line) {
-  Words words;
-  std::string word;
-  for (const char c : line.substr(0, line.find('#')) + " ") {
-    const bool is_sign = c == '{' || c == '}' || c == ';';
-    if (c != ' ' && c != '\t' && !is_sign) {
-      word += c;
-      continue;
-    }
-    if (!word.empty()) words.push_back(std::exchange(word, {}));
-    if (is_sign) words.emplace_back(1, c);
-  }
-  return words;
-}
-
 // "4000+" stands for 4000 + i.
 std::string counted(const std::string& word, std::uint64_t i) {
   std::string out;

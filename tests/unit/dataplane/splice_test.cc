@@ -19,21 +19,7 @@ namespace {
 using trace::Bed;
 using trace::Bytes;
 using trace::PacketText;
-
-trace::Words words_of(const std::string& line) {
-  trace::Words words;
-  std::string word;
-  for (const char c : line + " ") {
-    const bool is_sign = c == '{' || c == '}' || c == ';';
-    if (c != ' ' && !is_sign) {
-      word += c;
-      continue;
-    }
-    if (!word.empty()) words.push_back(std::exchange(word, {}));
-    if (is_sign) words.emplace_back(1, c);
-  }
-  return words;
-}
+using trace::words_of;
 
 std::unique_ptr<Bed> bed_with_names() {
   trace::Model model;

@@ -2,6 +2,9 @@
 
 #include <vector>
 
+#include "dataplane/net/checksum.h"
+#include "dataplane/net/headers.h"
+#include "dataplane/net/mss_clamp.h"
 #include "tests/unit/dataplane/property.h"
 
 namespace sluice::tcp_options_test {
@@ -57,6 +60,18 @@ TEST(TcpOptions, FindsWhatChangesOnTheWay) {
   places = find_options(bytes_of({5, 9, 0, 0, 0, 0, 0, 0, 0, 1}));  // no whole number of blocks
   EXPECT_EQ(places.sack, TcpOptionPlaces::absent);
   EXPECT_EQ(places.timestamps, TcpOptionPlaces::absent);
+}
+
+TEST(MssClamp, LowersEachStatementForStacksDifferAboutWhichCounts) {
+  std::vector<std::byte> header(sizeof(TcpHeader) + 16);
+  auto& tcp = *reinterpret_cast<TcpHeader*>(header.data());
+  const std::vector<std::byte> options = bytes_of({2, 4, 0x05, 0xb4, 1, 2, 4, 0x02, 0x00, 2, 4, 0x23, 0x28, 0, 0, 0});
+  std::copy(options.begin(), options.end(), header.begin() + sizeof tcp);
+  tcp.checksum = checksum_of(header);
+  clamp_mss(header, 1'000);
+  EXPECT_EQ(std::vector<std::byte>(header.begin() + sizeof tcp, header.end()),
+            bytes_of({2, 4, 0x03, 0xe8, 1, 2, 4, 0x02, 0x00, 2, 4, 0x03, 0xe8, 0, 0, 0}));
+  EXPECT_EQ(checksum_of(header), 0);
 }
 
 TEST(TcpOptions, AnyBytesDoNoHarm) {
