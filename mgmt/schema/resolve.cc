@@ -96,9 +96,10 @@ std::vector<ResolvedVip> vips_of(const ObjectStore& objects) {
       const auto address = IpAddress::parse(spec.address());
       const auto ports = ports_of(spec);
       if (!address || ports.empty()) continue;
-      const std::uint8_t shift = address->is_v4() ? 96 : 0;
-      const std::uint8_t prefix_length =
-          spec.sluice().has_prefix_length() ? static_cast<std::uint8_t>(spec.sluice().prefix_length() + shift) : std::uint8_t{128};
+      const std::uint32_t own_bits = spec.sluice().has_prefix_length() ? spec.sluice().prefix_length() : address->is_v4() ? 32 : 128;
+      const std::uint32_t bits = own_bits + (address->is_v4() ? 96 : 0);
+      if (bits > 128) continue;  // refused by validation
+      const auto prefix_length = static_cast<std::uint8_t>(bits);
       vips.push_back({virtual_host, policy, cluster, *address, ports, protocol_number(spec.protocol()), prefix_length});
     }
   }
