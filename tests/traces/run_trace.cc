@@ -339,7 +339,6 @@ class Run {
           {"dropped", &row.dropped},           {"half_open", &row.half_open},
           {"cookies_on", &bed_->world(lcore).counters.cookies[vip->id].is_on},
           {"cookies_turned_on", &bed_->world(lcore).counters.cookies[vip->id].turned_on},
-
           {"flows_by_connection_id", &bed_->world(lcore).counters.flows_by_connection_id[vip->id]}};
       if (!fields.contains(field)) return std::nullopt;
       sum += fields.at(field)->read();
