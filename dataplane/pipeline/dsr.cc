@@ -18,6 +18,10 @@
 // inside, or, when he asked for fragments, it is a named drop as anywhere else. No MSS is lowered for it: the MSS in the
 // client's SYN is about what the endpoint sends, which passes no tunnel, and the one in the SYN-ACK does not pass us. Jumbo
 // frames toward the endpoints or `advmss` on them spare every connection the first refusal.
+//
+// A flow that is ended here (drain deadline, reset on expiry) ends for the client. Its endpoint learns of it when it speaks
+// next, by the client's own reset, which is sent on while the flow is remembered; one that is silent keeps its half until
+// its keepalive ends it.
 #include "dataplane/net/ip_writer.h"
 #include "dataplane/pipeline/stages.h"
 
