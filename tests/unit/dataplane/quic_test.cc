@@ -15,7 +15,7 @@ struct Case {
   std::string datagram;
   bool is_quic;
   Status status = Status::unroutable;
-  std::string server_id;
+  std::string server_id = "";
 };
 
 class Quic : public testing::TestWithParam<Case> {};
