@@ -522,8 +522,10 @@ TEST(ValidateDsrNode, NoRouteAndNoAddressForTheOuterHeader) {
   // An IPv4 endpoint by way of an IPv6 next hop, on a port without an IPv4 address.
   const std::string no_address =
       replaced(replaced(replaced(dsr_yaml("DSR_GUE"), "ip: 10.2.0.12", "ip: 10.7.0.12"), "addresses: [\"10.1.0.1/24\", ", "addresses: ["),
-               "- {prefix: \"0.0.0.0/0\", next_hop: 10.1.0.254}", "- {prefix: \"::/0\", next_hop: \"fd00:1::fe\"}");
+               "next_hop: 10.1.0.254", "next_hop: \"fd00:1::fe\"");
   EXPECT_EQ(text_of(findings_of(no_address)),
+            "node lb: spec.routes[0].next_hop: fd00:1::fe is not of the family of 0.0.0.0/0; expected a next hop of the same "
+            "family\n"
             "cluster web: spec.sluice.forwarding: DSR_GUE: port outside, which leads to endpoint web-2 (10.7.0.12), has no "
             "IPv4 address for the outer header; expected an IPv4 address on port outside\n");
 }
