@@ -28,6 +28,6 @@ mount_bpffs() {
 
 prepare_host() {
   require_root
-  reserve_hugepages "${SLUICE_HUGEPAGES:-512}"
+  reserve_hugepages "${SLUICE_HUGEPAGES:-1024}"
   mount_bpffs
 }

@@ -18,6 +18,7 @@ from tap import Report
 
 FOLDERS = ("dataplane", "mgmt", "tests", "perf")
 DROP_WITH_NEXT = {"-o", "-MQ", "-MF", "-MT"}
+SUFFIXES = (".cc", ".cpp")
 DROP = {"-c", "-MD", "-MMD", "-g", "-O0", "-O1", "-O2", "-O3"}
 
 
@@ -26,8 +27,11 @@ def flags_by_folder(root, build):
     found = {}
     for entry in json.loads((build / "compile_commands.json").read_text()):
         source = pathlib.Path(entry["directory"], entry["file"]).resolve()
-        if source.suffix != ".cc" or root not in source.parents:
+        if source.suffix not in SUFFIXES or root not in source.parents:
             continue
+        folder = source.parent
+        if folder.suffix == ".p":  # several files compiled together, in the build folder's image of their own folder
+            folder = root / folder.parent.relative_to(build)
         words = shlex.split(entry["command"])
         kept, skip = [], False
         for word in words:
@@ -35,11 +39,11 @@ def flags_by_folder(root, build):
                 skip = False
             elif word in DROP_WITH_NEXT:
                 skip = True
-            elif word not in DROP and not word.endswith(".cc") and not word.startswith("-fsanitize"):
+            elif word not in DROP and not word.endswith(SUFFIXES) and not word.startswith("-fsanitize"):
                 kept.append(word)
         if "ccache" in kept[0]:
             kept = kept[1:]
-        found.setdefault(source.parent, kept)
+        found.setdefault(folder, kept)
     return found
 
 

@@ -196,7 +196,7 @@ s.settimeout(2); s.connect((address, port))
 names = []
 for i in range(60):
     s.send(b"question %d" % i)
-    names.append(s.recv(2048).split()[0].decode())
+    names.append(s.recv(2048).split()[-1].decode())  # what was sent, then the name
 print(*names)
 """
 
