@@ -9,7 +9,7 @@ packages=(
   # run
   dpdk iproute2 procps ethtool bpftool kmod
   # the site and its tests
-  python3 python3-pytest python3-scapy lua5.4 iperf3 nginx-light curl tshark tcpdump nftables iputils-ping
+  python3 python3-pytest python3-scapy lua5.4 iperf3 nginx-light openssl curl tshark tcpdump nftables iputils-ping
   # peers beside which perf/run measures
   haproxy libnginx-mod-stream
 )
