@@ -1,6 +1,6 @@
 // sluice-mgmt: builds the world and runs its loop; no logic of its own.
 #include <errno.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 #include "dataplane/base/control_channel.h"
 
 #include <errno.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>

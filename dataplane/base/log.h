@@ -2,7 +2,7 @@
 // Never called per packet. Thread-safe: a line is one write(2).
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <string_view>
 

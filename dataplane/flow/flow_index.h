@@ -4,7 +4,7 @@
 // room, which below 95 % full does not happen in practice.
 #pragma once
 
-#include <immintrin.h>
+#include <emmintrin.h>
 
 #include <cstddef>
 #include <cstdint>

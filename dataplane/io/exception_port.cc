@@ -1,7 +1,7 @@
 #include "dataplane/io/exception_port.h"
 
 #include <errno.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <net/if.h>
 #include <string.h>
 

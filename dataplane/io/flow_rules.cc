@@ -1,6 +1,6 @@
 #include "dataplane/io/flow_rules.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <rte_errno.h>
 #include <rte_flow.h>
 

@@ -1,6 +1,6 @@
 #include "dataplane/io/ports.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <net/if.h>
 #include <rte_dev.h>
 #include <rte_errno.h>

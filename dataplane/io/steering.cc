@@ -1,6 +1,6 @@
 #include "dataplane/io/steering.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <rte_ethdev.h>
 
 #include <algorithm>

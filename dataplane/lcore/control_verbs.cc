@@ -1,6 +1,6 @@
 #include "dataplane/lcore/control_verbs.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 #include <map>

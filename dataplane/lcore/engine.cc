@@ -1,7 +1,7 @@
 #include "dataplane/lcore/engine.h"
 
 #include <errno.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <rte_errno.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>

@@ -74,6 +74,11 @@ struct SLUICE_WIRE Ipv6Header {
 };
 static_assert(sizeof(Ipv6Header) == 40);
 
+inline constexpr std::uint8_t initial_ttl = 64;       // RFC 1700, of packets that we make
+// The TTL is the low byte of its 16-bit word in memory: one less is, for the checksum, an addition of -1 in one's complement.
+inline constexpr std::uint32_t ttl_delta = 0xfffe;
+inline constexpr std::uint16_t mtu_min_v6 = 1'280;    // RFC 8200 5
+
 namespace protocol {
 inline constexpr std::uint8_t icmp = 1, tcp = 6, udp = 17, icmpv6 = 58;
 inline constexpr std::uint8_t ipv4 = 4, ipv6 = 41, gre = 47;  // a packet in a packet

@@ -1,6 +1,6 @@
 #include "dataplane/net/name_patterns.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <hs/hs.h>
 
 #include <cstdlib>

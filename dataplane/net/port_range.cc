@@ -1,6 +1,6 @@
 #include "dataplane/net/port_range.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "dataplane/net/headers.h"
 

@@ -4,8 +4,8 @@
 namespace sluice {
 namespace {
 
-constexpr Be16 request = be16(1);
-constexpr Be16 answer = be16(2);
+constexpr Be16 arp_request = be16(1);
+constexpr Be16 arp_reply = be16(2);
 
 ArpHeader arp_of(Be16 operation, MacAddress sender_mac, Be32 sender_ip, MacAddress target_mac, Be32 target_ip) {
   return {be16(1), ether_type::ipv4, 6, 4, operation, sender_mac, sender_ip, target_mac, target_ip};
@@ -25,7 +25,7 @@ bool send_arp(World& world, std::uint16_t port, MacAddress destination, const Ar
 void answer_arp(World& world, Packet& packet, MacAddress our_mac) {
   const auto& arp = packet.at<ArpHeader>(packet.frame.l3_offset);
   const bool is_sent = send_arp(world, packet.port, arp.sender_mac,
-                                arp_of(answer, our_mac, arp.target_ip, arp.sender_mac, arp.sender_ip));
+                                arp_of(arp_reply, our_mac, arp.target_ip, arp.sender_mac, arp.sender_ip));
   packet.verdict = is_sent ? Verdict::absorb : Verdict::drop_no_buffer;
 }
 
@@ -34,7 +34,7 @@ void answer_arp(World& world, Packet& packet, MacAddress our_mac) {
 void handle_arp(World& world, Packet& packet) {
   const auto& arp = packet.at<ArpHeader>(packet.frame.l3_offset);
   if (packet.port == exception_port) {
-    if (arp.operation == request) return answer_arp(world, packet, exception_gateway_mac);
+    if (arp.operation == arp_request) return answer_arp(world, packet, exception_gateway_mac);
     packet.verdict = Verdict::drop_arp_not_ours;
     return;
   }
@@ -47,9 +47,9 @@ void handle_arp(World& world, Packet& packet) {
       world.neighbors.learn(IpAddress::v4(arp.sender_ip), packet.port, arp.sender_mac, world.now);
   if (learned != no_neighbor) release_held(world, learned);
   packet.is_shared = world.lcore_count > 1 && packet.hops == 0;
-  if (packet.hops > 0 || (arp.operation == answer && (is_for_us || learned != no_neighbor))) {
+  if (packet.hops > 0 || (arp.operation == arp_reply && (is_for_us || learned != no_neighbor))) {
     packet.verdict = Verdict::absorb;
-  } else if (arp.operation == request && is_for_us) {
+  } else if (arp.operation == arp_request && is_for_us) {
     answer_arp(world, packet, world.ports[packet.port].mac);
   } else {
     packet.verdict = learned != no_neighbor ? Verdict::absorb : Verdict::drop_arp_not_ours;
@@ -63,12 +63,12 @@ bool send_arp_request(World& world, const Neighbor& neighbor) {
   // A stale neighbour is asked directly first (RFC 1122 2.3.2.1).
   const bool is_known = neighbor.state == NeighborState::stale && neighbor.probes < 2;
   return send_arp(world, neighbor.port, is_known ? neighbor.mac : MacAddress::broadcast(),
-                  arp_of(request, our_mac, own->address.as_v4(), MacAddress{}, neighbor.address.as_v4()));
+                  arp_of(arp_request, our_mac, own->address.as_v4(), MacAddress{}, neighbor.address.as_v4()));
 }
 
 bool announce_by_arp(World& world, IpAddress address, std::uint16_t port) {
   return send_arp(world, port, MacAddress::broadcast(),
-                  arp_of(request, world.ports[port].mac, address.as_v4(), MacAddress{}, address.as_v4()));
+                  arp_of(arp_request, world.ports[port].mac, address.as_v4(), MacAddress{}, address.as_v4()));
 }
 
 }  // namespace sluice

@@ -28,9 +28,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint8_t outer_ttl = 64;
 constexpr std::uint16_t checksum_of_nothing = 0xffff;  // one's complement zero
-constexpr std::uint32_t ttl_delta = 0xfffe;            // see rewrite.cc
 
 bool is_outer_v6(const FlowRecord& flow) { return (flow.flags & flow_flag::endpoint_is_v6) != 0; }
 
@@ -121,7 +119,7 @@ void send_direct(World& world, Packet& packet, const FlowRecord& flow) {
   if (flow.dsr == Dsr::gue) {
     write_gue(inner - sizeof(UdpHeader) - sizeof(GueHeader), packet, flow, inner_protocol, inner, inner_bytes);
   }
-  IpFields fields{outer_protocol, traffic_class, outer_ttl, true, 0, flow.endpoint_side.local_port.host()};
+  IpFields fields{outer_protocol, traffic_class, initial_ttl, true, 0, flow.endpoint_side.local_port.host()};
   const std::size_t ip_bytes = is_outer_v6(flow) ? sizeof(Ipv6Header) : sizeof(Ipv4Header);
   const std::size_t payload_bytes = added - ip_bytes + inner_bytes;
   if (is_outer_v6(flow)) {

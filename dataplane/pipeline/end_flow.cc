@@ -7,8 +7,6 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint8_t initial_ttl = 64;  // RFC 1700
-
 void send_question(World& world, const FlowKey& key) {
   const Neighbor* neighbor = next_hop_to(world, key.destination);
   if (neighbor == nullptr) return;  // it is told when it speaks by itself

@@ -11,7 +11,6 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint16_t mtu_min_v6 = 1'280;
 constexpr std::uint16_t bytes_never_told = 1'260;  // RFC 7915 5.1: below it an IPv6 sender cannot go, so routers may cut
 
 struct HeaderFacts {

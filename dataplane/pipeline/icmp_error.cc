@@ -13,9 +13,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint8_t initial_ttl = 64;
-constexpr std::uint16_t mtu_min_v4 = 552,
-                        mtu_min_v6 = 1'280;        // whoever claims less wants to slow a flow down
+constexpr std::uint16_t mtu_min_v4 = 552;          // whoever claims less, or less than mtu_min_v6, wants to slow a flow down
 constexpr std::size_t error_bytes_max_v4 = 576;    // RFC 1812 4.3.2.3
 constexpr std::size_t error_bytes_max_v6 = 1'280;  // RFC 4443 2.4 c
 constexpr std::uint32_t handshake_window_bytes = 1u << 20;

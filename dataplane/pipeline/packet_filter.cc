@@ -1,6 +1,6 @@
 #include "dataplane/pipeline/packet_filter.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -6,9 +6,6 @@
 namespace sluice {
 namespace {
 
-// The TTL is the low byte of its 16-bit word in memory: one less is an addition of -1, in one's complement.
-constexpr std::uint32_t ttl_delta = 0xfffe;
-
 // `delta`: of two words at most.
 std::uint16_t updated(std::uint16_t checksum, std::uint32_t delta) {
   std::uint32_t sum = static_cast<std::uint16_t>(~checksum) + delta;

@@ -5,7 +5,6 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint8_t initial_ttl = 64;  // RFC 1700
 
 }  // namespace
 

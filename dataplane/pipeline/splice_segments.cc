@@ -5,7 +5,6 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint8_t initial_ttl = 64;  // RFC 1700
 constexpr Be16 dont_fragment = be16(0x4000);
 
 void write_tcp(TcpHeader& tcp, const FlowKey& key, const OwnSegment& segment) {

@@ -1,6 +1,6 @@
 #include "dataplane/pipeline/walk.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace sluice {
 namespace {

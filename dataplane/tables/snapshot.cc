@@ -1,6 +1,6 @@
 #include "dataplane/tables/snapshot.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <bit>

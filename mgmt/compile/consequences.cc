@@ -1,6 +1,6 @@
 #include "mgmt/compile/consequences.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstring>
 #include <map>

@@ -1,6 +1,6 @@
 #include "mgmt/compile/ids.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

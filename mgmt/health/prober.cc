@@ -1,7 +1,7 @@
 #include "mgmt/health/prober.h"
 
 #include <errno.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/epoll.h>

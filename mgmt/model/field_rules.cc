@@ -1,6 +1,6 @@
 #include "mgmt/model/field_rules.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "mgmt/model/port_ranges.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <charconv>

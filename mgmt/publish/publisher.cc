@@ -1,6 +1,6 @@
 #include "mgmt/publish/publisher.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <chrono>
 #include <condition_variable>

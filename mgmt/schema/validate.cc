@@ -1,7 +1,7 @@
 // Rules between virtual_host, route, cluster, endpoint and the rest.
 #include "mgmt/schema/validate.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <functional>

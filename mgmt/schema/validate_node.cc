@@ -1,5 +1,5 @@
 // Rules of the node: ports, addresses, routes, SNAT pools.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <map>
 #include <set>

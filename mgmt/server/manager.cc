@@ -1,6 +1,6 @@
 #include "mgmt/server/manager.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>

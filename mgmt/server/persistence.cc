@@ -1,6 +1,6 @@
 #include "mgmt/server/persistence.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 #include <fstream>

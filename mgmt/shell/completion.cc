@@ -1,6 +1,6 @@
 #include "mgmt/shell/completion.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -5,12 +5,12 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 
+#include "mgmt/shell/directory.h"
 #include "mgmt/shell/exit_code.h"
 #include "mgmt/shell/json.h"
 #include "mgmt/shell/suggest.h"
@@ -253,8 +253,7 @@ Result<std::string> read_configuration(std::span<const std::string> paths, std::
   std::string payload;
   for (const std::string& path : paths) {
     std::vector<std::string> files = {path};
-    struct stat status {};
-    if (path != "-" && stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
+    if (path != "-" && is_directory(path)) {
       auto inside = yaml_files_in(path);
       if (!inside) return tl::unexpected(inside.error());
       files = std::move(*inside);

@@ -1,6 +1,6 @@
 #include "mgmt/shell/console.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>

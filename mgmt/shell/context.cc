@@ -1,6 +1,6 @@
 #include "mgmt/shell/context.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "dataplane/base/json_writer.h"
 #include "mgmt/shell/exit_code.h"

@@ -1,7 +1,7 @@
 // sluice: the operator's shell. With a command it runs that one; without, it reads commands from
 // the terminal, or from a script on stdin.
 #include <errno.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdlib.h>

@@ -1,12 +1,12 @@
 #include "mgmt/shell/names.h"
 
 #include <dirent.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
 #include <utility>
 
+#include "mgmt/shell/directory.h"
 #include "mgmt/shell/json.h"
 
 namespace sluice {
@@ -26,11 +26,6 @@ constexpr std::array<std::pair<const char*, const char*>, 8> object_kinds = {{
     {"service_policy", "which sources a virtual host takes"},
     {"node", "this box: ports, addresses, routes, SNAT pools, lcores"},
 }};
-
-bool is_directory(const std::string& path) {
-  struct stat status {};
-  return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
-}
 
 std::vector<Candidate> files_at(std::string_view partial, bool wants_directories_only) {
   const std::size_t slash = partial.rfind('/');

@@ -1,10 +1,10 @@
 #include "mgmt/shell/peers.h"
 
-#include <fmt/format.h>
-#include <sys/stat.h>
+#include <fmt/core.h>
 
 #include <array>
 
+#include "mgmt/shell/directory.h"
 #include "mgmt/shell/json.h"
 
 namespace sluice {
@@ -27,11 +27,6 @@ constexpr std::array<ProcessFacts, 2> facts = {{
 
 const ProcessFacts& facts_of(Process process) {
   return facts[static_cast<std::size_t>(process)];
-}
-
-bool is_directory(const std::string& path) {
-  struct stat status {};
-  return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #include "mgmt/shell/shell.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <stdlib.h>
 
 #include <algorithm>

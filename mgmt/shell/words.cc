@@ -1,6 +1,6 @@
 #include "mgmt/shell/words.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace sluice {
 namespace {

@@ -1,6 +1,6 @@
 #include "mgmt/text/config_reader.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <set>

@@ -1,6 +1,6 @@
 #include "mgmt/text/profile_reader.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <bit>

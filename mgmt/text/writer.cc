@@ -1,6 +1,6 @@
 #include "mgmt/text/writer.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <vector>

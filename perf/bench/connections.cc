@@ -1,6 +1,6 @@
 #include "perf/bench/connections.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "perf/bench/measure.h"
 

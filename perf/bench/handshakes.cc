@@ -1,6 +1,6 @@
 #include "perf/bench/handshakes.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "dataplane/pipeline/stages.h"
 

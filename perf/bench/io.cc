@@ -1,6 +1,6 @@
 #include "perf/bench/io.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <rte_rcu_qsbr.h>

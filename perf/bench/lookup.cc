@@ -1,6 +1,6 @@
 #include "perf/bench/lookup.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <rte_hash.h>
 #include <rte_hash_crc.h>
 

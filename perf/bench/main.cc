@@ -1,7 +1,7 @@
 // sluice-bench: what Sluice costs, beside what it could cost at best, in one process and one run.
 // The rows stand here in the order in which they are printed; how each is taken stands in the
 // files of the same names.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <rte_eal.h>
 #include <rte_version.h>
 #include <sys/utsname.h>

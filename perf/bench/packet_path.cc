@@ -1,6 +1,6 @@
 #include "perf/bench/packet_path.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "dataplane/pipeline/stages.h"
 #include "perf/bench/measure.h"

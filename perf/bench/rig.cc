@@ -1,6 +1,6 @@
 #include "perf/bench/rig.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

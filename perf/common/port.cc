@@ -1,6 +1,6 @@
 #include "perf/common/port.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <rte_bus_pci.h>
 #include <rte_dev.h>
 #include <rte_errno.h>

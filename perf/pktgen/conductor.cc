@@ -1,6 +1,6 @@
 #include "perf/pktgen/conductor.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_launch.h>

@@ -1,6 +1,6 @@
 #include "perf/pktgen/generator.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_pause.h>

@@ -1,6 +1,6 @@
 #include "perf/pktgen/report.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 

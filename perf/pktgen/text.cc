@@ -1,6 +1,6 @@
 #include "perf/pktgen/text.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 #include <cmath>

@@ -65,6 +65,12 @@ def existing_suites(build, tally):
     return [suite for suite in SUITES if suite in found]
 
 
+def build_fuzzers(tally):
+    headline("fuzz targets")
+    if run(["ninja", "-C", BUILD, "fuzzers"], stdout=subprocess.DEVNULL) != 0:
+        tally.failed.append("fuzz: ninja fuzzers")
+
+
 def run_meson(build, suites, tally, label, environment=None):
     report = build / "meson-logs" / "testlog.junit.xml"
     report.unlink(missing_ok=True)
@@ -123,6 +129,8 @@ def main():
     for suite in wanted:
         if suite != "site" and suite not in present:
             tally.failed.append(f"{suite}: no tests of this suite are built")
+    if "fuzz" in suites:
+        build_fuzzers(tally)
     if suites:
         run_meson(BUILD, suites, tally, "plain")
     sanitized = [suite for suite in suites if suite in SANITIZED_SUITES]

@@ -1,6 +1,7 @@
 #!/bin/sh
 # run_target.sh TARGET CORPUS FOUND SECONDS: runs a libFuzzer target; new inputs and crashes go to FOUND.
 set -e
+[ -x "$1" ] || { echo "$1 is not built: ninja fuzzers" >&2; exit 1; }
 target=$(realpath "$1")
 mkdir -p "$3"
 cd "$3"

@@ -21,7 +21,8 @@ def start_cards(site):
     for number, subnet in enumerate(layout.SUBNETS):
         command = [site.tools / "rss_nic", "--interface", subnet.name, "--socket", site.directory / f"{subnet.name}.sock",
                    "--id", number, "--key", key]
-        cards.append(Tool(f"card-{subnet.name}", command, site.directory, site.network.namespace("lb")).start())
+        name = site.network.take_out(subnet)
+        cards.append(Tool(name, command, site.directory, site.network.namespace(name)).start())
     return cards
 
 

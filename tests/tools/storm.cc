@@ -1,6 +1,6 @@
 #include "tests/tools/storm.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <random>

@@ -1,6 +1,6 @@
 #include "tests/traces/bed.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <map>

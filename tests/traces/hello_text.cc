@@ -5,17 +5,14 @@
 namespace sluice::trace {
 namespace {
 
-void append(Bytes& out, std::size_t byte_count, std::uint64_t value) {
-  for (std::size_t i = byte_count; i-- > 0;) out.push_back(static_cast<std::byte>(value >> (8 * i)));
-}
-void append(Bytes& out, const Bytes& more) { out.insert(out.end(), more.begin(), more.end()); }
-void append(Bytes& out, const std::string& text) {
+void append_all(Bytes& out, const Bytes& more) { out.insert(out.end(), more.begin(), more.end()); }
+void append_text(Bytes& out, const std::string& text) {
   for (const char c : text) out.push_back(static_cast<std::byte>(c));
 }
 // A vector with its length before it.
 void append_sized(Bytes& out, std::size_t length_bytes, const Bytes& body) {
   append(out, length_bytes, body.size());
-  append(out, body);
+  append_all(out, body);
 }
 
 }  // namespace
@@ -25,7 +22,7 @@ Bytes server_name_body(const std::vector<std::string>& names) {
   for (const std::string& name : names) {
     append(list, 1, 0);
     append(list, 2, name.size());
-    append(list, name);
+    append_text(list, name);
   }
   Bytes body;
   append_sized(body, 2, list);
@@ -45,7 +42,7 @@ Bytes build_hello(const HelloText& text) {
     Bytes list, body;
     for (const std::string& protocol : text.alpn) {
       append(list, 1, protocol.size());
-      append(list, protocol);
+      append_text(list, protocol);
     }
     append_sized(body, 2, list);
     extend(16, body);
@@ -62,7 +59,7 @@ Bytes build_hello(const HelloText& text) {
 
   Bytes hello;
   append(hello, 2, 0x0303);
-  append(hello, Bytes(32, std::byte{0x11}));
+  append_all(hello, Bytes(32, std::byte{0x11}));
   append_sized(hello, 1, Bytes(32, std::byte{0x22}));
   Bytes suites;
   if (text.has_grease) append(suites, 2, 0x1a1a);

@@ -1,6 +1,6 @@
 #include "tests/traces/packet_text.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <fmt/ranges.h>
 
 #include <array>
@@ -23,10 +23,6 @@ std::uint32_t read(std::span<const std::byte> bytes, std::size_t at, std::size_t
 }
 void write(std::span<std::byte> bytes, std::size_t at, std::size_t count, std::uint64_t value) {
   for (std::size_t i = count; i-- > 0; value >>= 8) bytes[at + i] = static_cast<std::byte>(value & 0xff);
-}
-void append(Bytes& bytes, std::size_t count, std::uint64_t value) {
-  bytes.resize(bytes.size() + count);
-  write(bytes, bytes.size() - count, count, value);
 }
 template <class Array>
 void append_array(Bytes& bytes, const Array& array) {
@@ -226,6 +222,11 @@ bool is_word(const std::string& word, std::initializer_list<const char*> words) 
 }
 
 }  // namespace
+
+void append(Bytes& bytes, std::size_t byte_count, std::uint64_t value) {
+  bytes.resize(bytes.size() + byte_count);
+  write(bytes, bytes.size() - byte_count, byte_count, value);
+}
 
 Words words_of(const std::string& line) {
   Words words;

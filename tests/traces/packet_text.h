@@ -31,6 +31,9 @@
 namespace sluice::trace {
 
 using Bytes = std::vector<std::byte>;
+
+// `value` in network byte order, in its last `byte_count` bytes.
+void append(Bytes& bytes, std::size_t byte_count, std::uint64_t value);
 using Words = std::vector<std::string>;
 
 // The words of a line up to a #; braces and semicolons are words.

@@ -10,7 +10,7 @@ class Network:
         self.prefix = prefix
         self.mtu = mtu
         self.names = ([f"{c.name}" for c in layout.CLIENTS + layout.ORIGINS] + ["mid", "lb"])
-        self.all_names = self.names + ["router", layout.FAR.name]
+        self.all_names = self.names + ["router", layout.FAR.name] + [f"card-{subnet.name}" for subnet in layout.SUBNETS]
 
     def namespace(self, name):
         return f"{self.prefix}-{name}"
@@ -161,6 +161,17 @@ class Network:
         host.ip_batch(self.namespace("mid"), [f"link set {left} nomaster", f"link set {right} up",
                                               f"link set {plug} master {subnet.bridge} up"])
         return left, right
+
+    def take_out(self, subnet):
+        """Moves the appliance's interface on `subnet` into a namespace of its own, whose name is returned. The
+        af_packet driver numbers its fanout groups by process and interface, so that those of two processes
+        in one namespace can be the same, and the second is refused."""
+        name = f"card-{subnet.name}"
+        host.run("ip", "netns", "add", self.namespace(name))
+        self._quiet(name)
+        host.run("ip", "-n", self.namespace("lb"), "link", "set", subnet.name, "netns", self.namespace(name))
+        host.ip_batch(self.namespace(name), [f"link set {subnet.name} up"])
+        return name
 
     def mac(self, name, device):
         listed = host.run("ip", "-n", self.namespace(name), "-json", "link", "show", "dev", device)

@@ -1,5 +1,5 @@
 // VIPs of many ports and addresses: the lookup against a plain reading of the rules, over random configurations.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

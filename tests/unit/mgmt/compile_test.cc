@@ -1,7 +1,7 @@
 // compile(): rows, health, drain, ids, and that nothing depends on the order of edits.
 #include "mgmt/compile/compile.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 #include "tests/unit/shell/fake_process.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <stdlib.h>
 
 #include <filesystem>

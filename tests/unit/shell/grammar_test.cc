@@ -1,7 +1,7 @@
 // The grammar on the real table of commands: what can be typed, and what cannot.
 #include "mgmt/shell/grammar.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <set>

@@ -19,7 +19,7 @@
 //
 // With SLUICE_GOLDEN_UPDATE=1 in the environment the files are rewritten with what came out: look
 // at the difference before it is committed.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/wait.h>

@@ -1,7 +1,7 @@
 // The interactive shell on a pseudo terminal: prompt, `?`, Tab, Ctrl-C, Ctrl-D, history, colour.
 // Waits for text to appear, never for time to pass.
 #include <errno.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <pty.h>
