@@ -127,6 +127,10 @@ void Benchmarks::modes() {
       {"IPv6 / IPv4", protocol::tcp, true},
       {"NAT64 / FULL_NAT", protocol::tcp, true, true},
       {"SPLICE after binding / FULL_NAT", protocol::tcp, false, false, Forwarding::splice},
+      {"DSR_IPIP / FULL_NAT", protocol::tcp, false, false, Forwarding::dsr_ipip},
+      {"DSR_GUE / FULL_NAT", protocol::tcp, false, false, Forwarding::dsr_gue},
+      {"DSR_IPIP, 4 in 6 / FULL_NAT", protocol::tcp, false, true, Forwarding::dsr_ipip},
+      {"DSR_GUE, 4 in 6 / FULL_NAT", protocol::tcp, false, true, Forwarding::dsr_gue},
   };
   const auto rig_of = [&](const Mode& mode) {
     Setup setup;

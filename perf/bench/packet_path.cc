@@ -21,7 +21,7 @@ FrameFields of_segment(std::size_t frame_bytes) {
   return fields;
 }
 
-// Fills the batch with packets of random flows, every other one a reply; returns the five-tuples with which they must leave.
+// Fills the batch with packets of random flows, every other one a reply unless they pass by; returns the five-tuples with which they must leave.
 template <class Add>
 std::vector<FlowKey> write_established(Rig& rig, Batch& batch, Add add) {
   std::vector<FlowKey> leaving;
@@ -29,8 +29,13 @@ std::vector<FlowKey> write_established(Rig& rig, Batch& batch, Add add) {
   batch.clear();
   while (!batch.is_full()) {
     const std::uint32_t flow = rig.random_flow();
-    const bool is_reply = (batch.count() & 1) != 0;
     const FlowKey client = rig.client_key(flow);
+    if (has_tunnel(rig.setup().forwarding)) {
+      add(client);
+      leaving.push_back(client);
+      continue;
+    }
+    const bool is_reply = (batch.count() & 1) != 0;
     const FlowKey reply = rig.reply_key(flow);
     add(is_reply ? reply : client);
     leaving.push_back(is_reply ? client.reversed() : reply.reversed());
@@ -48,7 +53,10 @@ double established(Rig& rig) {
   static thread_local Batch batch;
   const std::vector<FlowKey> leaving = write_established(rig, batch);
   const std::uint64_t spent = batch.run(rig.world(), [&](Burst& burst, std::size_t first) {
-    for (Packet& packet : burst.all()) check_leaves_as(packet, leaving[first++]);
+    for (Packet& packet : burst.all()) {
+      if (has_tunnel(rig.setup().forwarding)) rig.check_tunneled(packet, leaving[first++]);
+      else check_leaves_as(packet, leaving[first++]);
+    }
   });
   return static_cast<double>(spent) / batch_count;
 }

@@ -47,12 +47,11 @@ inline std::uint16_t write_frame(std::byte* out, const FlowKey& key, std::uint8_
   return write_headers(out, key, fields);
 }
 
-// The five-tuple that stands in a frame without options or extension headers.
-inline FlowKey key_in(const std::byte* frame) {
+// The five-tuple of a packet without options or extension headers.
+inline FlowKey key_at(const std::byte* l3, bool is_v4) {
   FlowKey key;
-  const std::byte* l3 = frame + sizeof(EthernetHeader);
   const std::byte* l4;
-  if (reinterpret_cast<const EthernetHeader*>(frame)->type == ether_type::ipv4) {
+  if (is_v4) {
     const auto& ip = *reinterpret_cast<const Ipv4Header*>(l3);
     key.source = IpAddress::v4(ip.source);
     key.destination = IpAddress::v4(ip.destination);
@@ -69,6 +68,10 @@ inline FlowKey key_in(const std::byte* frame) {
   key.source_port = ports.source_port;
   key.destination_port = ports.destination_port;
   return key;
+}
+
+inline FlowKey key_in(const std::byte* frame) {
+  return key_at(frame + sizeof(EthernetHeader), reinterpret_cast<const EthernetHeader*>(frame)->type == ether_type::ipv4);
 }
 
 class FlowOrder {  // random flow numbers, the same in every run

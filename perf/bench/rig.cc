@@ -62,6 +62,7 @@ std::uint32_t add_cluster(SnapshotWriter& writer, const Setup& setup, std::uint3
     row.id = id;
     row.port = be16(static_cast<std::uint16_t>(8'080 + (id - i) / 16));
     row.weight = 1;
+    row.tunnel_source = setup.is_translated ? 1 : 0;  // as add_links() came
     row.protocol = setup.protocol_number;
     rows.push_back(row);
     members.push_back({endpoint_identity(row.address, row.port.host(), row.protocol),
@@ -70,6 +71,7 @@ std::uint32_t add_cluster(SnapshotWriter& writer, const Setup& setup, std::uint3
   ClusterRow cluster{};
   cluster.forwarding = setup.forwarding;
   cluster.choice = Choice::hash;
+  cluster.gue_port = gue_port;
   return writer.add_cluster(
       cluster, rows, count == 0 ? std::vector<std::uint16_t>{} : maglev_slots(members, slots));
 }
@@ -237,10 +239,14 @@ void Rig::establish() {
     batch.clear();
     while (!batch.is_full() && flow < setup_.flows) batch.add(client_key(flow++), tcp_flag::syn);
     batch.run(*world_, [&](Burst& burst, std::size_t) {
-      for (const Packet& packet : burst.all()) {
-        check_opened(packet);
+      for (Packet& packet : burst.all()) {
+        if (has_tunnel(setup_.forwarding)) {
+          check_tunneled(packet, client_key(established++));
+        } else {
+          check_opened(packet);
+          note_reply(established++, *packet.flow);
+        }
         packet.flow->state = FlowState::established;
-        note_reply(established++, *packet.flow);
       }
     });
   }
@@ -252,7 +258,8 @@ void Rig::pass_each() {
   for (std::uint32_t packet = 0; packet < 2 * setup_.flows;) {
     batch.clear();
     while (!batch.is_full() && packet < 2 * setup_.flows) {
-      batch.add((packet & 1) != 0 ? client_key(packet / 2) : reply_key(packet / 2), tcp_flag::ack);
+      const bool is_clients = (packet & 1) != 0 || has_tunnel(setup_.forwarding);
+      batch.add(is_clients ? client_key(packet / 2) : reply_key(packet / 2), tcp_flag::ack);
       ++packet;
     }
     batch.run(*world_, [&](Burst& burst, std::size_t) {
@@ -294,6 +301,30 @@ void Rig::check_opened(const Packet& packet) const {
       std::find(snat.begin(), snat.end(), key.source) == snat.end()) {
     broken("the first packet of a flow left with a source that is not ours");
   }
+}
+
+void Rig::check_tunneled(Packet& packet, const FlowKey& client) const {
+  check_forwarded(packet);
+  const bool is_outer_v4 = reinterpret_cast<const EthernetHeader*>(packet.data)->type == ether_type::ipv4;
+  const bool is_gue = setup_.forwarding == Forwarding::dsr_gue;
+  const FlowKey outer = key_at(packet.data + sizeof(EthernetHeader), is_outer_v4);
+  const EndpointRow* endpoint = tables_.endpoint_by_id(packet.flow->endpoint_id);
+  if (endpoint == nullptr || outer.destination != endpoint->address || outer.source != tables_.addresses()[endpoint->tunnel_source].address) {
+    broken("a packet left in a tunnel between wrong ends");
+  }
+  const std::uint8_t inner_protocol = client.source.is_v4() ? protocol::ipv4 : protocol::ipv6;
+  if (outer.protocol != (is_gue ? protocol::udp : inner_protocol) || (is_gue && outer.destination_port != gue_port)) {
+    broken("a packet left in another tunnel than its cluster's");
+  }
+  const std::size_t outer_bytes = (is_outer_v4 ? sizeof(Ipv4Header) : sizeof(Ipv6Header)) +
+                                  (is_gue ? sizeof(UdpHeader) + sizeof(GueHeader) : 0);
+  const std::size_t inner = sizeof(EthernetHeader) + outer_bytes;
+  const std::size_t l4 = outer_bytes + l4_offset_of(client.source.is_v4());
+  if (packet.bytes < l4 || key_at(packet.data + inner, client.source.is_v4()) != client) {
+    broken("what left in a tunnel is not the client's packet");
+  }
+  const std::size_t l4_bytes = l4_header_bytes_of(client.protocol) + (client.protocol == protocol::tcp ? 0 : 12);
+  if (!has_right_checksums(packet.span(), client, inner, l4, l4_bytes)) broken("a packet in a tunnel has a wrong checksum");
 }
 
 void Batch::fill(Burst& burst, std::size_t first) {

@@ -18,7 +18,7 @@ struct Setup {
   std::uint8_t protocol_number = protocol::tcp;
   bool is_v6 = false;          // clients and the VIP
   bool is_translated = false;  // endpoints and SNAT addresses are of the other family
-  Forwarding forwarding = Forwarding::full_nat;
+  Forwarding forwarding = Forwarding::full_nat;  // with a tunnel only clients' packets pass, as the endpoints answer by themselves
   std::uint32_t capacity = 0;   // 0: room for the flows and some more
   std::uint32_t vip_count = 1;  // the flows use the first; the others have a cluster of 10 each
   std::uint32_t closed_ms = 10'000;
@@ -65,6 +65,8 @@ class Rig {
   // Whether the packet that opened a flow leaves for one of the endpoints from one of our
   // addresses.
   void check_opened(const Packet& packet) const;
+  // Direct server return: whether `client`'s packet leaves in a tunnel for an endpoint, whole inside.
+  void check_tunneled(Packet& packet, const FlowKey& client) const;
 
  private:
   struct Reply {

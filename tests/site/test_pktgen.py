@@ -10,7 +10,7 @@ import pytest
 from sluice_site import host
 from sluice_site.process import Process
 
-PKTGEN = pathlib.Path(os.environ.get("SLUICE_BUILD", host.REPOSITORY / "build")) / "perf" / "sluice-pktgen"
+PKTGEN = pathlib.Path(os.environ.get("SLUICE_BUILD", host.REPOSITORY / "build")).resolve() / "perf" / "sluice-pktgen"
 # The device is no balancer here: frames of the clients reach the endpoints as they are.
 CLIENTS = ["--to-mac", "02:00:00:00:00:01", "--vip", "10.9.0.1:80", "--flows", "100", "--rate", "20k", "--verify",
            "--must-not-lose"]

@@ -10,7 +10,7 @@
 #include "perf/common/command_line.h"
 #include "tests/tools/common.h"
 
-namespace sluice::tools {
+namespace sluice::tools::answer {
 namespace {
 
 constexpr std::size_t kRequestBytesMax = 4096;
@@ -145,10 +145,8 @@ class Answer {
 };
 
 }  // namespace
-}  // namespace sluice::tools
 
-int main(int argc, char** argv) {
-  using namespace sluice::tools;
+int run(int argc, char** argv) {
   std::string name;
   std::string address = "::";
   std::uint16_t tcp_port = 0;
@@ -167,4 +165,7 @@ int main(int argc, char** argv) {
          udp_port ? open_server(SOCK_DGRAM, udp_port, address) : -1,
          echo_port ? open_server(SOCK_STREAM, echo_port, address) : -1)
       .run();
+  return 0;
 }
+
+}  // namespace sluice::tools::answer

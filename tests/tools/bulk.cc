@@ -19,7 +19,7 @@
 #include "tests/tools/common.h"
 #include "tests/tools/stream.h"
 
-namespace sluice::tools {
+namespace sluice::tools::bulk {
 namespace {
 
 constexpr std::uint32_t greeting_magic = 0x314b4c42;  // "BLK1", host byte order: both ends are here
@@ -324,10 +324,8 @@ class Bulk {
 };
 
 }  // namespace
-}  // namespace sluice::tools
 
-int main(int argc, char** argv) {
-  using namespace sluice::tools;
+int run(int argc, char** argv) {
   Options options;
   sluice::CommandLine command{"Send and receive much over TCP, and check every byte."};
   command.add("--serve", options.serve, "listen on this port, for ever");
@@ -346,3 +344,5 @@ int main(int argc, char** argv) {
   install_signal_handlers();
   return Bulk(options).run();
 }
+
+}  // namespace sluice::tools::bulk

@@ -27,7 +27,7 @@
 #include "tests/tools/common.h"
 #include "tests/tools/frames.h"
 
-namespace sluice::tools {
+namespace sluice::tools::chx {
 namespace {
 
 using Bytes = std::vector<std::uint8_t>;
@@ -398,10 +398,8 @@ class Chx {
 };
 
 }  // namespace
-}  // namespace sluice::tools
 
-int main(int argc, char** argv) {
-  using namespace sluice::tools;
+int run(int argc, char** argv) {
   Options options;
   sluice::CommandLine command{"Open TCP connections with segments of one's own making, and compare what comes back."};
   command.add("--interface", options.interface, "to send and receive on").required();
@@ -415,3 +413,5 @@ int main(int argc, char** argv) {
   install_signal_handlers();
   return Chx(options).run();
 }
+
+}  // namespace sluice::tools::chx

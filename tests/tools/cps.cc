@@ -10,7 +10,7 @@
 #include "perf/common/command_line.h"
 #include "tests/tools/common.h"
 
-namespace sluice::tools {
+namespace sluice::tools::cps {
 namespace {
 
 struct Options {
@@ -227,10 +227,8 @@ class Cps {
 };
 
 }  // namespace
-}  // namespace sluice::tools
 
-int main(int argc, char** argv) {
-  using namespace sluice::tools;
+int run(int argc, char** argv) {
   Options options;
   sluice::CommandLine command{"Open short connections in a closed loop and say who answered and what failed."};
   command.add("--connect", options.connect, "ADDRESS:PORT").required();
@@ -247,3 +245,5 @@ int main(int argc, char** argv) {
   install_signal_handlers();
   return Cps(options).run();
 }
+
+}  // namespace sluice::tools::cps

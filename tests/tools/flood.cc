@@ -18,7 +18,7 @@
 #include "tests/tools/frames.h"
 #include "tests/tools/stream.h"
 
-namespace sluice::tools {
+namespace sluice::tools::flood {
 namespace {
 
 constexpr unsigned batch_count = 64;
@@ -157,10 +157,8 @@ class Flood {
 };
 
 }  // namespace
-}  // namespace sluice::tools
 
-int main(int argc, char** argv) {
-  using namespace sluice::tools;
+int run(int argc, char** argv) {
   Options options;
   options.seed = std::random_device{}();
   sluice::CommandLine command{"Send packets of one kind from many made-up sources."};
@@ -180,4 +178,7 @@ int main(int argc, char** argv) {
   auto flood = std::make_unique<Flood>(options);
   install_signal_handlers();
   flood->run();
+  return 0;
 }
+
+}  // namespace sluice::tools::flood

@@ -14,7 +14,7 @@
 #include "tests/tools/flows_server.h"
 #include "tests/tools/stream.h"
 
-namespace sluice::tools {
+namespace sluice::tools::flows {
 namespace {
 
 struct Options {
@@ -393,10 +393,8 @@ class Flows {
 };
 
 }  // namespace
-}  // namespace sluice::tools
 
-int main(int argc, char** argv) {
-  using namespace sluice::tools;
+int run(int argc, char** argv) {
   Options options;
   bool is_server = false;
   std::string name;
@@ -427,3 +425,5 @@ int main(int argc, char** argv) {
   if (options.connect.empty()) die("give --connect ADDRESS:PORT, or --serve");
   return Flows(options).run();
 }
+
+}  // namespace sluice::tools::flows

@@ -18,7 +18,7 @@
 #include "tests/tools/raw_port.h"
 #include "tests/tools/stream.h"
 
-namespace sluice::tools {
+namespace sluice::tools::impair {
 namespace {
 
 constexpr unsigned burst_max = 64;
@@ -213,10 +213,8 @@ class Relay {
 };
 
 }  // namespace
-}  // namespace sluice::tools
 
-int main(int argc, char** argv) {
-  using namespace sluice::tools;
+int run(int argc, char** argv) {
   Options options;
   options.seed = std::random_device{}();
   sluice::CommandLine command{"Relay frames between two interfaces, and lose, repeat, reorder, delay and damage some."};
@@ -236,4 +234,7 @@ int main(int argc, char** argv) {
   install_signal_handlers();
   print_line({{"event", "seed"}, {"seed", options.seed}});
   relay.run();
+  return 0;
 }
+
+}  // namespace sluice::tools::impair

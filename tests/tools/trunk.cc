@@ -17,7 +17,7 @@
 #include "perf/common/command_line.h"
 #include "tests/tools/common.h"
 
-namespace sluice::tools {
+namespace sluice::tools::trunk {
 namespace {
 
 constexpr std::size_t macs_bytes = 2 * ETH_ALEN;
@@ -152,10 +152,8 @@ class Trunk {
 };
 
 }  // namespace
-}  // namespace sluice::tools
 
-int main(int argc, char** argv) {
-  using namespace sluice::tools;
+int run(int argc, char** argv) {
   std::string trunk;
   std::vector<std::string> accesses;
   sluice::CommandLine command{"Join untagged interfaces to one that carries VLAN tags."};
@@ -172,4 +170,7 @@ int main(int argc, char** argv) {
   install_signal_handlers();
   joined.run();
   print_line(joined.result());
+  return 0;
 }
+
+}  // namespace sluice::tools::trunk

@@ -28,7 +28,7 @@ class Site:
 
     def __init__(self, name, build=None, appliance="sluice", profile="af_xdp", profiles=(), mtu=1500):
         self.name = name
-        self.build = pathlib.Path(build or os.environ.get("SLUICE_BUILD", host.REPOSITORY / "build"))
+        self.build = pathlib.Path(build or os.environ.get("SLUICE_BUILD", host.REPOSITORY / "build")).resolve()
         self.tools = self.build / "tests" / "tools"
         self.directory = SITES / name
         # The base name of the run directory also names the flow file and the pinned maps.
