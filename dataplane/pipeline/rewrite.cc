@@ -104,7 +104,7 @@ void note_first_reply(World& world, const Packet& packet, const FlowRecord& flow
 }
 
 // A segment that may change the state of its flow. False: it was an answer to our question, and for us alone.
-bool track_change(World& world, Packet& packet, FlowRecord& flow) {
+[[gnu::noinline]] bool track_change(World& world, Packet& packet, FlowRecord& flow) {
   const auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
   const bool is_spliced = (flow.flags & flow_flag::is_spliced) != 0;
   const bool is_fin = (packet.frame.tcp_flags & tcp_flag::fin) != 0, is_reset = (packet.frame.tcp_flags & tcp_flag::rst) != 0;
