@@ -1,4 +1,5 @@
-// Floods in process, in virtual time: a million forged RSTs and FINs against one flow (FT-06).
+// Floods in process, in virtual time: a million forged RSTs and FINs against one flow (FT-06), fragments of datagrams that never
+// become whole (FR-03).
 #include "dataplane/flow/tcp_state.h"
 #include "tests/traces/bed.h"
 #include "tests/unit/dataplane/property.h"
@@ -162,6 +163,137 @@ INSTANTIATE_TEST_SUITE_P(Forgers, ForgedEndings,
                          testing::Values(Forger{"of_the_client", true, false, true}, Forger{"of_the_endpoint", false, true, true},
                                          Forger{"of_both", true, true, true}, Forger{"of_the_client_and_no_answer", true, false, false}),
                          [](const testing::TestParamInfo<Forger>& info) { return std::string(info.param.name); });
+
+// FR-03. Ten times as many datagrams as the table has places, within one timeout: firsts alone, lasts alone, middles, some in an
+// honest client's name. Between them a TCP connection and another client's datagrams of three fragments, in every order.
+class FragmentFlood {
+ public:
+  static constexpr std::uint32_t datagrams_max = 4'096, held_bytes_max = 1u << 18;
+  static constexpr std::uint64_t flood_count = 10 * datagrams_max;
+  static constexpr std::uint64_t gap = 64;  // packets of the flood between two honest ones
+
+  FragmentFlood() : random_(81) {}
+
+  void run() {
+    build();
+    if (testing::Test::HasFatalFailure()) return;
+    bed_->checks_outputs = false;
+    std::uint64_t honest = 0;
+    for (std::uint64_t sent = 0; sent < flood_count; sent += gap) {
+      for (std::uint64_t i = 0; i < gap; i += burst_count_max) {
+        std::vector<trace::Input> burst;
+        while (burst.size() < burst_count_max) burst.push_back(flood_fragment());
+        bed_->receive(0, burst);
+        look();
+      }
+      send_honest_fragment(honest++);
+      ASSERT_NO_FATAL_FAILURE(talk());
+      if (sent % 1'024 == 0) bed_->advance(25);  // a second in all: nothing times out
+    }
+    EXPECT_GT(bed_->total(Verdict::drop_fragment_hold_full) + bed_->total(Verdict::drop_fragment_unclaimed), flood_count / 4)
+        << "the flood was none";
+    const std::uint64_t sent_whole = honest / 3;
+    EXPECT_GE(whole_, sent_whole / 2) << "of " << sent_whole;
+    EXPECT_GT(sent_whole, 200u);
+    testing::Test::RecordProperty("honest_whole", std::to_string(whole_) + " of " + std::to_string(sent_whole));
+    testing::Test::RecordProperty("hold_full", std::to_string(bed_->total(Verdict::drop_fragment_hold_full)));
+    testing::Test::RecordProperty("unclaimed", std::to_string(bed_->total(Verdict::drop_fragment_unclaimed)));
+    bed_->checks_outputs = true;
+    // Behind it nothing is left over, and all honest datagrams arrive.
+    bed_->advance(6'000);
+    look();
+    EXPECT_EQ(bed_->world(0).fragments.held_count(), 0u);
+    EXPECT_EQ(bed_->world(0).fragments.datagram_count(), 0u);
+    whole_ = 0;
+    for (std::uint64_t i = 0; i < 30; ++i) send_honest_fragment(honest / 3 * 3 + i);
+    EXPECT_EQ(whole_, 10u);
+    const auto faults = bed_->take_faults();
+    EXPECT_TRUE(faults.empty()) << faults.front();
+  }
+
+ private:
+  void build() {
+    trace::Model model;
+    ASSERT_TRUE(model.change({"cluster", "dns", "{", "endpoint", "10.2.0.13:53", "}", "vip", "10.9.0.1:53/udp", "{", "cluster", "dns", "}"}));
+    ASSERT_TRUE(model.change({"cluster", "web", "{", "endpoint", "10.2.0.11:8080", "}", "vip", "10.9.0.1:80/tcp", "{", "cluster", "web", "}"}));
+    ASSERT_TRUE(model.change({"flows", "65536"}));
+    ASSERT_TRUE(model.change({"fragments", "datagrams", std::to_string(datagrams_max), "held", std::to_string(held_bytes_max)}));
+    auto bed = Bed::create(model);
+    ASSERT_TRUE(bed) << bed.error().message;
+    bed_ = std::move(*bed);
+    bed_->checks_flows_often = false;
+    ASSERT_EQ(send(segment("198.51.100.7", 4'000, "10.9.0.1", 80, {"syn"}, 100, 0)), Verdict::forward);
+    snat_port_ = static_cast<std::uint32_t>(std::stoul(trace::read_frame(bed_->outputs.front().frame).source_port));
+    ASSERT_EQ(send(segment("10.2.0.11", 8'080, "10.2.0.100", snat_port_, {"syn", "ack"}, 900, 101)), Verdict::forward);
+    ASSERT_NO_FATAL_FAILURE(talk());
+  }
+
+  trace::Input input(const PacketText& text) {
+    const std::uint16_t port = text.source == "10.2.0.11" ? 1 : 0;
+    const IpAddress from = *IpAddress::parse(port == 0 ? "10.1.0.254" : "10.2.0.11");
+    return {*trace::build_frame(text, bed_->mac_of(from), bed_->port_mac(port), 7), port};
+  }
+  Verdict send(const PacketText& text) { return bed_->receive(0, input(text)).back(); }
+
+  void talk() {
+    ASSERT_EQ(send(segment("198.51.100.7", 4'000, "10.9.0.1", 80, {"ack"}, 101, 901)), Verdict::forward);
+    ASSERT_EQ(send(segment("10.2.0.11", 8'080, "10.2.0.100", snat_port_, {"ack"}, 901, 101)), Verdict::forward);
+    look();
+  }
+
+  PacketText piece(const std::string& source, std::uint64_t source_port, std::uint64_t id, std::uint64_t length, const std::string& range) {
+    PacketText text;
+    text.kind = "udp";
+    text.source = source;
+    text.source_port = std::to_string(source_port);
+    text.destination = "10.9.0.1";
+    text.destination_port = "53";
+    text.options = {{"len", std::to_string(length)}, {"fid", std::to_string(id)}, {"piece", range}};
+    return text;
+  }
+
+  trace::Input flood_fragment() {
+    const bool is_in_honest_name = random_.one_in(8);
+    const std::string source = is_in_honest_name ? "203.0.113.5" : "198.18." + std::to_string(random_.below(256)) + "." + std::to_string(1 + random_.below(254));
+    const char* const ranges[] = {"0-1480", "1480-2960", "2960-3008", "2960-3008"};
+    return input(piece(source, 1'024 + random_.below(60'000), random_.below(65'536), 3'000, ranges[random_.below(4)]));
+  }
+
+  // Datagram number i / 3, which has a length that no other sender's has.
+  void send_honest_fragment(std::uint64_t i) {
+    static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    const char* const ranges[] = {"0-1480", "1480-2960", "2960-4008"};
+    const std::uint64_t datagram = i / 3;
+    bed_->receive(0, input(piece("203.0.113.5", 5'000, 1 + datagram % 65'000, 4'000, ranges[orders[datagram % 6][i % 3]])));
+    look();
+  }
+
+  // What came out, and what the table holds.
+  void look() {
+    for (const trace::Output& output : bed_->outputs) {
+      const Bytes whole = reassembly_.add(output.frame);
+      if (whole.empty()) continue;
+      const PacketText datagram = trace::read_frame(whole);
+      if (datagram.kind == "udp" && datagram.destination == "10.2.0.13" && datagram.option("len") == "4000") ++whole_;
+    }
+    bed_->outputs.clear();
+    const FragmentTable& table = bed_->world(0).fragments;
+    ASSERT_LE(table.waiting_bytes(), held_bytes_max);
+    ASSERT_LE(table.held_count(), FragmentTable::held_max);
+    ASSERT_LE(table.datagram_count(), datagrams_max);
+  }
+
+  test::Random random_;
+  std::unique_ptr<Bed> bed_;
+  trace::Reassembly reassembly_;
+  std::uint32_t snat_port_ = 0;
+  std::uint64_t whole_ = 0;
+};
+
+TEST(FragmentFlood, HonestDatagramsAndConnectionsComeThroughAndMemoryStaysWithinItsLimit) {
+  SLUICE_TRACE_SEED();
+  FragmentFlood().run();
+}
 
 }  // namespace
 }  // namespace sluice::floods_test
