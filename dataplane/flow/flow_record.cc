@@ -60,6 +60,7 @@ const char* name_of(FlowState state) {
     case FlowState::closed: return "closed";
     case FlowState::reset: return "reset";
     case FlowState::ended: return "ended";
+    case FlowState::doubted: return "doubted";
   }
   return "damaged";
 }
@@ -123,7 +124,7 @@ void write_record(FlowRecord& record, const FlowOpening& opening, std::uint32_t 
 }
 
 bool is_sealed(const FlowRecord& record) {
-  return record.state <= FlowState::ended && record.check == seal_of(record);
+  return record.state <= FlowState::doubted && record.check == seal_of(record);
 }
 
 }  // namespace sluice

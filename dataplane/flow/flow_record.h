@@ -20,7 +20,7 @@
 
 namespace sluice {
 
-inline constexpr std::uint32_t flow_layout = 3;
+inline constexpr std::uint32_t flow_layout = 4;
 
 enum class Direction : std::uint8_t { to_endpoint, to_client };
 
@@ -38,10 +38,11 @@ enum class FlowState : std::uint8_t {
   answered,     // TCP: SYN-ACK seen
   established,  // TCP: the client acknowledged it; UDP: an answer was seen
   one_way,      // UDP: no answer yet
-  closing,      // TCP: one side has sent FIN
-  closed,       // TCP: both have; kept for stray segments
-  reset,        // TCP: RST seen; revived if both sides go on talking (a forged RST)
+  closing,      // TCP: a FIN was seen, whether or not the other side has acknowledged it
+  closed,       // TCP: both were acknowledged; kept for stray segments
+  reset,        // TCP: a RST was believed; revived if both sides go on talking
   ended,        // TCP: we end it (drain deadline); each side is told with a reset when it speaks next
+  doubted,      // TCP: a RST was seen and nobody has confirmed it: see tcp_state.h
 };
 const char* name_of(FlowState state);
 const char* name_of(Dsr dsr);
@@ -73,8 +74,9 @@ struct alignas(64) FlowRecord {
   std::uint8_t flags;            // flow_flag::*
   Dsr dsr;                       // follows the flags: see is_rewritten_only()
   union {
-    std::uint32_t client_isn;    // TCP: the client's initial sequence number
-    std::uint32_t splice_slot;   // spliced: number of its SpliceRecord (splices.h), which has that too
+    std::uint32_t client_isn;    // TCP: the client's initial sequence number, until established; one-sided: for good
+    std::uint32_t fin_end;       // TCP, with fin_doubted_*: the sequence number after that FIN
+    std::uint32_t splice_slot;   // spliced: number of its SpliceRecord (splices.h), which has both
   };
   std::uint32_t neighbor_epoch;
   // Second line, IPv6 only.
@@ -85,8 +87,9 @@ static_assert(sizeof(FlowRecord) == 128);
 
 namespace flow_flag {
 inline constexpr std::uint8_t client_is_v6 = 1, endpoint_is_v6 = 2, is_snat = 4;
-inline constexpr std::uint8_t fin_from_client = 8, fin_from_endpoint = 16;
-inline constexpr std::uint8_t heard_client = 32, heard_endpoint = 64;  // since the RST
+inline constexpr std::uint8_t fin_from_client = 8, fin_from_endpoint = 16;  // and it was acknowledged
+inline constexpr std::uint8_t heard_client = 32, heard_endpoint = 64;  // in FlowState::reset: since the RST
+inline constexpr std::uint8_t fin_doubted_client = 32, fin_doubted_endpoint = 64;  // in other states: not acknowledged yet
 inline constexpr std::uint8_t is_spliced = 128;
 }  // namespace flow_flag
 

@@ -28,7 +28,7 @@ struct SpliceRecord {
   std::int8_t shift_to_endpoint = 0;
   std::uint8_t flags = 0;            // splice_flag::*
   std::uint8_t is_used = 0;
-  std::uint32_t reserved = 0;
+  std::uint32_t fin_end = 0;         // as in the FlowRecord; numbers as the client knows them
 };
 static_assert(sizeof(SpliceRecord) == 32);
 

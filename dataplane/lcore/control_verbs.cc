@@ -147,6 +147,13 @@ std::string ports_reply(const Engine& engine) {
   return json.text();
 }
 
+// Losses of what was never received, beside the drops.
+void add_own_loss(JsonWriter& json, const Engine& engine, std::string_view name, Counter Counters::* counter, std::string_view help) {
+  json.open_object().field("name", name).field("packets", sum_of(engine, counter)).field("help", help).key("lcores").open_array();
+  for (const auto& worker : engine.workers()) json.value((worker->world().counters.*counter).read());
+  json.close_array().close_object();
+}
+
 std::string drops_reply(const Engine& engine) {
   JsonWriter json;
   json.open_object().field("ok", true).key("drops").open_array();
@@ -160,6 +167,8 @@ std::string drops_reply(const Engine& engine) {
     for (const auto& worker : engine.workers()) json.value(worker->world().counters.of(verdict).read());
     json.close_array().close_object();
   }
+  add_own_loss(json, engine, "own.no_buffer", &Counters::own_no_buffer, "frames of our own for which no packet buffer was free; asked or sent again later");
+  add_own_loss(json, engine, "own.refused", &Counters::own_refused, "frames of our own that a transmit queue or another lcore's ring did not take; asked or sent again later");
   json.close_array().close_object();
   return json.text();
 }

@@ -100,12 +100,16 @@ void Settler::copy_to_others(World& world, const Packet& packet) {
     if (ring == nullptr) continue;
     const auto& original = *static_cast<const rte_mbuf*>(packet.handle);
     rte_mbuf* copy = rte_pktmbuf_copy(&original, plan_.pool, 0, UINT32_MAX);
-    if (copy == nullptr) return;  // the other lcores will ask for themselves
+    if (copy == nullptr) {  // the other lcores will ask for themselves
+      world.counters.own_no_buffer.add(1);
+      return;
+    }
     copy->port = original.port;
     set_hops(*copy, static_cast<std::uint8_t>(packet.hops + 1));
     if (rte_ring_sp_enqueue(ring, copy) == 0) {
       world.counters.copied.add(1);
     } else {
+      world.counters.own_refused.add(1);
       rte_pktmbuf_free(copy);
     }
   }
@@ -130,7 +134,10 @@ void Settler::send_generated(World& world) {
     const auto frame_bytes = static_cast<std::uint16_t>(frame.bytes + frame.tail.size());
     const bool is_long = frame_bytes > rte_pktmbuf_data_room_size(plan_.pool) - RTE_PKTMBUF_HEADROOM;
     rte_mbuf* mbuf = rte_pktmbuf_alloc(is_long && plan_.jumbo_pool != nullptr ? plan_.jumbo_pool : plan_.pool);
-    if (mbuf == nullptr) return;  // asked again later
+    if (mbuf == nullptr) {  // asked again later
+      world.counters.own_no_buffer.add(1);
+      continue;
+    }
     char* bytes = rte_pktmbuf_append(mbuf, frame_bytes);
     if (bytes == nullptr) {  // longer than any port takes
       rte_pktmbuf_free(mbuf);
@@ -149,12 +156,20 @@ void Settler::send_generated(World& world) {
 void Settler::put(World& world, std::optional<std::uint16_t> slot, Entry entry) {
   if (!slot) {
     rte_pktmbuf_free(entry.mbuf);
-    if (entry.verdict != nullptr) *entry.verdict = entry.if_refused;
+    refuse(world, entry);
     return;
   }
   Batch& batch = batches_[*slot];
   batch.entries[batch.count++] = entry;
   if (batch.count == batch_count_max) flush(world, *slot);
+}
+
+void Settler::refuse(World& world, const Entry& entry) {
+  if (entry.verdict != nullptr) {
+    *entry.verdict = entry.if_refused;
+  } else {
+    world.counters.own_refused.add(1);
+  }
 }
 
 void Settler::flush(World& world, std::uint16_t slot) {
@@ -175,7 +190,7 @@ void Settler::flush(World& world, std::uint16_t slot) {
   for (std::uint32_t i = 0; i < sent; ++i) own += batch.entries[i].verdict == nullptr ? 1 : 0;
   for (std::uint32_t i = sent; i < batch.count; ++i) {
     rte_pktmbuf_free(mbufs[i]);
-    if (batch.entries[i].verdict != nullptr) *batch.entries[i].verdict = batch.entries[i].if_refused;
+    refuse(world, batch.entries[i]);
   }
   world.counters.generated.add(own);
   if (slot == exception_slot) {

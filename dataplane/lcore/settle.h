@@ -78,6 +78,7 @@ class Settler {
   // `slot`: ports_max stands for the exception port.
   void put(World& world, std::optional<std::uint16_t> slot, Entry entry);
   void flush(World& world, std::uint16_t slot);
+  static void refuse(World& world, const Entry& entry);
   std::optional<std::uint16_t> slot_of(std::uint16_t tx_port) const;
 
   SettlePlan plan_;

@@ -94,6 +94,9 @@ struct Counters {
   Counter released;   // packets that left the hold queue, either way
   Counter generated;  // packets that we made and sent: ARP, neighbour discovery, segments of spliced connections
   Counter copied;     // copies of ARP and ND packets made for other lcores
+  // What was not received and so has no verdict. It is asked, sent or learnt again later.
+  Counter own_no_buffer;  // frames of our own, and copies for other lcores, for which no packet buffer was free
+  Counter own_refused;    // frames of our own that a transmit queue, and copies that another lcore's ring, did not take
   Counter verdicts[verdict_count];
   Counter snat_port_probes;  // tries to find a free SNAT port; rises faster than flows when a pool runs out
   // SYN-ACKs of endpoints, by the port they came in by: on the lcore of their flow at once, or handed to it.

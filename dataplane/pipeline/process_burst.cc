@@ -68,7 +68,7 @@ void expire_flows(World& world) {
       },
       [&](FlowRecord& record) {
         const VipRow* vip = world.tables->vip_by_id(record.vip_id);
-        if (vip != nullptr && vip->is_reset_on_expiry != 0 && record.state == FlowState::established &&
+        if (vip != nullptr && vip->is_reset_on_expiry != 0 && is_open_at_both_ends(record) &&
             record.protocol == protocol::tcp && is_expired(record, node, world.now)) {
           return end_flow(world, record);
         }

@@ -103,6 +103,34 @@ void note_first_reply(World& world, const Packet& packet, const FlowRecord& flow
   (packet.hops == 0 ? world.counters.first_replies : world.counters.first_replies_handed)[packet.port].add(1);
 }
 
+// A segment that may change the state of its flow. False: it was an answer to our question, and for us alone.
+[[gnu::noinline]] bool track_change(World& world, Packet& packet, FlowRecord& flow) {
+  const auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
+  const bool is_spliced = (flow.flags & flow_flag::is_spliced) != 0;
+  const bool is_fin = (packet.frame.tcp_flags & tcp_flag::fin) != 0, is_reset = (packet.frame.tcp_flags & tcp_flag::rst) != 0;
+  TcpSegment segment;
+  segment.flags = packet.frame.tcp_flags;
+  segment.direction = packet.direction;
+  segment.sequence = tcp.sequence.host();
+  segment.end = segment.sequence + packet.frame.l4_bytes - tcp.header_bytes() + is_fin;
+  segment.acknowledgment = tcp.acknowledgment.host();
+  std::uint32_t delta = 0;  // between the endpoint's numbers and the client's
+  if (is_spliced) [[unlikely]] {
+    // The segment speaks as its receiver wants it; here all numbers are the client's.
+    delta = world.splices[flow.splice_slot].sequence_delta;
+    if (packet.direction == Direction::to_endpoint) segment.acknowledgment += delta;
+  }
+  if (is_reset && flow.state == FlowState::doubted && packet.direction != to_who_knows(flow)) {
+    segment.is_proof = segment.sequence - delta == proof_of_reset(world, flow);
+  }
+  const FlowState before = flow.state;
+  const bool is_to_be_asked =
+      change_tcp_state(flow, is_spliced ? world.splices[flow.splice_slot].fin_end : flow.fin_end, segment);
+  if (is_to_be_asked && !ask_whether_reset(world, flow)) flow.state = before;  // the next RST asks
+  if (segment.is_proof) packet.verdict = Verdict::absorb;
+  return !segment.is_proof;
+}
+
 // A TCP segment before the connection is established.
 Verdict shake_hands(World& world, Packet& packet, FlowRecord& flow) {
   auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
@@ -118,7 +146,7 @@ Verdict shake_hands(World& world, Packet& packet, FlowRecord& flow) {
     clamp_mss(packet.span().subspan(packet.frame.l4_offset, tcp.header_bytes()), vip->mss_max);
   }
   const bool was_half_open = is_half_open(flow);
-  track_tcp(flow, packet.frame.tcp_flags, packet.direction);
+  track_change(world, packet, flow);
   if (was_half_open && !is_half_open(flow)) world.counters.vips[flow.vip_id].half_open.subtract(1);
   return Verdict::undecided;
 }
@@ -130,8 +158,9 @@ bool track(World& world, Packet& packet, FlowRecord& flow) {
   } else if (flow.state < FlowState::established) [[unlikely]] {
     packet.verdict = shake_hands(world, packet, flow);
     if (!packet.is_live()) return false;
-  } else {
-    track_tcp(flow, packet.frame.tcp_flags, packet.direction);
+  } else if (!changes_nothing(flow, packet.frame.tcp_flags)) [[unlikely]] {
+    flow.last_seen = world.now.stamp();
+    return track_change(world, packet, flow);
   }
   flow.last_seen = world.now.stamp();
   return true;

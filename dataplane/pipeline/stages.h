@@ -124,6 +124,10 @@ void release_held(World& world, std::uint16_t neighbor_index);
 
 // Ends a TCP flow: both ends are made to speak, and told with a reset when they do. Without room for that, later.
 void end_flow(World& world, FlowRecord& record);
+// Asks whoever knows (tcp_state.h) whether the connection was reset: who has none any more answers with a RST of the number
+// proof_of_reset(). False: no room, or no way there yet.
+bool ask_whether_reset(World& world, const FlowRecord& record);
+std::uint32_t proof_of_reset(const World& world, const FlowRecord& record);
 // From here on each end is told with a reset when it speaks.
 void mark_ended(World& world, FlowRecord& record);
 // Closes a flow and settles the counters that know of it.

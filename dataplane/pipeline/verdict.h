@@ -28,7 +28,7 @@ namespace sluice {
   X(reject_name_unknown, "a server name that no virtual host of the VIP has, or none; answered with a TLS alert and a reset") \
   X(punt, "given to the kernel of this box through the exception port")                                     \
   X(handoff, "given to the lcore that owns the flow")                                                       \
-  X(absorb, "taken in: ARP and neighbour discovery, and what is held of a connection until its endpoint has answered") \
+  X(absorb, "taken in: ARP and neighbour discovery, answers to questions of our own, and what is held of a connection until its endpoint has answered") \
   X(hold, "waiting for the next hop's hardware address")                                                    \
   X(drop_frame_truncated, "shorter than its headers say")                                                   \
   X(drop_ether_type_unknown, "neither ARP, IPv4 nor IPv6")                                                  \

@@ -91,6 +91,7 @@ std::vector<Candidate> Names::filter_words(const Invocation& so_far) const {
   if (before == "port-name") return listed(Process::dataplane, "ports", "ports", "driver");
   if (before == "verdict") {
     auto names = listed(Process::dataplane, "drops", "drops", "help");
+    std::erase_if(names, [](const Candidate& name) { return name.text.starts_with("own."); });  // no verdicts
     names.insert(names.begin(), {"drop", "any drop"});
     return names;
   }

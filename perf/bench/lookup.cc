@@ -6,6 +6,7 @@
 
 #include "dataplane/base/assert.h"
 #include "dataplane/pipeline/packet.h"
+#include "perf/common/colliding.h"
 #include "perf/common/memory.h"
 #include "perf/bench/packets.h"
 #include "perf/bench/rig.h"
@@ -83,14 +84,16 @@ class RteHashTable {
 
 class OwnTable {
  public:
-  explicit OwnTable(std::uint32_t flows)
+  // `key_of_client(flow)`: the five-tuple of a flow.
+  template <class KeyOfClient>
+  OwnTable(std::uint32_t flows, KeyOfClient key_of_client)
       : records_(flows + 64),
         before_(mapped_bytes()),
         flows_(records_.rows(), {0x1234567887654321, 0x8765432112345678}),
         bytes_(mapped_bytes() - before_ + records_.rows().size_bytes()) {
     for (std::uint32_t flow = 0; flow < flows; ++flow) {
       FlowOpening opening;
-      opening.from_client = opening.to_endpoint = key_at(flow, false);
+      opening.from_client = opening.to_endpoint = key_of_client(flow);
       const FlowRecord* record = flows_.open(opening, {1});
       LB_ASSERT(record != nullptr);
     }
@@ -119,15 +122,16 @@ class OwnTable {
   std::size_t bytes_;
 };
 
-template <class Table>
-double look_up_many(Table& table, FlowOrder& order) {
+template <class Table, class KeyOfClient>
+double look_up_many(Table& table, FlowOrder& order, KeyOfClient key_of_client) {
   constexpr int batches = 20;
   std::vector<double> of_batch;
   std::vector<FlowKey> keys(batch_count);
   for (int batch = 0; batch < batches; ++batch) {
     for (FlowKey& key : keys) {
       const std::uint32_t flow = order.next();
-      key = key_at(flow, (&key - keys.data()) & 1);
+      key = key_of_client(flow);
+      if (((&key - keys.data()) & 1) != 0) key = key.reversed();
     }
     std::uint64_t spent = 0;
     for (std::size_t i = 0; i < batch_count; i += burst_count_max) {
@@ -145,12 +149,28 @@ double look_up_many(Table& table, FlowOrder& order) {
 
 LookupFigures compare_lookups(std::uint32_t flows, int repeats) {
   RteHashTable theirs(flows);
-  OwnTable ours(flows);
+  const auto key_of_client = [](std::uint32_t flow) { return key_at(flow, false); };
+  OwnTable ours(flows, key_of_client);
   FlowOrder order(flows);
-  const auto samples = take_turns(repeats, {[&] { return look_up_many(theirs, order); },
-                                            [&] { return look_up_many(ours, order); }});
+  const auto samples = take_turns(repeats, {[&] { return look_up_many(theirs, order, key_of_client); },
+                                            [&] { return look_up_many(ours, order, key_of_client); }});
   return {figure_of(samples[0]), figure_of(samples[1]), ratio_of(samples[1], samples[0]),
           theirs.bytes() / flows, ours.bytes() / flows};
+}
+
+FloodFigures compare_floods(std::uint32_t flows, int repeats) {
+  std::vector<std::uint64_t> choices[3] = {{}, colliding_choices(crc_of_choice, flows), colliding_choices(toeplitz_of_choice, flows)};
+  FlowOrder order(flows);
+  for (std::uint64_t i = 0; i < flows; ++i) choices[0].push_back(fold(i + 1, 0xd6e8feb86659fd93ull) & 0xffff'ffff'ffff);
+  std::vector<std::unique_ptr<OwnTable>> tables;
+  std::vector<Sample> contestants;
+  for (const auto& of_these : choices) {
+    const auto key_of_client = [&of_these](std::uint32_t flow) { return key_of_choice(of_these[flow]); };
+    tables.push_back(std::make_unique<OwnTable>(flows, key_of_client));
+    contestants.push_back([table = tables.back().get(), key_of_client, &order] { return look_up_many(*table, order, key_of_client); });
+  }
+  const auto samples = take_turns(repeats, contestants);
+  return {figure_of(samples[0]), ratio_of(samples[1], samples[0]), ratio_of(samples[2], samples[0])};
 }
 
 }  // namespace sluice::perf

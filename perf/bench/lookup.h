@@ -16,4 +16,11 @@ struct LookupFigures {
 // `flows` flows with both directions in the table; random keys, all of them there.
 LookupFigures compare_lookups(std::uint32_t flows, int repeats);
 
+// Lookups of tuples that were made to collide under an unkeyed hash, beside those of random ones.
+struct FloodFigures {
+  Figure random_clk;
+  Figure crc_ratio, toeplitz_ratio;
+};
+FloodFigures compare_floods(std::uint32_t flows, int repeats);
+
 }  // namespace sluice::perf

@@ -327,6 +327,12 @@ void Benchmarks::lookups() {
                  fmt::format("{:.0f} B per flow", figures.conntrack_bytes)});
     report_.add({group, "Conntrack / rte_hash", figures.ratio, "x", Better::lower, {}, {}, ""});
   }
+  const std::uint32_t flows = std::min(1'000'000u, std::max(options_.flows_max, 64'000u));
+  const FloodFigures figures = compare_floods(flows, options_.repeats);
+  const std::string group = "lookup of tuples made to collide, " + flows_text(flows);
+  report_.add({group, "random tuples", figures.random_clk, "clk", Better::lower, {}, {}, ""});
+  report_.add({group, "colliding under CRC-32C / random", figures.crc_ratio, "x", Better::lower, 1.3, 1.1, ""});
+  report_.add({group, "colliding under Toeplitz / random", figures.toeplitz_ratio, "x", Better::lower, 1.3, 1.1, ""});
 }
 
 void Benchmarks::maglev() {

@@ -80,6 +80,7 @@ class Bed {
 
   void check_flows();  // unique, sealed, found by both keys, counted: advance() does it unless told not to
   bool checks_flows_often = true;
+  bool checks_outputs = true;   // false: only the ledger, and frames of our own. For floods, whose packets are alike
   bool teaches_sources = true;  // the next hops of what comes in are known; false: they are asked for
 
  private:

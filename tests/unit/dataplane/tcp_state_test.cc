@@ -10,21 +10,33 @@
 namespace sluice::tcp_state_test {
 namespace {
 
-// "C:syn E:syn+ack C:ack": who sends what.
+// "C:syn E:syn+ack=101 C:rst@101": who sends what; after @ its sequence number, after = what it acknowledges, after / its payload.
+// ! after a RST: it proves that the connection is gone. ? after a segment: it must make us ask, and no other may.
 FlowState state_after(const std::string& segments, Dsr dsr = Dsr::none) {
   FlowRecord record{};
   record.state = FlowState::opening;
   record.dsr = dsr;
   record.protocol = protocol::tcp;
+  record.client_isn = 100;
   std::istringstream words(segments);
   for (std::string word; words >> word;) {
-    std::uint8_t flags = 0;
+    TcpSegment segment;
     const auto has = [&](const char* name) { return word.find(name) != std::string::npos; };
-    if (has("syn")) flags |= tcp_flag::syn;
-    if (has("ack")) flags |= tcp_flag::ack;
-    if (has("fin")) flags |= tcp_flag::fin;
-    if (has("rst")) flags |= tcp_flag::rst;
-    track_tcp(record, flags, word[0] == 'C' ? Direction::to_endpoint : Direction::to_client);
+    const auto number_after = [&](char sign) {
+      const std::size_t at = word.find(sign);
+      return at == std::string::npos ? 0u : static_cast<std::uint32_t>(std::stoul(word.substr(at + 1)));
+    };
+    if (has("syn")) segment.flags |= tcp_flag::syn;
+    if (has("ack")) segment.flags |= tcp_flag::ack;
+    if (has("fin")) segment.flags |= tcp_flag::fin;
+    if (has("rst")) segment.flags |= tcp_flag::rst;
+    segment.direction = word[0] == 'C' ? Direction::to_endpoint : Direction::to_client;
+    segment.sequence = number_after('@');
+    segment.end = segment.sequence + number_after('/') + (has("fin") ? 1 : 0);
+    segment.acknowledgment = number_after('=');
+    segment.is_proof = has("!");
+    if (changes_nothing(record, segment.flags)) continue;
+    EXPECT_EQ(change_tcp_state(record, record.fin_end, segment), has("?")) << word << " of " << segments;
   }
   return record.state;
 }
@@ -44,22 +56,46 @@ TEST(TcpState, Table) {
       {"C:syn E:syn+ack C:syn", FlowState::answered},
       {"C:syn E:syn+ack C:ack", FlowState::established},
       {"C:syn E:syn+ack C:ack C:ack E:ack", FlowState::established},
-      {"C:syn E:syn+ack C:fin+ack", FlowState::closing},
-      {"C:syn E:syn+ack C:ack C:fin+ack", FlowState::closing},
-      {"C:syn E:syn+ack C:ack E:fin+ack", FlowState::closing},
-      {"C:syn E:syn+ack C:ack C:fin+ack C:fin+ack", FlowState::closing},
-      {"C:syn E:syn+ack C:ack C:fin+ack E:ack E:ack", FlowState::closing},
-      {"C:syn E:syn+ack C:ack C:fin+ack E:fin+ack", FlowState::closed},
-      {"C:syn E:syn+ack C:ack E:fin+ack C:fin+ack", FlowState::closed},
-      {"C:syn E:syn+ack C:ack E:fin+ack C:fin+ack E:ack", FlowState::closed},
-      {"C:syn E:rst+ack", FlowState::reset},
-      {"C:syn C:rst", FlowState::reset},
-      {"C:syn E:syn+ack C:ack C:rst", FlowState::reset},
-      {"C:syn E:syn+ack C:ack C:rst C:ack", FlowState::reset},
-      {"C:syn E:syn+ack C:ack C:rst E:ack E:ack", FlowState::reset},
-      {"C:syn E:syn+ack C:ack C:rst C:ack E:ack", FlowState::established},
-      {"C:syn E:syn+ack C:ack C:rst C:ack E:rst", FlowState::reset},
-      {"C:syn E:syn+ack C:ack C:rst C:ack E:rst C:ack", FlowState::reset},
+      // FIN
+      {"C:syn E:fin+ack@900", FlowState::opening},
+      {"C:syn E:syn+ack C:fin+ack@101", FlowState::closing},
+      {"C:syn E:syn+ack C:ack C:fin+ack@101", FlowState::closing},
+      {"C:syn E:syn+ack C:ack E:fin+ack@901", FlowState::closing},
+      {"C:syn E:syn+ack C:ack C:fin+ack@101 C:fin+ack@101", FlowState::closing},
+      {"C:syn E:syn+ack C:ack C:fin+ack@101 E:ack=102 E:ack=102", FlowState::closing},
+      {"C:syn E:syn+ack C:ack C:fin+ack@101 E:fin+ack@901=102", FlowState::closing},
+      {"C:syn E:syn+ack C:ack C:fin+ack@101 E:fin+ack@901=102 C:ack=902", FlowState::closed},
+      {"C:syn E:syn+ack C:ack E:fin+ack@901 C:fin+ack@101=902 E:ack=102", FlowState::closed},
+      {"C:syn E:syn+ack C:ack C:fin+ack@101 E:ack=102 E:fin+ack@901/9=102 C:ack=911", FlowState::closed},
+      {"C:syn E:syn+ack C:ack C:fin+ack@101 E:ack=102 E:fin+ack@901/9=102 C:ack=905", FlowState::closing},
+      {"C:syn E:syn+ack C:ack C:fin+ack@101 E:fin+ack@901=102 C:fin+ack@101=901 C:ack=902", FlowState::closed},
+      {"C:syn E:syn+ack C:ack C:fin+ack@7 E:fin+ack@8=101 C:ack=901", FlowState::closing},
+      {"C:syn E:syn+ack C:ack C:fin+ack@7 C:fin+ack@101 E:fin+ack@901=102 C:ack=902", FlowState::closed},
+      // RST in the handshake
+      {"C:syn E:rst+ack=101", FlowState::reset},
+      {"C:syn E:rst+ack=100", FlowState::opening},
+      {"C:syn E:rst", FlowState::opening},
+      {"C:syn C:rst@101", FlowState::reset},
+      {"C:syn C:rst@100", FlowState::opening},
+      {"C:syn E:syn+ack C:rst@101", FlowState::reset},
+      {"C:syn E:syn+ack C:rst@102", FlowState::answered},
+      {"C:syn E:syn+ack E:rst+ack=101", FlowState::reset},
+      {"C:syn E:rst+ack=101 C:ack E:ack", FlowState::established},
+      {"C:syn E:rst+ack=101 C:ack E:rst C:ack", FlowState::reset},
+      // and after it
+      {"C:syn E:syn+ack C:ack C:rst?", FlowState::doubted},
+      {"C:syn E:syn+ack C:ack C:rst? E:rst C:rst", FlowState::doubted},
+      {"C:syn E:syn+ack C:ack C:rst? C:ack", FlowState::doubted},
+      {"C:syn E:syn+ack C:ack C:rst? E:ack", FlowState::established},
+      {"C:syn E:syn+ack C:ack C:rst? E:ack E:rst?", FlowState::doubted},
+      {"C:syn E:syn+ack C:ack C:rst? E:rst!", FlowState::reset},
+      {"C:syn E:syn+ack C:ack C:rst? E:rst! C:ack", FlowState::reset},
+      {"C:syn E:syn+ack C:ack C:rst? E:rst! C:ack E:ack", FlowState::established},
+      {"C:syn E:syn+ack C:ack C:rst? E:rst! C:ack E:ack C:fin+ack@101", FlowState::closing},
+      {"C:syn E:syn+ack C:ack C:fin+ack@101 C:rst? E:ack=101", FlowState::closing},
+      {"C:syn E:syn+ack C:ack C:fin+ack@101 C:rst? E:rst!", FlowState::reset},
+      {"C:syn E:syn+ack C:ack C:rst? C:fin+ack@101 E:fin+ack@901=102 C:ack=902", FlowState::closed},
+      {"C:syn E:syn+ack C:ack C:fin+ack@101 E:fin+ack@901=102 C:ack=902 E:rst", FlowState::closed},
   };
   for (const Case& c : cases) EXPECT_STREQ(name_of(state_after(c.segments)), name_of(c.state)) << c.segments;
 }
@@ -70,13 +106,32 @@ TEST(TcpState, OfOneSidedFlowsTheClientAloneTells) {
       {"C:syn C:syn", FlowState::opening},
       {"C:syn C:ack", FlowState::established},
       {"C:syn C:ack C:syn", FlowState::established},
-      {"C:syn C:fin+ack", FlowState::closing},
-      {"C:syn C:ack C:fin+ack C:ack", FlowState::closing},
-      {"C:syn C:rst", FlowState::reset},
-      {"C:syn C:ack C:rst C:rst", FlowState::reset},
-      {"C:syn C:ack C:rst C:ack", FlowState::established},
+      {"C:syn C:fin+ack@101", FlowState::closing},
+      {"C:syn C:ack C:fin+ack@101 C:ack", FlowState::closing},
+      {"C:syn C:rst@101", FlowState::reset},
+      {"C:syn C:rst@99", FlowState::opening},
+      {"C:syn C:ack C:rst? C:rst", FlowState::doubted},
+      {"C:syn C:ack C:rst? C:ack", FlowState::established},
+      {"C:syn C:ack C:rst? C:rst!", FlowState::reset},
+      {"C:syn C:ack C:rst? C:rst! C:ack", FlowState::established},
   };
   for (const Case& c : cases) EXPECT_STREQ(name_of(state_after(c.segments, Dsr::ipip)), name_of(c.state)) << c.segments;
+}
+
+TEST(TcpState, WhatNobodyConfirmedShortensNoTimeout) {
+  NodeRow node{};
+  node.tcp_closing_ms = 2;
+  FlowRecord record{};
+  record.idle_timeout_ms = 100'000;
+  for (const FlowState state : {FlowState::closing, FlowState::doubted}) {
+    record.state = state;
+    record.flags = flow_flag::fin_doubted_client;
+    EXPECT_EQ(timeout_ms_of(record, node), 100'000u) << name_of(state);
+    EXPECT_TRUE(is_open_at_both_ends(record));
+    record.flags = flow_flag::fin_doubted_client | flow_flag::fin_from_endpoint;
+    EXPECT_EQ(timeout_ms_of(record, node), 2u) << name_of(state);
+    EXPECT_FALSE(is_open_at_both_ends(record));
+  }
 }
 
 TEST(TcpState, UdpIsEstablishedByAnAnswer) {
@@ -116,7 +171,7 @@ TEST(TcpState, TimeoutsByState) {
   node.tcp_reset_ms = 4;
   const std::pair<FlowState, std::uint32_t> rows[] = {
       {FlowState::opening, 1}, {FlowState::answered, 1}, {FlowState::established, 100'000}, {FlowState::one_way, 30'000},
-      {FlowState::closing, 2}, {FlowState::closed, 3},   {FlowState::reset, 4},             {FlowState::ended, 2}};
+      {FlowState::closed, 3},  {FlowState::reset, 4},    {FlowState::ended, 2},             {FlowState::doubted, 100'000}};
   for (const auto& [state, timeout_ms] : rows) {
     FlowRecord record{};
     record.idle_timeout_ms = 100'000;
@@ -134,7 +189,7 @@ TEST(TcpState, MayReopen) {
     record.state = state;
     EXPECT_TRUE(may_reopen(record, 5)) << name_of(state);
   }
-  for (const FlowState state : {FlowState::opening, FlowState::answered, FlowState::established, FlowState::closing}) {
+  for (const FlowState state : {FlowState::opening, FlowState::answered, FlowState::established, FlowState::closing, FlowState::doubted}) {
     FlowRecord record{};
     record.state = state;
     EXPECT_FALSE(may_reopen(record, 5)) << name_of(state);

@@ -242,6 +242,7 @@ TEST_F(SettleTest, generated_frames_count_when_they_are_sent) {
   }
   settler_->settle(*world_, burst_);
   EXPECT_EQ(world_->counters.generated.read(), 15u);
+  EXPECT_EQ(world_->counters.own_refused.read(), 5u);
   EXPECT_EQ(take_all(tx_[0]), 15u);
   EXPECT_EQ(last_bytes_, 42u);
   EXPECT_EQ(last_first_, 'a');
@@ -249,14 +250,83 @@ TEST_F(SettleTest, generated_frames_count_when_they_are_sent) {
   expect_balance();
 }
 
-TEST_F(SettleTest, without_buffers_nothing_is_generated_and_nothing_breaks) {
-  std::vector<rte_mbuf*> all(pool_count);
-  ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool_, all.data(), pool_count), 0);
-  GeneratedFrame* frame = world_->generated.add();
-  frame->bytes = 42;
-  settler_->settle(*world_, burst_);
-  EXPECT_EQ(world_->counters.generated.read(), 0u);
-  for (rte_mbuf* mbuf : all) rte_pktmbuf_free(mbuf);
+// OV-05: buffers used up, a ring that is full, a transmit queue that is stuck. Each loss has a name, each fault ends with its
+// cause, in the next burst, and no buffer is lost (TearDown).
+TEST_F(SettleTest, buffers_that_are_used_up_cost_frames_of_our_own_by_name_and_come_back) {
+  std::vector<rte_mbuf*> others(pool_count - 20);
+  for (int round = 0; round < 100; ++round) {
+    ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool_, others.data(), pool_count - 20), 0);
+    // The last twenty came with packets. Nothing can be made or copied, what was received still goes its way.
+    for (int i = 0; i < 10; ++i) receive(Verdict::forward, 1);
+    for (int i = 0; i < 9; ++i) receive(Verdict::drop_no_vip);
+    receive(Verdict::absorb).is_shared = true;
+    for (int i = 0; i < 3; ++i) {
+      GeneratedFrame* frame = world_->generated.add();
+      frame->bytes = 42;
+    }
+    const std::uint64_t lost = world_->counters.own_no_buffer.read();
+    // The copy for the other lcore, and of our own frames all that find no buffer: those of the drops are free again by then.
+    std::vector<rte_mbuf*> freed(9);
+    settler_->settle(*world_, burst_);
+    EXPECT_EQ(world_->counters.own_no_buffer.read(), lost + 1);
+    EXPECT_EQ(take_all(tx_[1]), 10u);
+    EXPECT_EQ(take_all(tx_[0]), 3u);
+    EXPECT_EQ(take_all(other_lcore_), 0u);
+
+    // None at all.
+    ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool_, freed.data(), 9), 0);
+    std::vector<rte_mbuf*> rest(11);
+    ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool_, rest.data(), 11), 0);
+    for (int i = 0; i < 3; ++i) world_->generated.add()->bytes = 42;
+    settler_->settle(*world_, burst_);
+    EXPECT_EQ(world_->counters.own_no_buffer.read(), lost + 4);
+
+    // One burst after the buffers are back all is as before.
+    for (auto* all : {&others, &freed, &rest}) rte_pktmbuf_free_bulk(all->data(), static_cast<unsigned>(all->size()));
+    receive(Verdict::absorb).is_shared = true;
+    world_->generated.add()->bytes = 42;
+    settler_->settle(*world_, burst_);
+    EXPECT_EQ(take_all(tx_[0]), 1u);
+    EXPECT_EQ(take_all(other_lcore_), 1u);
+    EXPECT_EQ(world_->counters.own_no_buffer.read(), lost + 4);
+    expect_balance();
+  }
+}
+
+TEST_F(SettleTest, a_transmit_queue_and_a_ring_that_are_stuck_take_from_nobody_else_and_recover_at_once) {
+  const auto one_burst = [&] {
+    for (int i = 0; i < 10; ++i) receive(Verdict::forward, 1);
+    for (int i = 0; i < 10; ++i) receive(Verdict::forward, 0);
+    for (int i = 0; i < 5; ++i) receive(Verdict::handoff).target_lcore = 1;
+    receive(Verdict::absorb).is_shared = true;
+    world_->generated.add()->bytes = 42;
+    world_->generated.items().back().tx_port = 1;
+    settler_->settle(*world_, burst_);
+  };
+  // Nobody takes out of port 1 and out of the other lcore's ring: 15 and 7 places.
+  for (int burst = 0; burst < 1'000; ++burst) {
+    one_burst();
+    EXPECT_EQ(take_all(tx_[0]), 10u) << "the other port goes on";
+  }
+  const std::uint64_t copies_refused = 1'000u - world_->counters.copied.read();
+  const std::uint64_t own_refused = world_->counters.own_refused.read() - copies_refused;
+  EXPECT_EQ(own_refused + world_->counters.generated.read(), 1'000u);
+  EXPECT_EQ(count_of(Verdict::drop_tx_full) + own_refused, 11'000u - 15u);
+  EXPECT_EQ(settler_->sent().refused_by_slot[1].read(), 11'000u - 15u);
+  EXPECT_EQ(count_of(Verdict::handoff) + world_->counters.copied.read(), 7u);
+  EXPECT_EQ(count_of(Verdict::drop_handoff_full), 5'000u - count_of(Verdict::handoff));
+  expect_balance();
+  // They move again: nothing of the next burst is lost.
+  take_all(tx_[1]);
+  take_all(other_lcore_);
+  const std::uint64_t full = count_of(Verdict::drop_tx_full), refused = world_->counters.own_refused.read();
+  const std::uint64_t handoff_full = count_of(Verdict::drop_handoff_full);
+  one_burst();
+  EXPECT_EQ(take_all(tx_[1]), 11u);
+  EXPECT_EQ(take_all(other_lcore_), 6u);
+  EXPECT_EQ(count_of(Verdict::drop_tx_full), full);
+  EXPECT_EQ(count_of(Verdict::drop_handoff_full), handoff_full);
+  EXPECT_EQ(world_->counters.own_refused.read(), refused);
   expect_balance();
 }
 
