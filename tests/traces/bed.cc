@@ -414,7 +414,7 @@ void Bed::check_output(const Output& output, const Buffer* from) {
 
   if (output.verdict == Verdict::forward && output.is_spliced) {
     check_spliced(output, *from);
-  } else if (output.verdict == Verdict::forward && !carried_frame(output.frame).empty()) {
+  } else if (output.verdict == Verdict::forward && !carried_frame(output.frame).empty() && carried_frame(from->original).empty()) {
     check_tunnel(output, *from);
   } else if (output.verdict == Verdict::forward) {
     if (from->original[12] != output.frame[12]) return check_exchange(output, *from);
@@ -429,7 +429,11 @@ void Bed::check_output(const Output& output, const Buffer* from) {
       std::copy_n(output.frame.begin() + static_cast<long>(at), count, expected.begin() + static_cast<long>(at));
     };
     take(0, 12);
-    if (read_frame(expected).options.contains("piece")) return check_fragment(output, *from);
+    // What our kernel sends is routed as it is, unless it is an endpoint's.
+    const PacketText before = read_frame(from->original);
+    const auto source = IpAddress::parse(before.source);
+    const bool is_rewritten = !is_routed_only || (source && model_.is_kernel_address(*source));
+    if (is_rewritten && before.options.contains("piece")) return check_fragment(output, *from);
     for (const std::size_t mss : mss_offsets(expected)) {
       if (read_number(output.frame, mss) < read_number(expected, mss)) take(mss, 2);  // lowered, never raised
     }
@@ -439,9 +443,7 @@ void Bed::check_output(const Output& output, const Buffer* from) {
       if (faults_of(quoted_frame(from->original)).empty() && !faults_of(quoted).empty()) complain("the quoted packet: " + faults_of(quoted));
       take(l4, expected.size() - l4);
     }
-    // What our kernel sends is routed as it is, unless it is an endpoint's.
-    const auto source = IpAddress::parse(read_frame(from->original).source);
-    if (!is_routed_only || (source && model_.is_kernel_address(*source))) {
+    if (is_rewritten) {
       take(addresses, l3_bytes_of_addresses(is_v4));
       if (!text.source_port.empty() && text.option("ext").empty()) {
         // IPv6 extension headers move the ports; find them from the end of what both share.
