@@ -46,7 +46,7 @@ void Conntrack::close(FlowRecord& record) {
     if (direction == Direction::to_client && is_one_sided(record)) continue;
     index_->erase(hash(arriving_key(record, direction)), reference_to(index, direction));
   }
-  record.state = FlowState::unused;
+  clear_record(record);
   free_.push_back(static_cast<std::uint32_t>(index));
   --count_;
 }
@@ -72,7 +72,7 @@ FlowRecord* Conntrack::import(const FlowRecord& record) {
   FlowRecord& place = records_[free_.back()];
   place = record;
   if (!adopt(place)) {
-    place.state = FlowState::unused;
+    clear_record(place);
     return nullptr;
   }
   free_.pop_back();

@@ -108,7 +108,7 @@ class Conntrack {
       if (record.state != FlowState::unused && is_sealed(record) && is_ours(record) && adopt(record)) {
         ++kept;
       } else {
-        record.state = FlowState::unused;
+        clear_record(record);
       }
     }
     rebuild_free_list();

@@ -156,7 +156,7 @@ Result<FlowFile> FlowFile::open(const std::string& path, FlowFileShape shape) {
         if ((flows[i].flags & flow_flag::is_spliced) != 0) {
           if (flows[i].splice_slot >= header.splices_per_lcore) continue;
           left.splice = splices[i / header.records_per_lcore * header.splices_per_lcore + flows[i].splice_slot];
-          if (left.splice.check != flows[i].check) continue;  // its two sides were not joined yet
+          if (!is_sealed(left.splice, flows[i].check)) continue;  // damaged, or its two sides were not joined yet
         }
         file.leftovers_.push_back(left);
       }

@@ -135,6 +135,11 @@ inline bool is_half_open(const FlowRecord& record) {
 
 // Fills a record from scratch, checksum deltas and seal included; the state is written last.
 void write_record(FlowRecord& record, const FlowOpening& opening, std::uint32_t now_stamp);
+// The record is free. Its check goes too, so that no damage to the state alone brings a flow back that has ended.
+inline void clear_record(FlowRecord& record) {
+  record.state = FlowState::unused;
+  record.check = 0;
+}
 // Whether what identifies the flow is as it was written: false for damage and for half-written records.
 bool is_sealed(const FlowRecord& record);
 

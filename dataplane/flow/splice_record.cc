@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "dataplane/base/crc32c.h"
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
 #include "dataplane/net/tcp_options.h"
@@ -82,9 +83,21 @@ void translate_options_to_endpoint(SpliceRecord& splice, std::span<std::byte> op
 
 }  // namespace
 
-bool is_sound(const SpliceRecord& splice) {
+std::uint32_t seal_of(const SpliceRecord& splice, std::uint32_t flow_check) {
+  SpliceRecord agreed;
+  agreed.sequence_delta = splice.sequence_delta;
+  agreed.timestamp_delta = splice.timestamp_delta;
+  agreed.client_isn = splice.client_isn;
+  agreed.shift_to_client = splice.shift_to_client;
+  agreed.shift_to_endpoint = splice.shift_to_endpoint;
+  agreed.flags = splice.flags;
+  return crc32c(std::as_bytes(std::span(&agreed, 1)), flow_check);
+}
+
+bool is_sealed(const SpliceRecord& splice, std::uint32_t flow_check) {
+  // A sealed record cannot hold other scales, one that somebody made up can.
   const auto is_scale = [](int shift) { return shift >= -window_scale_max && shift <= window_scale_max; };
-  return is_scale(splice.shift_to_client) && is_scale(splice.shift_to_endpoint);
+  return splice.check == seal_of(splice, flow_check) && is_scale(splice.shift_to_client) && is_scale(splice.shift_to_endpoint);
 }
 
 void translate_to_endpoint(SpliceRecord& splice, std::span<std::byte> header) {

@@ -18,11 +18,11 @@
 namespace sluice {
 
 struct SpliceRecord {
-  std::uint32_t check = 0;           // FlowRecord::check of the flow that it belongs to, once both sides are joined
+  std::uint32_t check = 0;           // seal_of(), once both sides are joined
   std::uint32_t sequence_delta = 0;
   std::uint32_t timestamp_delta = 0;
   std::uint32_t client_isn = 0;
-  std::uint32_t client_timestamp = 0;  // the client's last, with splice_flag::lends_timestamps
+  std::uint32_t client_timestamp = 0;  // the client's last, with splice_flag::lends_timestamps; not sealed
   std::uint32_t pending = 0;         // 1 + index of the PendingSplice; 0: joined. Means nothing to another process
   std::int8_t shift_to_client = 0;   // of windows: positive to the left
   std::int8_t shift_to_endpoint = 0;
@@ -37,8 +37,11 @@ inline constexpr std::uint8_t lends_timestamps = 1;  // the client has them, the
 inline constexpr std::uint8_t removes_sack = 2;      // likewise
 }  // namespace splice_flag
 
-// Whether a record that an earlier process left can be worked with: damage must not make us shift by what cannot be shifted.
-bool is_sound(const SpliceRecord& splice);
+// CRC-32C of what was agreed upon with both sides, and of FlowRecord::check of the flow that it belongs to.
+std::uint32_t seal_of(const SpliceRecord& splice, std::uint32_t flow_check);
+// Whether a record that an earlier process left belongs to this flow and is as it was written. A wrong delta would put
+// bytes of a connection in the wrong place, and nobody could tell.
+bool is_sealed(const SpliceRecord& splice, std::uint32_t flow_check);
 
 // Rewrites the TCP header in place, its checksum included (by difference: a wrong one stays wrong). `header` is the whole
 // header with its options, lengths checked.

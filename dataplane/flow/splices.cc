@@ -30,7 +30,7 @@ bool Splices::is_adoptable(const FlowRecord& flow) const {
   if ((flow.flags & flow_flag::is_spliced) == 0) return true;
   if (flow.splice_slot >= records_.size()) return false;
   const SpliceRecord& record = records_[flow.splice_slot];
-  return record.is_used != 0 && record.check == flow.check && record.check != 0 && is_sound(record);
+  return record.is_used != 0 && is_sealed(record, flow.check);
 }
 
 void Splices::adopt(std::span<const FlowRecord> flows) {

@@ -17,7 +17,7 @@
 #include "dataplane/base/log.h"
 #include "dataplane/io/eal.h"
 #include "dataplane/lcore/clock.h"
-#include "dataplane/pipeline/owner.h"
+#include "dataplane/pipeline/take_over.h"
 
 namespace sluice {
 namespace {
@@ -114,18 +114,6 @@ Result<void> Engine::adopt_flows() {
   const auto cookie_secret = random_value<SipKey>();
   if (!cookie_secret) return tl::unexpected(cookie_secret.error());
 
-  // A flow of direct server return has no reply that must find it: it stays where the client's packets arrive.
-  const bool is_rss_stable = std::all_of(tables.ports().begin(), tables.ports().end(),
-                                         [](const PortRow& port) { return port.is_rss_stable != 0; });
-  const auto is_ours = [&](const FlowRecord& record, std::uint32_t lcore) {
-    return record.vip_id < vips_max && record.endpoint_id < endpoints_max &&
-           owner_of_record(tables, record, *replies) == lcore;
-  };
-  const auto stays = [&](const FlowRecord& record, std::uint32_t lcore) {
-    const bool is_anywhere = is_one_sided(record) && is_rss_stable && record.vip_id < vips_max && record.endpoint_id < endpoints_max;
-    return is_anywhere || is_ours(record, lcore);
-  };
-  std::vector<LeftoverFlow> strays = flow_file_->take_leftovers();
   for (std::uint32_t lcore = 0; lcore < lcore_count; ++lcore) {
     const auto seed = random_value<std::uint64_t>();
     if (!seed) return tl::unexpected(seed.error());
@@ -136,24 +124,8 @@ Result<void> Engine::adopt_flows() {
     world.random_state = *seed | 1;
     world.cookie_secret = *cookie_secret;
     world.splices = Splices(flow_file_->splices_of(lcore));
-    if (!flow_file_->is_adoptable()) continue;
-    for (const FlowRecord& record : flow_file_->records_of(lcore)) {
-      if (record.state == FlowState::unused || stays(record, lcore) || !is_sealed(record)) continue;
-      if (world.splices.is_adoptable(record)) strays.push_back({record, world.splices.copy_for(record)});
-    }
-    world.flows.adopt_all(
-        [&](const FlowRecord& record) { return stays(record, lcore) && world.splices.is_adoptable(record); });
-    world.splices.adopt(world.flows.records());
   }
-  for (const LeftoverFlow& left : strays) {
-    for (std::uint32_t lcore = 0; lcore < lcore_count; ++lcore) {
-      if (is_ours(left.flow, lcore)) import_flow(*worlds_[lcore], left.flow, left.splice);
-    }
-  }
-  for (auto& world : worlds_) {
-    flows_adopted_ += world->flows.count();
-    count_taken_over(*world);
-  }
+  flows_adopted_ = take_over(tables, worlds_, flow_file_->is_adoptable(), flow_file_->take_leftovers());
   return {};
 }
 

@@ -6,6 +6,7 @@
 #include "dataplane/flow/tcp_state.h"
 #include "dataplane/pipeline/pipelined.h"
 #include "dataplane/pipeline/stages.h"
+#include "dataplane/pipeline/take_over.h"
 #include "dataplane/pipeline/watch.h"
 
 namespace sluice {
@@ -19,16 +20,6 @@ constexpr std::uint32_t neighbor_retry_ms = 250;
 constexpr std::uint32_t neighbor_probes_max = 4;
 constexpr std::uint32_t neighbor_reachable_ms = 30'000;  // RFC 4861 10, REACHABLE_TIME
 constexpr std::uint32_t neighbor_unused_ms = 600'000;
-
-// Whether the ids that the record holds still mean what they meant when its flow opened.
-bool is_known(const Snapshot& tables, const FlowRecord& record, const VipRow* vip, const EndpointRow* endpoint) {
-  if (vip == nullptr || endpoint == nullptr) return false;
-  const FlowKey from_client = arriving_key(record, Direction::to_endpoint);
-  const FlowKey from_endpoint = arriving_key(record, Direction::to_client);
-  return tables.covers(*vip, from_client.destination, from_client.destination_port) &&
-         endpoint->address == from_endpoint.source &&
-         tables.port_of(*endpoint, from_client.destination_port) == from_endpoint.source_port;
-}
 
 // Connections whose endpoint is not joined yet have timers of their own.
 bool is_pending(const World& world, const FlowRecord& record) {
@@ -218,27 +209,6 @@ void adopt_snapshot(World& world) {
   world.mtu_min = frame_bytes_max;
   for (const PortFacts& port : world.ports) {
     if (port.is_present) world.mtu_min = std::min(world.mtu_min, port.mtu);
-  }
-}
-
-bool import_flow(World& world, FlowRecord flow, const SpliceRecord& splice) {
-  const bool is_spliced = (flow.flags & flow_flag::is_spliced) != 0;
-  if (is_spliced) {
-    flow.splice_slot = world.splices.import(splice);
-    if (flow.splice_slot == no_splice) return false;
-  }
-  if (world.flows.import(flow) != nullptr) return true;
-  if (is_spliced) world.splices.close(flow.splice_slot);
-  return false;
-}
-
-void count_taken_over(World& world) {
-  for (const FlowRecord& record : world.flows.records()) {
-    if (record.state == FlowState::unused) continue;
-    VipCounters& vip = world.counters.vips[record.vip_id];
-    vip.flows_active.add(1);
-    if (is_half_open(record)) vip.half_open.add(1);
-    world.counters.endpoints[record.endpoint_id].flows_active.add(1);
   }
 }
 

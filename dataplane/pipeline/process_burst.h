@@ -14,13 +14,6 @@ void process_burst(World& world, Burst& burst);
 // Bounded work between bursts: expires flows, asks for neighbours again, gives up on silent ones.
 void maintain(World& world);
 
-// Takes in a flow that another lcore of an earlier process held, with its SpliceRecord when it is spliced. False: full, or
-// known already.
-bool import_flow(World& world, FlowRecord flow, const SpliceRecord& splice);
-
-// Counts the flows that an earlier process has left, once all are taken in.
-void count_taken_over(World& world);
-
 // To be called after a new snapshot was put into world.tables, between two bursts.
 void adopt_snapshot(World& world);
 

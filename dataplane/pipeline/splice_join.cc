@@ -115,7 +115,7 @@ void join(World& world, PendingSplice& pending, FlowRecord& flow, SpliceRecord& 
   flow.last_seen = world.now.stamp();
   splice.pending = 0;
   std::atomic_signal_fence(std::memory_order_release);  // from here on another process may take the flow over
-  splice.check = flow.check;
+  splice.check = seal_of(splice, flow.check);
   world.pending.close(pending);
   world.counters.splice.joined.add(1);
 }

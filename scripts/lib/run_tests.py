@@ -20,6 +20,11 @@ SANITIZER_ENVIRONMENT = {
 }
 
 
+# With --long; what the unit tests send without it is in storm_test.cc.
+STORM_PACKETS = 1_000_000_000
+STORM_PACKETS_SANITIZED = 10_000_000
+
+
 class Tally:
     def __init__(self):
         self.passed = 0
@@ -95,6 +100,26 @@ def run_sanitized(suites, tally):
     run_meson(BUILD_SANITIZED, suites, tally, "sanitized", SANITIZER_ENVIRONMENT)
 
 
+def run_storm(build, count, tally, label, environment=None):
+    """`count` packets of the storm, in one process for each CPU; each has a seed of its own, and says it."""
+    headline(f"{label}: a storm of {count:,} packets")
+    if run(["ninja", "-C", build, "tests/tools/storm"], stdout=subprocess.DEVNULL) != 0:
+        tally.failed.append(f"{label}: the storm is not built")
+        return
+    parts = os.cpu_count()
+    command = [str(build / "tests" / "tools" / "storm"), "--count", str(-(-count // parts))]
+    storms = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, **(environment or {})}) for _ in range(parts)]
+    for storm in storms:
+        lines = storm.communicate()[0].splitlines() or ["said nothing"]
+        if storm.returncode == 0:
+            tally.passed += 1
+            print(f"{lines[0]}: {lines[-1]}", flush=True)
+        else:
+            tally.failed.append(f"{label}: {lines[0]}: status {storm.returncode}")
+            print("\n".join(lines), flush=True)
+
+
 def run_site(expression, is_long, tally):
     headline("site")
     report = BUILD / "site.junit.xml"
@@ -113,7 +138,7 @@ def main():
     parser = argparse.ArgumentParser(prog="scripts/test")
     parser.add_argument("suites", nargs="*", help="unit, traces, rules, fuzz, site; default: all")
     parser.add_argument("-k", dest="expression", help="site tests that match, as in pytest")
-    parser.add_argument("--long", action="store_true", help="also the site tests that take minutes")
+    parser.add_argument("--long", action="store_true", help="also the site tests that take minutes, and the long storms")
     parser.add_argument("--no-sanitizers", action="store_true")
     arguments = parser.parse_args()
     wanted = [{"trace": "traces", "rule": "rules"}.get(suite, suite)
@@ -136,6 +161,10 @@ def main():
     sanitized = [suite for suite in suites if suite in SANITIZED_SUITES]
     if sanitized and not arguments.no_sanitizers:
         run_sanitized(sanitized, tally)
+    if arguments.long and "unit" in suites:
+        run_storm(BUILD, STORM_PACKETS, tally, "plain")
+        if not arguments.no_sanitizers:
+            run_storm(BUILD_SANITIZED, STORM_PACKETS_SANITIZED, tally, "sanitized", SANITIZER_ENVIRONMENT)
     if "site" in wanted:
         run_site(arguments.expression, arguments.long, tally)
 

@@ -6,6 +6,8 @@
 #include <map>
 #include <unordered_set>
 
+#include "dataplane/pipeline/take_over.h"
+
 namespace sluice::trace {
 namespace {
 
@@ -48,6 +50,7 @@ Bytes without_tag(Bytes frame) {
 
 Bytes with_tag(Bytes frame, std::uint16_t vlan) {
   const std::byte tag[] = {std::byte{0x81}, std::byte{0}, static_cast<std::byte>(vlan >> 8), static_cast<std::byte>(vlan)};
+  if (frame.size() < 12) return frame;  // no place for it
   frame.insert(frame.begin() + 12, std::begin(tag), std::end(tag));
   return frame;
 }
@@ -118,13 +121,7 @@ void Bed::restart() {
   make_worlds(true);
   sent_ = 0;
   if (auto published = publish(Model(model_)); !published) fault(published.error().message);
-  for (auto& world : worlds_) {
-    world->flows.adopt_all([&](const FlowRecord& record) {
-      return record.vip_id < vips_max && record.endpoint_id < endpoints_max && world->splices.is_adoptable(record);
-    });
-    world->splices.adopt(world->flows.records());
-    count_taken_over(*world);
-  }
+  take_over(*tables_, worlds_, true, {});
 }
 
 MacAddress Bed::port_mac(std::uint16_t port) const {
@@ -417,7 +414,7 @@ void Bed::check_output(const Output& output, const Buffer* from) {
 
   if (output.verdict == Verdict::forward && output.is_spliced) {
     check_spliced(output, *from);
-  } else if (output.verdict == Verdict::forward && !carried_frame(output.frame).empty()) {
+  } else if (output.verdict == Verdict::forward && !carried_frame(output.frame).empty() && carried_frame(from->original).empty()) {
     check_tunnel(output, *from);
   } else if (output.verdict == Verdict::forward) {
     if (from->original[12] != output.frame[12]) return check_exchange(output, *from);
@@ -432,7 +429,11 @@ void Bed::check_output(const Output& output, const Buffer* from) {
       std::copy_n(output.frame.begin() + static_cast<long>(at), count, expected.begin() + static_cast<long>(at));
     };
     take(0, 12);
-    if (read_frame(expected).options.contains("piece")) return check_fragment(output, *from);
+    // What our kernel sends is routed as it is, unless it is an endpoint's.
+    const PacketText before = read_frame(from->original);
+    const auto source = IpAddress::parse(before.source);
+    const bool is_rewritten = !is_routed_only || (source && model_.is_kernel_address(*source));
+    if (is_rewritten && before.options.contains("piece")) return check_fragment(output, *from);
     for (const std::size_t mss : mss_offsets(expected)) {
       if (read_number(output.frame, mss) < read_number(expected, mss)) take(mss, 2);  // lowered, never raised
     }
@@ -442,9 +443,7 @@ void Bed::check_output(const Output& output, const Buffer* from) {
       if (faults_of(quoted_frame(from->original)).empty() && !faults_of(quoted).empty()) complain("the quoted packet: " + faults_of(quoted));
       take(l4, expected.size() - l4);
     }
-    // What our kernel sends is routed as it is, unless it is an endpoint's.
-    const auto source = IpAddress::parse(read_frame(from->original).source);
-    if (!is_routed_only || (source && model_.is_kernel_address(*source))) {
+    if (is_rewritten) {
       take(addresses, l3_bytes_of_addresses(is_v4));
       if (!text.source_port.empty() && text.option("ext").empty()) {
         // IPv6 extension headers move the ports; find them from the end of what both share.
@@ -622,18 +621,23 @@ void Bed::check_direct_hop(const Output& output) {
   fault("a packet with a VIP as its destination goes to no endpoint: " + text.text());
 }
 
-void Bed::advance(std::uint64_t ms) {
-  while (ms > 0) {
-    const std::uint64_t step = std::min(ms, step_ms);
-    ms -= step;
-    now_ = now_ + Milliseconds{step};
-    for (std::uint32_t lcore = 0; lcore < worlds_.size(); ++lcore) run(lcore, {});
-    while (!questions_.empty()) {
-      const Output question = std::move(questions_.front());
-      questions_.pop_front();
-      answer_for_network(question);
-    }
+void Bed::step(std::uint64_t ms) {
+  now_ = now_ + Milliseconds{ms};
+  for (std::uint32_t lcore = 0; lcore < worlds_.size(); ++lcore) run(lcore, {});
+  while (!questions_.empty()) {
+    const Output question = std::move(questions_.front());
+    questions_.pop_front();
+    answer_for_network(question);
   }
+}
+
+void Bed::advance(std::uint64_t ms) {
+  for (; ms > step_ms; ms -= step_ms) step(step_ms);
+  leap(ms);
+}
+
+void Bed::leap(std::uint64_t ms) {
+  step(ms);
   drain_rings();
   check_ledger();
   if (checks_flows_often) check_flows();
@@ -712,7 +716,8 @@ void Bed::check_flows() {
         const FlowKey key = arriving_key(record, direction);
         const std::string text = fmt::format("{} > {} /{}", address_port_text(key.source, key.source_port),
                                              address_port_text(key.destination, key.destination_port), key.protocol);
-        if (!tuples.insert(text).second) fault(fmt::format("two live flows share the five-tuple {}", text));
+        const bool is_shared = lcores_may_share_clients && direction == Direction::to_endpoint;
+        if (!tuples.insert(is_shared ? fmt::format("{} on lcore {}", text, world->lcore) : text).second) fault(fmt::format("two live flows share the five-tuple {}", text));
         if (world->flows.find(key, world->flows.hash(key)).record != &record) fault(fmt::format("{} is not in the index", text));
       }
     }

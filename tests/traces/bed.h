@@ -45,6 +45,7 @@ class Bed {
   std::vector<Fate> receive(std::uint32_t lcore, std::span<const Input> inputs);
   Fate receive(std::uint32_t lcore, const Input& input) { return receive(lcore, std::span(&input, 1)).front(); }
   void advance(std::uint64_t ms);  // in steps of at most 25 ms, maintain() in each
+  void leap(std::uint64_t ms);     // in one step: lcores that slept
   void announce_all();
 
   // Every packet that matches from now on is noted; what was noted since the last call, of all lcores.
@@ -81,6 +82,9 @@ class Bed {
   void check_flows();  // unique, sealed, found by both keys, counted: advance() does it unless told not to
   bool checks_flows_often = true;
   bool checks_outputs = true;   // false: only the ledger, and frames of our own. For floods, whose packets are alike
+  // Where a flow begins with a fragment, its lcore may be another than its client's (pipeline/fragments.cc), which opens one
+  // too: the same client then has two. False: nobody may.
+  bool lcores_may_share_clients = false;
   bool teaches_sources = true;  // the next hops of what comes in are known; false: they are asked for
 
  private:
@@ -101,6 +105,7 @@ class Bed {
   explicit Bed(const Model& model) : model_(model) {}
 
   void make_worlds(bool is_restart);
+  void step(std::uint64_t ms);
   void run(std::uint32_t lcore, std::vector<std::unique_ptr<Buffer>> buffers);
   void settle(World& world, Burst& burst);
   void drain_rings();

@@ -83,8 +83,8 @@ TEST_F(FlowFileTest, another_shape_hands_splices_out_with_their_flows) {
     FlowRecord& joined = file->records_of(1)[7];
     write_flow(joined, 1, true);
     joined.splice_slot = 9;
-    file->splices_of(1)[9].check = joined.check;
     file->splices_of(1)[9].sequence_delta = 4'711;
+    file->splices_of(1)[9].check = seal_of(file->splices_of(1)[9], joined.check);
     FlowRecord& calling = file->records_of(0)[7];
     write_flow(calling, 2, true);
     calling.splice_slot = 9;
