@@ -95,3 +95,23 @@ def established(site, machine):
     done = host.run_in(site.network.namespace(machine), "ss", "-Htn", "state", "established",
                        f"sport = :{layout.FLOWS_PORT}")
     return done.stdout.strip()
+
+
+RESETTER = """
+import socket, struct, sys
+for _ in range(int(sys.argv[3])):
+    client = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5)
+    client.sendall(b"data that is on its way")
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()  # with a RST
+"""
+
+
+def test_flows_that_clients_reset_are_forgotten_soon_for_the_endpoints_kernel_confirms_it(site):  # FT-06
+    site.apply([objects.node(timeouts={"tcp_reset": "1s"}),
+                *objects.service("echo", 1, 80, layout.ECHO_PORT), *objects.service("echo6", 1, 80, layout.ECHO_PORT, family=6)])
+    for family in (4, 6):
+        host.run_in(site.network.namespace("client-1"), "/usr/bin/python3", "-c", RESETTER, layout.vip(1, family), 80, 20)
+    # Idle, they would last for the idle timeout, which is longer than that.
+    host.wait_for(lambda: site.ask_dataplane("status")["flows_in_use"] == 0, "the flows to be forgotten", 8)
+    assert site.ask_dataplane("ledger")["verdicts"]["absorb"] >= 40
