@@ -54,9 +54,10 @@ TEST(TakeOver, OneBitAnywhereCostsOneFlowAtMost) {
   const auto left = leftovers();
   ASSERT_NE(left, nullptr);
   constexpr std::size_t records_at = 4'096, header_bytes = 40, splices_at = records_at + 32 * sizeof(FlowRecord);
+  const unsigned step = test::tries(10) == 1 ? 8 : 1;  // sanitized: one bit of each byte
   std::uint64_t lost = 0, unnoticed = 0;
   for (std::size_t byte = 0; byte < splices_at + 8 * sizeof(SpliceRecord); byte = byte == header_bytes - 1 ? records_at : byte + 1) {
-    for (unsigned bit = 0; bit < 8; ++bit) {
+    for (unsigned bit = byte % step; bit < 8; bit += step) {
       ASSERT_EQ(left->damage_and_take_over(flip(byte, bit)), "") << "byte " << byte << ", bit " << bit;
       const auto& outcome = left->outcome();
       ASSERT_EQ(outcome.is_begun_anew, byte < header_bytes) << "byte " << byte << ", bit " << bit;
@@ -65,7 +66,7 @@ TEST(TakeOver, OneBitAnywhereCostsOneFlowAtMost) {
       (outcome.taken_over == left->flow_count() ? unnoticed : lost) += 1;
     }
   }
-  EXPECT_GT(lost, left->flow_count() * 44 * 8);  // the identity of every one
+  EXPECT_GT(lost * step, left->flow_count() * 40 * 8);  // the identity of every one
   EXPECT_GT(unnoticed, 0u);                      // free records, and what no check covers
 }
 
