@@ -105,6 +105,7 @@ bool is_open_at_both_ends(const FlowRecord& record) {
 
 bool is_plausible_from_client(const FlowRecord& record, std::uint8_t tcp_flags, std::uint32_t sequence) {
   if ((tcp_flags & tcp_flag::syn) != 0) return true;
+  if ((record.flags & flow_flag::is_spliced) != 0) return true;  // splice_join.cc has judged it
   const bool may_be_answered = record.state == FlowState::answered || is_one_sided(record);
   if (record.state == FlowState::opening && !may_be_answered) return (tcp_flags & tcp_flag::rst) != 0;
   if (record.state <= FlowState::answered) return sequence - record.client_isn <= handshake_window_bytes;
