@@ -75,8 +75,9 @@ struct alignas(64) FlowRecord {
   Dsr dsr;                       // follows the flags: see is_rewritten_only()
   union {
     std::uint32_t client_isn;    // TCP: the client's initial sequence number, until established; one-sided: for good
+    Be32 sent_to_client;         // TCP, established: of the last segment to the client, what an ICMP error must be about
     std::uint32_t fin_end;       // TCP, with fin_doubted_*: the sequence number after that FIN
-    std::uint32_t splice_slot;   // spliced: number of its SpliceRecord (splices.h), which has both
+    std::uint32_t splice_slot;   // spliced: number of its SpliceRecord (splices.h), which has all three
   };
   std::uint32_t neighbor_epoch;
   // Second line, IPv6 only.

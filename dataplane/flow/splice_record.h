@@ -15,6 +15,8 @@
 #include <cstdint>
 #include <span>
 
+#include "dataplane/base/byte_order.h"
+
 namespace sluice {
 
 struct SpliceRecord {
@@ -28,7 +30,10 @@ struct SpliceRecord {
   std::int8_t shift_to_endpoint = 0;
   std::uint8_t flags = 0;            // splice_flag::*
   std::uint8_t is_used = 0;
-  std::uint32_t fin_end = 0;         // as in the FlowRecord; numbers as the client knows them
+  union {                            // as in the FlowRecord; numbers as the client knows them
+    std::uint32_t fin_end = 0;
+    Be32 sent_to_client;
+  };
 };
 static_assert(sizeof(SpliceRecord) == 32);
 

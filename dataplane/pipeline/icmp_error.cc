@@ -17,6 +17,7 @@ constexpr std::uint16_t mtu_min_v4 = 552;          // whoever claims less, or le
 constexpr std::size_t error_bytes_max_v4 = 576;    // RFC 1812 4.3.2.3
 constexpr std::size_t error_bytes_max_v6 = 1'280;  // RFC 4443 2.4 c
 constexpr std::uint32_t handshake_window_bytes = 1u << 20;
+constexpr std::uint32_t quoted_distance_max = 1u << 20;  // in bytes, either way; a guess of another number is right once in 2,048
 
 bool is_v4(const Packet& packet) {
   return packet.frame.kind == FrameKind::icmp;
@@ -73,19 +74,26 @@ bool is_mtu_refused(Packet& packet) {
   return icmp.type == icmp_type::v6_packet_too_big && mtu < mtu_min_v6;
 }
 
-// Of a client's handshake we know the sequence numbers; later only the ends do, and they judge (RFC
-// 5927 4.1).
-bool is_in_window(const FlowRecord& flow, Direction direction, std::span<const std::byte> quoted,
+// Whether the quoted segment can have been sent (RFC 5927 4.1), as far as we know:
+//   from the clients' side   anybody on the Internet may send errors. Of an established flow the last segment to the client is
+//                            known. A true error about one that was much earlier is lost, and comes again when that is sent
+//                            again, for then it is the last.
+//   from the endpoints'      the client's handshake is known. Later the client judges: its endpoint's network is ours.
+bool is_in_window(const World& world, const FlowRecord& flow, Direction direction, std::span<const std::byte> quoted,
                   const InnerPacket& inner) {
-  if (flow.protocol != protocol::tcp || direction != Direction::to_client ||
-      flow.state > FlowState::answered)
-    return true;
-  if ((flow.flags & flow_flag::is_spliced) != 0)
-    return false;  // what we send before both sides are joined, we send again ourselves
-  Be32 sequence;
-  std::memcpy(&sequence, quoted.data() + inner.l4_offset + offsetof(TcpHeader, sequence),
-              sizeof sequence);
-  return sequence.host() - flow.client_isn <= handshake_window_bytes;
+  if (flow.protocol != protocol::tcp) return true;
+  const bool is_spliced = (flow.flags & flow_flag::is_spliced) != 0;
+  Be32 number;
+  std::memcpy(&number, quoted.data() + inner.l4_offset + offsetof(TcpHeader, sequence), sizeof number);
+  const std::uint32_t sequence = number.host();
+  if (direction == Direction::to_endpoint) {
+    if (flow.state != FlowState::established || is_one_sided(flow)) return true;
+    const Be32 last = is_spliced ? world.splices[flow.splice_slot].sent_to_client : flow.sent_to_client;
+    return sequence - (last.host() - quoted_distance_max) <= 2 * quoted_distance_max;
+  }
+  if (flow.state > FlowState::answered) return true;
+  if (is_spliced) return false;  // what we send before both sides are joined, we send again ourselves
+  return sequence - flow.client_isn <= handshake_window_bytes;
 }
 
 // The flow is not ours: who may have it? By the rules of classify.cc, told from the quoted packet.
@@ -271,7 +279,7 @@ void handle_icmp_error(World& world, Packet& packet) {
   const bool is_over = match.record->state == FlowState::ended;
   packet.verdict = is_over                  ? Verdict::drop_icmp_no_flow
                    : is_mtu_refused(packet) ? Verdict::drop_icmp_mtu_refused
-                   : !is_in_window(*match.record, match.direction, quoted_by(packet), inner)
+                   : !is_in_window(world, *match.record, match.direction, quoted_by(packet), inner)
                        ? Verdict::drop_icmp_out_of_window
                    : packet.frame.ttl <= 1 ? Verdict::drop_ttl_expired
                                            : Verdict::undecided;

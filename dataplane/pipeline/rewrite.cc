@@ -62,6 +62,12 @@ void count_packet(World& world, const Packet& packet, const FlowRecord& flow) {
   (is_to_endpoint ? endpoint.to_bytes : endpoint.from_bytes).add(packet.bytes);
 }
 
+void note_sequence(Packet& packet, FlowRecord& flow) {
+  if (packet.frame.kind != FrameKind::tcp || flow.state != FlowState::established) return;
+  if ((flow.flags & flow_flag::is_spliced) != 0) [[unlikely]] return;  // splice_join.cc has
+  flow.sent_to_client = packet.at<TcpHeader>(packet.frame.l4_offset).sequence;
+}
+
 template <Direction direction>
 void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
   constexpr bool is_to_endpoint = direction == Direction::to_endpoint;
@@ -69,6 +75,7 @@ void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
   const auto l4_delta = is_to_endpoint ? flow.l4_delta : static_cast<std::uint16_t>(~flow.l4_delta);
   constexpr std::uint8_t both_v6 = flow_flag::client_is_v6 | flow_flag::endpoint_is_v6;
   const std::uint8_t families = flow.flags & both_v6;
+  if constexpr (!is_to_endpoint) note_sequence(packet, flow);
   if (families == 0) [[likely]] {
     rewrite_ports<direction>(packet, flow, l4_delta);
     rewrite_v4<direction>(packet, flow, l3_delta);

@@ -439,6 +439,7 @@ void splice_packet(World& world, Packet& packet, FlowRecord& flow) {
   }
   if (is_to_endpoint) return translate_to_endpoint(splice, tcp_header(packet));
   translate_to_client(splice, tcp_header(packet));
+  if (flow.state == FlowState::established) splice.sent_to_client = packet.at<TcpHeader>(packet.frame.l4_offset).sequence;
   if ((splice.flags & splice_flag::lends_timestamps) != 0) [[unlikely]] lend_timestamps(world, packet, splice);
 }
 

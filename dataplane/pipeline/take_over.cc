@@ -14,6 +14,14 @@ bool has_possible_state(const FlowRecord& record) {
   return record.protocol == protocol::udp && (record.state == FlowState::one_way || record.state == FlowState::established);
 }
 
+// Without SNAT the endpoint talks to the client itself: else a reply could be of two flows on two lcores.
+bool has_possible_client(const FlowRecord& record) {
+  if ((record.flags & flow_flag::is_snat) != 0 || is_one_sided(record)) return true;
+  const FlowKey from_client = arriving_key(record, Direction::to_endpoint);
+  const FlowKey from_endpoint = arriving_key(record, Direction::to_client);
+  return from_client.source == from_endpoint.destination && from_client.source_port == from_endpoint.destination_port;
+}
+
 bool is_configured(const Snapshot& tables, const FlowRecord& record) {
   return record.vip_id < vips_max && record.endpoint_id < endpoints_max &&
          is_known(tables, record, tables.vip_by_id(record.vip_id), tables.endpoint_by_id(record.endpoint_id));
@@ -59,7 +67,7 @@ std::uint64_t take_over(const Snapshot& tables, std::span<const std::unique_ptr<
     return owner_of_record(tables, record, *world.replies) == world.lcore;
   };
   const auto may_go_on = [&](const FlowRecord& record) {
-    return has_possible_state(record) && is_sealed(record) && is_configured(tables, record);
+    return has_possible_state(record) && is_sealed(record) && has_possible_client(record) && is_configured(tables, record);
   };
   for (const auto& world : worlds) {
     if (!is_adoptable) break;

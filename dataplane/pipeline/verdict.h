@@ -69,7 +69,7 @@ namespace sluice {
   X(drop_icmp_inner_invalid, "an ICMP error that quotes less than an IP header and eight bytes, or an impossible header") \
   X(drop_icmp_in_icmp, "an ICMP error about ICMP, which nothing of ours sends to be told about")             \
   X(drop_icmp_no_flow, "an ICMP error about a packet of no flow, or sent to another than its sender: made up, or late") \
-  X(drop_icmp_out_of_window, "an ICMP error that quotes a sequence number which the handshake has not sent: made up") \
+  X(drop_icmp_out_of_window, "an ICMP error that quotes a sequence number which was not sent lately: made up") \
   X(drop_icmp_mtu_refused, "an ICMP error that claims an MTU below 552 (IPv4) or 1280 (IPv6): made up to slow a flow down") \
   X(drop_probe_lost, "a health check of an endpoint that is no longer configured, or is reached another way now")  \
   X(drop_vip_pending, "the VIP waits for its first health verdicts")                                        \

@@ -136,7 +136,7 @@ class Bed {
   std::vector<std::deque<std::unique_ptr<Buffer>>> rings_;
   std::list<std::unique_ptr<Buffer>> held_;
   std::vector<Fate> fates_;
-  Reassembly reassembly_;  // of what left in fragments
+  Reassembly taken_apart_, reassembly_;  // of what came and left in fragments
   std::map<std::string, MacAddress> macs_;
   std::map<IpAddress, std::optional<Model::Hop>> hops_;
   std::deque<Output> questions_;
