@@ -10,17 +10,28 @@ namespace {
 struct Step {
   bool is_reply;
   std::uint8_t flags;
+  std::uint32_t sent, acknowledged;  // sequence numbers after the SYNs: a FIN counts when it was acknowledged
 };
 
 constexpr std::uint8_t push = tcp_flag::ack | 0x08;
 constexpr std::uint8_t finish = tcp_flag::ack | tcp_flag::fin;
 constexpr Step steps[Connections::packets_per_connection] = {
-    {false, tcp_flag::syn}, {true, tcp_flag::syn | tcp_flag::ack},
-    {false, tcp_flag::ack}, {false, push},
-    {true, tcp_flag::ack},  {true, push},
-    {false, tcp_flag::ack}, {false, finish},
-    {true, finish},         {false, tcp_flag::ack},
+    {false, tcp_flag::syn, 0, 0}, {true, tcp_flag::syn | tcp_flag::ack, 0, 1},
+    {false, tcp_flag::ack, 1, 1}, {false, push, 1, 1},
+    {true, tcp_flag::ack, 1, 1},  {true, push, 1, 1},
+    {false, tcp_flag::ack, 1, 1}, {false, finish, 1, 1},
+    {true, finish, 1, 2},         {false, tcp_flag::ack, 2, 2},
 };
+
+FrameFields fields_of(const Step& step) {
+  FrameFields fields;
+  fields.to = our_mac;
+  fields.from = client_mac;
+  fields.tcp_flags = step.flags;
+  fields.sequence = (step.is_reply ? endpoint_isn : client_isn) + step.sent;
+  fields.acknowledgment = (step.is_reply ? client_isn : endpoint_isn) + step.acknowledged;
+  return fields;
+}
 
 Setup setup_of(std::uint32_t capacity, double share) {
   Setup setup;
@@ -53,7 +64,7 @@ void Connections::write() {
     for (std::size_t k = 0; k < packets_per_connection; ++k) {
       if (i >= cohorts_[k].size()) continue;  // not that far yet
       const Connection& connection = cohorts_[k][i];
-      batch_.add(steps[k].is_reply ? connection.reply : connection.client, steps[k].flags);
+      batch_.add(steps[k].is_reply ? connection.reply : connection.client, fields_of(steps[k]));
       leaving_.push_back((steps[k].is_reply ? connection.client : connection.reply).reversed());
     }
   }

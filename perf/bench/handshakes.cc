@@ -7,7 +7,6 @@
 namespace sluice::perf {
 namespace {
 
-constexpr std::uint32_t client_isn = 1'000, endpoint_isn = 7'000;
 constexpr std::size_t hello_bytes = 517;
 
 void put16(std::vector<std::byte>& out, std::size_t value) {

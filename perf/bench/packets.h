@@ -19,6 +19,7 @@ struct alignas(64) Frame {
 };
 
 inline constexpr MacAddress client_mac{{2, 0, 0, 0, 0, 1}}, our_mac{{2, 0, 0, 0, 0, 2}};
+inline constexpr std::uint32_t client_isn = 1'000, endpoint_isn = 7'000;
 
 inline FlowKey key_of(std::uint32_t flow, std::uint8_t protocol_number, bool is_v6) {
   FlowKey key;

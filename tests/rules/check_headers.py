@@ -9,6 +9,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -53,7 +54,10 @@ def flags_for(header, flags, root):
         if folder in flags:
             return flags[folder]
         folder = folder.parent
-    return next((words for where, words in flags.items() if header.parent in where.parents), None)
+    below = (words for where, words in flags.items() if header.parent in where.parents)
+    # Where other commands than meson's compile (../fuzz): the flags of what it includes.
+    included = (flags.get(root / folder) for folder in re.findall(r'#include "([^"]+)/[^"]+"', header.read_text()))
+    return next(below, None) or next(filter(None, included), None)
 
 
 def compile_alone(header, root, build, words):
