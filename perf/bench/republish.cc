@@ -118,8 +118,10 @@ class Poller {
     const auto begin_ms = world.now.ms;
     std::uint64_t served = 0;
     for (std::uint64_t now = tsc(); now < end; now = tsc()) {
-      world.now.ms = begin_ms + static_cast<std::uint64_t>(static_cast<double>(now - begin) *
-                                                           ns_per_clk / 1e6);
+      // While the pipeline rests its time does, or it would begin its turn with what expiry owes for the others'.
+      if (work == Work::pipeline) {
+        world.now.ms = begin_ms + static_cast<std::uint64_t>(static_cast<double>(now - begin) * ns_per_clk / 1e6);
+      }
       adopt();
       const auto arrived =
           static_cast<std::uint64_t>(static_cast<double>(now - begin) / clk_per_packet);
