@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/traces/bed.h"
+#include "tests/traces/script.h"
 
 // Worlds are large and mostly untouched: they must not be kept to find late uses of them.
 extern "C" [[gnu::used]] inline const char* __asan_default_options() { return "quarantine_size_mb=8"; }
@@ -112,30 +113,6 @@ inline std::vector<trace::Input> sample_frames(const trace::Bed& bed) {
   return frames;
 }
 
-// Takes an input apart; when it is used up, zeros.
-class Script {
- public:
-  explicit Script(std::span<const std::uint8_t> bytes) : rest_(bytes) {}
-  bool is_over() const { return rest_.empty(); }
-  std::uint8_t byte() {
-    if (rest_.empty()) return 0;
-    const std::uint8_t first = rest_.front();
-    rest_ = rest_.subspan(1);
-    return first;
-  }
-  std::uint32_t word(unsigned bytes) {
-    std::uint32_t value = 0;
-    for (unsigned i = 0; i < bytes; ++i) value |= std::uint32_t{byte()} << 8 * i;
-    return value;
-  }
-  std::span<const std::uint8_t> take(std::size_t count) {
-    const auto taken = rest_.first(std::min(count, rest_.size()));
-    rest_ = rest_.subspan(taken.size());
-    return taken;
-  }
-
- private:
-  std::span<const std::uint8_t> rest_;
-};
+using trace::Script;
 
 }  // namespace sluice::fuzz

@@ -12,6 +12,7 @@
 #include "dataplane/pipeline/process_burst.h"
 #include "dataplane/pipeline/stages.h"
 #include "dataplane/pipeline/take_over.h"
+#include "tests/traces/script.h"
 
 namespace sluice::trace {
 namespace {
@@ -35,26 +36,6 @@ std::string text_of(const FlowKey& key) {
 std::span<const std::byte> lasting_part(const Bytes& frame) {
   return std::span(frame).subspan(frame[12] == std::byte{0x08} ? 26 : 22);
 }
-
-// Takes a script apart; when it is used up, zeros.
-class Script {
- public:
-  explicit Script(std::span<const std::uint8_t> bytes) : rest_(bytes) {}
-  bool is_over() const { return rest_.empty(); }
-  std::size_t byte() {
-    if (rest_.empty()) return 0;
-    const std::uint8_t first = rest_.front();
-    rest_ = rest_.subspan(1);
-    return first;
-  }
-  std::size_t below(std::size_t end) {  // two bytes, whatever the end: scripts keep their meaning when one step changes
-    const std::size_t low = byte();
-    return (byte() << 8 | low) % end;
-  }
-
- private:
-  std::span<const std::uint8_t> rest_;
-};
 
 void seal_header(std::span<std::uint8_t> image) {
   std::uint32_t crc = 0;
