@@ -29,6 +29,7 @@ class Tally:
     def __init__(self):
         self.passed = 0
         self.failed = []
+        self.reasons = {}  # of some that failed: their last words
 
     def add_junit(self, path, runner, status):
         """Counts the test cases of a JUnit file. A runner that fails without a failed case counts
@@ -42,10 +43,18 @@ class Tally:
             # A test that did not run has not passed.
             if any(case.find(tag) is not None for tag in ("failure", "error", "skipped")):
                 self.failed.append(name)
+                self.reasons[name] = last_words(case)
             else:
                 self.passed += 1
         if (status != 0 or not cases) and len(self.failed) == before:
             self.failed.append(f"{runner}: status {status}, {len(cases)} test cases")
+
+
+def last_words(case, lines_max=12):
+    """The end of what pytest, or the test itself, said of a failed case."""
+    texts = [element.text for tag in ("failure", "error", "system-err", "system-out")
+             for element in case.iter(tag) if element.text and element.text.strip()]
+    return [line[:200] for line in texts[0].strip().splitlines()[-lines_max:]] if texts else []
 
 
 def headline(text):
@@ -170,7 +179,7 @@ def main():
 
     headline(f"all, in {time.monotonic() - begin:.0f} s")
     for name in tally.failed:
-        print(f"FAILED {name}")
+        print("\n".join([f"FAILED {name}", *(f"    {line}" for line in tally.reasons.get(name, []))]))
     print(f"{tally.passed} passed, {len(tally.failed)} failed")
     return 1 if tally.failed else 0
 

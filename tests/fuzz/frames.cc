@@ -244,6 +244,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t byte
     require(made.has_value(), made ? "" : made.error().message);
     bed = std::move(*made);
     bed->lcores_may_share_clients = true;
+    bed->neighbors_may_move = true;
   }
   Run({data, std::min<std::size_t>(bytes, 2'000)}, models, *bed).run();
   return 0;

@@ -86,7 +86,7 @@ inline constexpr Sample samples[] = {
     {"2001:db8::1 > fd00:9::1 icmp type=2 mtu=1300 about [fd00:9::1]:80 > [2001:db8::1]:4000 tcp ack len=1200 quote=548", 0},
     {"arp request 10.9.0.1 tell 10.1.0.254", 0},
     {"arp reply 10.2.0.11 is 02:04:0a:02:00:0b tell 10.2.0.1", 1},
-    {"nd solicit fd00:9::1 tell fd00:1::fe", 0},
+    {"nd solicit fd00:9::1 tell fd00:1::fe mac=02:06:00:00:00:fe", 0},
     {"nd advertise fd00:2::11 is 02:06:00:00:00:11 tell fd00:2::1", 1},
     {"10.2.0.14:80 > 203.0.113.1:4000 tcp syn ack", 1},
     {"10.2.0.19:5353 > 203.0.113.1:4000 udp len=20", 1},

@@ -169,6 +169,15 @@ std::optional<Model::Hop> Bed::hop_to(IpAddress destination) {
   return known->second;
 }
 
+bool Bed::goes_to(const PacketText& text, const Model::Hop& hop) const {
+  const std::string mac = text.option("dmac");
+  if (mac == mac_of(hop.address).text()) return true;
+  return neighbors_may_move && std::any_of(worlds_.begin(), worlds_.end(), [&](const auto& world) {
+    const std::uint16_t index = world->neighbors.find(hop.address, hop.port);
+    return index != no_neighbor && world->neighbors[index].mac.text() == mac;
+  });
+}
+
 void Bed::teach(IpAddress address) {
   const auto hop = hop_to(address);
   if (!hop || hop->port == exception_port) return;
@@ -476,7 +485,7 @@ void Bed::check_output(const Output& output, const Buffer* from) {
     const auto hop = destination ? hop_to(*destination) : std::nullopt;
     if (!hop) return complain("there is no route to the destination");
     if (hop->port != output.port) complain("it left by the wrong port");
-    if (text.option("dmac") != mac_of(hop->address).text()) {
+    if (!goes_to(text, *hop)) {
       complain(fmt::format("next hop {} has hardware address {}", hop->address.text(), mac_of(hop->address).text()));
     }
     return;
@@ -536,7 +545,7 @@ void Bed::check_exchange(const Output& output, const Buffer& from) {
   }
   const auto destination = IpAddress::parse(after.destination);
   const auto hop = destination ? hop_to(*destination) : std::nullopt;
-  if (!hop || hop->port != output.port || after.option("dmac") != mac_of(hop->address).text()) fault("it left by the wrong way: " + after.text());
+  if (!hop || hop->port != output.port || !goes_to(after, *hop)) fault("it left by the wrong way: " + after.text());
 }
 
 // A fragment: all but addresses, identification, time to live and, in the first, ports and checksum is as it came; and
@@ -617,7 +626,7 @@ void Bed::check_direct_hop(const Output& output) {
   const PacketText text = read_frame(output.frame);
   for (const EndpointRow& endpoint : tables_->endpoints()) {
     const auto hop = hop_to(endpoint.address);
-    if (hop && hop->address == endpoint.address && hop->port == output.port && text.option("dmac") == mac_of(endpoint.address).text()) return;
+    if (hop && hop->address == endpoint.address && hop->port == output.port && goes_to(text, *hop)) return;
   }
   fault("a packet with a VIP as its destination goes to no endpoint: " + text.text());
 }

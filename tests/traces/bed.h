@@ -85,6 +85,8 @@ class Bed {
   // Where a flow begins with a fragment, its lcore may be another than its client's (pipeline/fragments.cc), which opens one
   // too: the same client then has two. False: nobody may.
   bool lcores_may_share_clients = false;
+  // ARP and ND frames may move a host: then it has what an lcore has learned, too. False: it has mac_of().
+  bool neighbors_may_move = false;
   bool teaches_sources = true;  // the next hops of what comes in are known; false: they are asked for
 
  private:
@@ -122,6 +124,7 @@ class Bed {
   void check_ledger();
   void teach(IpAddress address);
   std::optional<Model::Hop> hop_to(IpAddress destination);  // the model's, remembered
+  bool goes_to(const PacketText& text, const Model::Hop& hop) const;
   void teach_neighbors(std::span<const Input> inputs);
   bool answer_for_network(const Output& output);  // true: it was a question, and the ideal network has answered
   void fault(std::string text) { faults_.push_back(std::move(text)); }
