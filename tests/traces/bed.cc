@@ -564,7 +564,9 @@ void Bed::check_fragment(const Output& output, const Buffer& from) {
     fault(fmt::format("a fragment was changed: {} became {}", before.text(), after.text()));
   }
   if (before.number("ttl", 0) != after.number("ttl", 0) + 1) fault("a fragment's time to live");
-  const Bytes offered = taken_apart_.add(from.original), whole = reassembly_.add(output.frame);
+  // By the name it leaves under, which no other datagram has: senders may use theirs again.
+  const std::string name = datagram_name(output.frame);
+  const Bytes offered = taken_apart_.add(name, from.original), whole = reassembly_.add(name, output.frame);
   const bool was_right = offered.empty() || faults_of(offered).empty();  // the sender's own faults stay his
   if (!whole.empty() && was_right && !faults_of(whole).empty()) fault("fragments make a packet that is wrong: " + faults_of(whole));
 }

@@ -727,12 +727,16 @@ std::string faults_of(std::span<const std::byte> frame) {
   return fmt::format("transport checksum is {:04x}, should be {:04x}", checksum, right);
 }
 
-Bytes Reassembly::add(std::span<const std::byte> frame) {
+std::string datagram_name(std::span<const std::byte> frame) {
   const auto at = layout_of(frame);
   if (!at || !at->is_fragment) return {};
-  const std::string name = fmt::format("{} {} {} {}", address_at(frame, at->l3 + (at->is_v4 ? 12 : 8), at->is_v4).text(),
-                                       address_at(frame, at->l3 + (at->is_v4 ? 16 : 24), at->is_v4).text(), at->fragment_id,
-                                       at->protocol);
+  return fmt::format("{} {} {} {}", address_at(frame, at->l3 + (at->is_v4 ? 12 : 8), at->is_v4).text(),
+                     address_at(frame, at->l3 + (at->is_v4 ? 16 : 24), at->is_v4).text(), at->fragment_id, at->protocol);
+}
+
+Bytes Reassembly::add(const std::string& name, std::span<const std::byte> frame) {
+  const auto at = layout_of(frame);
+  if (!at || !at->is_fragment) return {};
   Pieces& pieces = pieces_[name];
   pieces.payload[at->fragment_offset] = Bytes(frame.begin() + static_cast<long>(at->l4), frame.begin() + static_cast<long>(at->end));
   if (!at->has_more) pieces.total = at->fragment_offset + at->end - at->l4;

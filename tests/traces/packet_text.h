@@ -74,10 +74,14 @@ Bytes quoted_frame(std::span<const std::byte> frame);
 // none.
 Bytes carried_frame(std::span<const std::byte> frame);
 
+// What a receiver tells the datagram of a fragment by; empty for what is no fragment.
+std::string datagram_name(std::span<const std::byte> frame);
+
 // Puts fragments together. Nothing until the one that makes the datagram whole; then the frame it would have been.
 class Reassembly {
  public:
-  Bytes add(std::span<const std::byte> frame);
+  Bytes add(std::span<const std::byte> frame) { return add(datagram_name(frame), frame); }
+  Bytes add(const std::string& name, std::span<const std::byte> frame);  // of the datagram with this name
 
  private:
   struct Pieces {
