@@ -5,6 +5,7 @@
 #include <span>
 
 #include "dataplane/base/crc32c.h"
+#include "dataplane/net/headers.h"
 
 namespace sluice {
 namespace {
@@ -45,6 +46,14 @@ void write_side(FlowRecord& record, FlowSide& side, std::size_t wide, const Flow
     record.wide_local[wide] = arriving.destination;
     record.flags |= v6_flag;
   }
+}
+
+// Of UDP and GUE, with the pseudo header, but for the length.
+std::uint16_t sum_of_tunnel(const FlowOpening& opening) {
+  const FlowKey& outer = opening.to_endpoint;
+  const std::uint8_t inner_protocol = opening.from_client.source.is_v4() ? protocol::ipv4 : protocol::ipv6;
+  return fold_checksum(pseudo_header_sum(outer.source, outer.destination, protocol::udp, 0) + outer.source_port.raw +
+                       opening.tunnel_port.raw + be16(inner_protocol).raw);
 }
 
 }  // namespace
@@ -117,6 +126,8 @@ void write_record(FlowRecord& record, const FlowOpening& opening, std::uint32_t 
     record.l4_delta = addresses.change(before.source_port.raw, after.source_port.raw)
                           .change(before.destination_port.raw, after.destination_port.raw)
                           .stored();
+  } else if (opening.dsr == Dsr::gue) {
+    record.l4_delta = sum_of_tunnel(opening);
   }
   record.check = seal_of(record);
   std::atomic_signal_fence(std::memory_order_release);  // a process killed before this line leaves no flow

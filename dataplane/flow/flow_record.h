@@ -66,7 +66,7 @@ struct alignas(64) FlowRecord {
   std::uint32_t check;           // CRC-32C of what identifies the flow, for adoption; see seal()
   std::uint16_t vip_id;
   std::uint16_t l3_delta;        // ChecksumDelta of the rewrite to the endpoint, TTL not included
-  std::uint16_t l4_delta;
+  std::uint16_t l4_delta;        // likewise; DSR_GUE: the sum of what is alike in all outer headers of the flow
   std::uint16_t neighbor[2];     // next hop by Direction, valid while neighbor_epoch is the table's
   Be16 tunnel_port;              // DSR_GUE: the outer UDP destination port
   FlowState state;

@@ -11,11 +11,14 @@
 // Self-contained like the FlowRecord, and in the same file: both outlive the process. Any change raises flow_layout.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
 #include "dataplane/base/byte_order.h"
+#include "dataplane/net/checksum.h"
+#include "dataplane/net/headers.h"
 
 namespace sluice {
 
@@ -48,9 +51,51 @@ std::uint32_t seal_of(const SpliceRecord& splice, std::uint32_t flow_check);
 // bytes of a connection in the wrong place, and nobody could tell.
 bool is_sealed(const SpliceRecord& splice, std::uint32_t flow_check);
 
-// Rewrites the TCP header in place, its checksum included (by difference: a wrong one stays wrong). `header` is the whole
-// header with its options, lengths checked.
+// Rewrites the TCP header in place, its checksum included: by difference (RFC 1624, equation 3), so that a wrong one stays
+// wrong, and nothing waits for the words that were just written. `header` is the whole header with its options, lengths
+// checked. Inlined into the stage that calls it for every segment; options, which are rarer, are out of line.
 void translate_to_endpoint(SpliceRecord& splice, std::span<std::byte> header);
 void translate_to_client(const SpliceRecord& splice, std::span<std::byte> header);
+
+// The options of a header; what they change in the sum of it, not folded.
+std::uint32_t translate_options_to_endpoint(SpliceRecord& splice, std::span<std::byte> options);
+std::uint32_t translate_options_to_client(const SpliceRecord& splice, std::span<std::byte> options);
+
+// What a scale of `shift` makes of the window; what that changes in the sum of the header. The window of a SYN has no scale.
+inline std::uint32_t shift_window(TcpHeader& tcp, int shift) {
+  if (shift == 0 || (tcp.flags & tcp_flag::syn) != 0) return 0;
+  const std::uint32_t before = tcp.window.host();
+  const std::uint32_t wide = shift > 0 ? before << shift : before >> -shift;
+  const Be16 now = be16(static_cast<std::uint16_t>(std::min(wide, 0xffffu)));
+  const std::uint32_t change = std::uint32_t{static_cast<std::uint16_t>(~tcp.window.raw)} + now.raw;
+  tcp.window = now;
+  return change;
+}
+
+// Adds to a number of the header; what that changes in the sum of it.
+inline std::uint64_t add_to(Be32& number, std::uint32_t delta) {
+  const Be32 now = be32(number.host() + delta);
+  const std::uint64_t change = std::uint64_t{static_cast<std::uint32_t>(~number.raw)} + now.raw;
+  number = now;
+  return change;
+}
+
+inline void translate_to_endpoint(SpliceRecord& splice, std::span<std::byte> header) {
+  auto& tcp = *reinterpret_cast<TcpHeader*>(header.data());
+  std::uint64_t change = static_cast<std::uint16_t>(~tcp.checksum);
+  if ((tcp.flags & tcp_flag::ack) != 0) change += add_to(tcp.acknowledgment, 0 - splice.sequence_delta);
+  change += shift_window(tcp, splice.shift_to_endpoint);
+  if (header.size() > sizeof tcp) change += translate_options_to_endpoint(splice, header.subspan(sizeof tcp));
+  tcp.checksum = static_cast<std::uint16_t>(~fold_checksum(change));
+}
+
+inline void translate_to_client(const SpliceRecord& splice, std::span<std::byte> header) {
+  auto& tcp = *reinterpret_cast<TcpHeader*>(header.data());
+  std::uint64_t change = static_cast<std::uint16_t>(~tcp.checksum);
+  change += add_to(tcp.sequence, splice.sequence_delta);
+  change += shift_window(tcp, splice.shift_to_client);
+  if (header.size() > sizeof tcp) change += translate_options_to_client(splice, header.subspan(sizeof tcp));
+  tcp.checksum = static_cast<std::uint16_t>(~fold_checksum(change));
+}
 
 }  // namespace sluice

@@ -131,7 +131,7 @@ inline ParseFault parse_ipv6(std::span<const std::byte> frame, ParsedFrame& pars
   std::size_t offset = parsed.l3_offset + sizeof(Ipv6Header);
   std::uint8_t next = ip->next_header;
   bool is_fragment = false;
-  for (unsigned count = 0; !is_fragment; ++count) {
+  for (unsigned count = 0; next != protocol::tcp && !is_fragment; ++count) {
     const bool is_fragment_header = next == protocol::fragment;
     if (next != protocol::hop_by_hop && next != protocol::routing && next != protocol::destination_options && !is_fragment_header) break;
     if (count == ipv6_extensions_max || offset + 8 > end) return ParseFault::ipv6_extension_invalid;

@@ -61,30 +61,30 @@ bool is_checksum_telling(const Packet& packet, const std::byte* l4) {
          (packet.frame.kind == FrameKind::udp && reinterpret_cast<const UdpHeader*>(l4)->checksum != 0);
 }
 
-// The sum of the inner packet. A transport with a right checksum sums up, with its pseudo header, to nothing; a wrong one
-// is found out by the endpoint one header earlier.
+// The sum of the inner packet. A transport with a right checksum sums up, with its pseudo header, to nothing, and so does an
+// IPv4 header, whose checksum was right when it came; a wrong transport is found out by the endpoint one header earlier.
 std::uint64_t inner_sum(const Packet& packet, const std::byte* inner, std::size_t inner_bytes) {
   const std::size_t headers = packet.frame.l4_offset - packet.frame.l3_offset;
   if (!is_checksum_telling(packet, inner + headers)) return checksum_sum({inner, inner_bytes});
   const FlowKey& key = packet.frame.key;
-  const std::uint64_t pseudo = pseudo_header_sum(key.source, key.destination, key.protocol, packet.frame.l4_bytes);
-  return checksum_sum({inner, headers}, static_cast<std::uint16_t>(~fold_checksum(pseudo)));
+  const auto transport = static_cast<std::uint16_t>(
+      ~fold_checksum(pseudo_header_sum(key.source, key.destination, key.protocol, packet.frame.l4_bytes)));
+  return key.source.is_v4() ? transport : checksum_sum({inner, headers}, transport);
 }
 
 void write_gue(std::byte* out, const Packet& packet, const FlowRecord& flow, std::uint8_t inner_protocol, const std::byte* inner,
                std::size_t inner_bytes) {
   const auto bytes = static_cast<std::uint16_t>(sizeof(UdpHeader) + sizeof(GueHeader) + inner_bytes);
-  UdpHeader udp{flow.endpoint_side.local_port, flow.tunnel_port, be16(bytes), 0};
-  const GueHeader gue{0, inner_protocol, be16(0)};
+  const Be16 udp_bytes = be16(bytes);
+  std::uint16_t checksum = 0;
   if (is_outer_v6(flow)) {
-    std::uint64_t sum = pseudo_header_sum(flow.wide_local[1], flow.wide_remote[1], protocol::udp, bytes);
-    sum = checksum_sum(std::as_bytes(std::span(&udp, 1)), sum);
-    sum = checksum_sum(std::as_bytes(std::span(&gue, 1)), sum);
-    const std::uint16_t checksum = static_cast<std::uint16_t>(~fold_checksum(sum + inner_sum(packet, inner, inner_bytes)));
-    udp.checksum = checksum == 0 ? checksum_of_nothing : checksum;
+    // The length is in the pseudo header too. Nothing that was just written is read: it would wait for its parts.
+    checksum = static_cast<std::uint16_t>(
+        ~fold_checksum(std::uint64_t{flow.l4_delta} + 2u * udp_bytes.raw + inner_sum(packet, inner, inner_bytes)));
+    if (checksum == 0) checksum = checksum_of_nothing;
   }
-  std::memcpy(out, &udp, sizeof udp);
-  std::memcpy(out + sizeof udp, &gue, sizeof gue);
+  *reinterpret_cast<UdpHeader*>(out) = {flow.endpoint_side.local_port, flow.tunnel_port, udp_bytes, checksum};
+  *reinterpret_cast<GueHeader*>(out + sizeof(UdpHeader)) = {0, inner_protocol, be16(0)};
 }
 
 }  // namespace

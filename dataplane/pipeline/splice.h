@@ -46,7 +46,9 @@ inline FlowRecord& flow_of(World& world, const PendingSplice& pending) { return 
 
 // Remembers what every segment of the client tells anew. Also what its headers say of windows and timestamps.
 void hear_client(PendingSplice& pending, Packet& packet);
-std::span<std::byte> tcp_header(Packet& packet);   // with options
+inline std::span<std::byte> tcp_header(Packet& packet) {  // with options
+  return {packet.data + packet.frame.l4_offset, packet.at<TcpHeader>(packet.frame.l4_offset).header_bytes()};
+}
 std::span<std::byte> tcp_payload(Packet& packet);
 // What we hold gets a checksum of ours when it leaves: so it is checked when it comes.
 bool is_tcp_checksum_right(Packet& packet);

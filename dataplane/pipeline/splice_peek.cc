@@ -201,10 +201,6 @@ void peek_one(World& world, Packet& packet) {
 
 }  // namespace
 
-std::span<std::byte> tcp_header(Packet& packet) {
-  return {packet.data + packet.frame.l4_offset, packet.at<TcpHeader>(packet.frame.l4_offset).header_bytes()};
-}
-
 std::span<std::byte> tcp_payload(Packet& packet) {
   const unsigned header_bytes = packet.at<TcpHeader>(packet.frame.l4_offset).header_bytes();
   return {packet.data + packet.frame.l4_offset + header_bytes, packet.frame.l4_bytes - header_bytes};
