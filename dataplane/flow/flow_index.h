@@ -31,12 +31,17 @@ class FlowIndex {
     if (primary.spilled_count == 0) [[likely]] return false;
     return find_in(buckets_[alternate(hash & mask_, tag)], tag, matches);
   }
-  // The first reference whose tag fits: worth prefetching. `unknown`: only find() can tell, in the second bucket.
+  // The first reference whose tag fits: worth prefetching. `unknown`: only find() can tell, in the second bucket, which is on
+  // its way.
   enum class Guess { absent, unknown, likely };
   Guess guess(std::uint64_t hash, Reference& reference) const {
     const Bucket& primary = buckets_[hash & mask_];
     const unsigned hits = hits_in(primary, tag_of(hash));
-    if (hits == 0) return primary.spilled_count == 0 ? Guess::absent : Guess::unknown;
+    if (hits == 0) {
+      if (primary.spilled_count == 0) return Guess::absent;
+      __builtin_prefetch(&buckets_[alternate(hash & mask_, tag_of(hash))]);
+      return Guess::unknown;
+    }
     reference = primary.references[__builtin_ctz(hits)];
     return Guess::likely;
   }

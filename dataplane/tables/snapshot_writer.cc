@@ -18,6 +18,10 @@ constexpr std::size_t align_up(std::size_t bytes) { return (bytes + 63) & ~std::
 // Room for `count` keys at most half full, so that probes stay short and one place is always empty.
 std::size_t index_size(std::size_t count) { return std::bit_ceil(std::max<std::size_t>(2, count * 2 + 1)); }
 
+// Of an index in which strangers' addresses are looked for, nearly always in vain: a small one is mostly empty, so that the
+// first place says so and the processor guesses it right.
+std::size_t index_size_for_strangers(std::size_t count) { return std::max<std::size_t>(512, index_size(count)); }
+
 template <class Row, class IsEmpty, class IsSame>
 void insert(std::vector<Row>& index, std::uint64_t hash, const Row& row, IsEmpty is_empty, IsSame is_same) {
   for (std::uint64_t place = hash;; ++place) {
@@ -171,7 +175,7 @@ void SnapshotWriter::mark_families() {
 }
 
 std::vector<std::uint32_t> SnapshotWriter::build_vip_index() const {
-  std::vector<std::uint32_t> index(index_size(vips_.size()), no_row);
+  std::vector<std::uint32_t> index(index_size_for_strangers(vips_.size()), no_row);
   for (std::uint32_t i = 0; i < vips_.size(); ++i) {
     if (vips_[i].is_named != 0 || !vips_[i].is_exact()) continue;
     insert(index, index_hash(vips_[i].address, vips_[i].port, vips_[i].protocol), i,
@@ -222,7 +226,7 @@ void SnapshotWriter::build_vip_networks() {
 }
 
 std::vector<AddressIndexRow> SnapshotWriter::build_address_index() const {
-  std::vector<AddressIndexRow> index(index_size(vips_.size() + snat_addresses_.size() + addresses_.size()));
+  std::vector<AddressIndexRow> index(index_size_for_strangers(vips_.size() + snat_addresses_.size() + addresses_.size()));
   const auto put = [&](IpAddress address, AddressKind kind, std::size_t row) {
     insert(index, index_hash(address),
            AddressIndexRow{address, kind, {}, static_cast<std::uint32_t>(row)},
