@@ -9,8 +9,7 @@ namespace {
 using Key = unsigned __int128;  // the address at the upper end
 
 constexpr unsigned step_bits = 6;
-constexpr unsigned root_bits = 16;
-constexpr std::size_t rules_for_a_root = 512;  // a root of 256 KiB is worth it from here on
+constexpr std::size_t rules_for_a_root = 2'048;  // a root of 1 MiB is worth it from here on
 
 struct Entry {
   Key key = 0;
@@ -45,11 +44,11 @@ class Builder {
   }
 
   void fill_root(std::span<const Entry> entries) {
-    std::vector<Best> best(std::size_t{1} << root_bits);
+    std::vector<Best> best(std::size_t{1} << prefix_root_bits);
     std::vector<std::vector<Entry>> longer(best.size());
-    split(entries, 0, root_bits, best, longer);
+    split(entries, 0, prefix_root_bits, best, longer);
     for (std::size_t i = 0; i < best.size(); ++i) {
-      const std::uint32_t entry = entry_for(std::move(longer[i]), root_bits, best[i]);
+      const std::uint32_t entry = entry_for(std::move(longer[i]), prefix_root_bits, best[i]);
       parts_.roots.push_back(entry);
     }
   }
@@ -126,7 +125,7 @@ PrefixTableParts build_prefix_table(std::span<const PrefixRule> rules) {
       entries.push_back(entry);
     }
     if (entries.size() >= rules_for_a_root) {
-      root_count = 1u << root_bits;
+      root_count = 1u << prefix_root_bits;
       builder.fill_root(entries);
       return;
     }

@@ -1,12 +1,11 @@
-// PrefixTable: which of an ordered list of prefixes is the first to hold an address, and what it
-// says.
+// PrefixTable: which of an ordered list of prefixes is the first to hold an address, and what it says.
 //
-// A trie of 6-bit steps with popcount-compressed nodes (Asai and Ohara, Poptrie, SIGCOMM'15), one
-// for each family; large ones begin with a table of 2^16 entries. Not the longest prefix decides
-// but the first in the list: that is settled when the table is built, so a lookup only walks down.
-// mgmt builds, the dataplane reads; no pointers, so it lies in a snapshot. Cost:    an IPv4 lookup
-// reads one entry and at most three nodes, IPv6 as many more as its prefixes are long. Threads:
-// immutable.
+// A trie of 6-bit steps with popcount-compressed nodes (Asai and Ohara, Poptrie, SIGCOMM'15), one for each family; large ones
+// begin with a table of 2^18 entries. Not the longest prefix decides but the first in the list: that is settled when the table
+// is built, so a lookup only walks down. mgmt builds, the dataplane reads; no pointers, so it lies in a snapshot.
+// Cost:     an IPv4 lookup reads one entry and at most three nodes, of a /24 or less one; IPv6 as many more as its prefixes
+//           are long.
+// Threads:  immutable.
 #pragma once
 
 #include <array>
@@ -30,8 +29,10 @@ static_assert(sizeof(PrefixNode) == 24);
 // An entry is a node's index, or with this bit a value.
 inline constexpr std::uint32_t prefix_value_bit = 1u << 31;
 
+inline constexpr unsigned prefix_root_bits = 18;
+
 struct PrefixTableRow {                                    // parts are relative to the table's own
-  std::uint32_t first_root, root_count_v4, root_count_v6;  // 0 or 2^16 each, IPv4 first
+  std::uint32_t first_root, root_count_v4, root_count_v6;  // 0 or 2^18 each, IPv4 first
   std::uint32_t top_v4, top_v6;                            // entries, when there is no root
   std::uint32_t first_node, node_count;
   std::uint32_t first_value, value_count;
@@ -49,13 +50,13 @@ struct PrefixTable {
   std::uint8_t value_of(IpAddress address) const {
     if (address.is_v4()) {
       const std::uint64_t key = std::uint64_t{address.as_v4().host()} << 32;
-      return row->root_count_v4 != 0 ? walk(roots[key >> 48], key, 16u)
+      return row->root_count_v4 != 0 ? walk(roots[key >> (64 - prefix_root_bits)], key, prefix_root_bits)
                                      : walk(row->top_v4, key, 0u);
     }
     const auto key = static_cast<unsigned __int128>(__builtin_bswap64(address.high)) << 64 |
                      __builtin_bswap64(address.low);
     return row->root_count_v6 != 0
-               ? walk(roots[row->root_count_v4 + static_cast<std::uint32_t>(key >> 112)], key, 16u)
+               ? walk(roots[row->root_count_v4 + static_cast<std::uint32_t>(key >> (128 - prefix_root_bits))], key, prefix_root_bits)
                : walk(row->top_v6, key, 0u);
   }
 
@@ -78,7 +79,7 @@ struct PrefixTable {
         continue;
       }
       const std::uint64_t key = std::uint64_t{addresses[i].as_v4().host()} << 32;
-      __builtin_prefetch(&roots[key >> 48]);
+      __builtin_prefetch(&roots[key >> (64 - prefix_root_bits)]);
       walks[count++] = {key, 0, static_cast<std::uint8_t>(i)};
     }
     const auto arrive = [&](Walk walk, std::uint32_t entry, std::size_t& left) {
@@ -91,9 +92,9 @@ struct PrefixTable {
     };
     std::size_t left = 0;
     for (const Walk walk : std::span(walks).first(count)) {
-      arrive({walk.key << 16, 0, walk.which}, roots[walk.key >> 48], left);
+      arrive({walk.key << prefix_root_bits, 0, walk.which}, roots[walk.key >> (64 - prefix_root_bits)], left);
     }
-    constexpr unsigned steps_max = 8;  // of 6 bits, after the first 16: a deeper table is never built
+    constexpr unsigned steps_max = 8;  // of 6 bits, after the root: a deeper table is never built
     for (unsigned step = 0; step < steps_max && left > 0; ++step) {
       count = left;
       left = 0;

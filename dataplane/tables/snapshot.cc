@@ -384,7 +384,7 @@ Result<void> Snapshot::verify_prefix_tables() const {
       return fail(fmt::format("snapshot: section prefix_tables, row {}: {}", i, what));
     };
     const auto is_inside = [](std::uint64_t first, std::uint64_t count, std::size_t size) { return first + count <= size; };
-    const auto is_root = [](std::uint32_t count) { return count == 0 || count == 1u << 16; };
+    const auto is_root = [](std::uint32_t count) { return count == 0 || count == 1u << prefix_root_bits; };
     if (!is_root(row.root_count_v4) || !is_root(row.root_count_v6)) return bad("root size");
     if (!is_inside(row.first_root, std::uint64_t{row.root_count_v4} + row.root_count_v6,
                    section<std::uint32_t>(Section::prefix_roots).size()) ||
