@@ -328,7 +328,7 @@ void append_hex(Bytes& bytes, const std::string& hex) {
   for (std::size_t i = 0; i + 1 < hex.size(); i += 2) append(bytes, 1, std::stoul(hex.substr(i, 2), nullptr, 16));
 }
 
-void append_text(Bytes& bytes, const std::string& text) {
+void append_characters(Bytes& bytes, const std::string& text) {
   for (const char c : text) bytes.push_back(static_cast<std::byte>(c));
 }
 
@@ -336,12 +336,12 @@ void append_text(Bytes& bytes, const std::string& text) {
 void append_proxy_header(Bytes& bytes, const std::string& said, const std::string& tlvs) {
   constexpr const char* signature = "0d0a0d0a000d0a515549540a";
   const auto words = split_list(said);
-  if (words.size() < 3) return said == "local" ? append_hex(bytes, signature + std::string("20000000")) : append_text(bytes, "PROXY UNKNOWN\r\n");
+  if (words.size() < 3) return said == "local" ? append_hex(bytes, signature + std::string("20000000")) : append_characters(bytes, "PROXY UNKNOWN\r\n");
   std::string addresses[2], ports[2];
   for (int i = 0; i < 2; ++i) split_address(words[static_cast<std::size_t>(i) + 1], addresses[i], ports[i]);
   const bool is_v4 = addresses[0].find(':') == std::string::npos;
   if (words[0] == "v1") {
-    return append_text(bytes, fmt::format("PROXY {} {} {} {} {}\r\n", is_v4 ? "TCP4" : "TCP6", addresses[0], addresses[1], ports[0], ports[1]));
+    return append_characters(bytes, fmt::format("PROXY {} {} {} {} {}\r\n", is_v4 ? "TCP4" : "TCP6", addresses[0], addresses[1], ports[0], ports[1]));
   }
   append_hex(bytes, signature + std::string(is_v4 ? "2111" : "2121"));
   append(bytes, 2, (is_v4 ? 12u : 36u) + tlvs.size() / 2);
@@ -369,7 +369,7 @@ std::optional<Bytes> payload_of(const PacketText& text) {
     const Bytes built = build_hello(hello);
     payload.insert(payload.end(), built.begin(), built.end());
   } else if (text.options.contains("text")) {
-    append_text(payload, text.option("text"));
+    append_characters(payload, text.option("text"));
   } else if (text.options.contains("bytes")) {
     append_hex(payload, text.option("bytes"));
   } else if (payload.empty()) {

@@ -404,10 +404,19 @@ TEST(ByteRanges, KeepWhatCameFirst) {
           filled[i] = copy;
         }
       });
+      std::size_t piece_count = expected[0] != 0;
+      for (std::size_t i = 1; i < expected.size(); ++i) piece_count += expected[i] != 0 && expected[i - 1] == 0;
+      ASSERT_EQ(is_added, piece_count <= ByteRanges::count_max);
       if (is_added) bytes = expected;
       ASSERT_EQ(filled, bytes);
-      const auto hole = static_cast<std::uint32_t>(std::find(bytes.begin(), bytes.end(), 0) - bytes.begin());
-      ASSERT_EQ(ranges.prefix(), hole);
+      const auto prefix_of = [&] { return static_cast<std::uint32_t>(std::find(bytes.begin(), bytes.end(), 0) - bytes.begin()); };
+      ASSERT_EQ(ranges.prefix(), prefix_of());
+      if (!random.one_in(8)) continue;
+      const auto dropped = static_cast<std::uint16_t>(random.one_in(2) ? prefix_of() : random.below(prefix_of() + 1));
+      ranges.drop_front(dropped);
+      std::copy(bytes.begin() + dropped, bytes.end(), bytes.begin());
+      std::fill(bytes.end() - dropped, bytes.end(), std::uint8_t{0});
+      ASSERT_EQ(ranges.prefix(), prefix_of());
     }
   }
 }
