@@ -38,6 +38,18 @@ class ByteRanges {
     return true;
   }
 
+  // Forgets the first `bytes`, which are here without a gap: what is behind them becomes the start.
+  void drop_front(std::uint16_t bytes) {
+    if (bytes == 0) return;
+    for (std::size_t i = 0; i < count_; ++i) {
+      ranges_[i].first = static_cast<std::uint16_t>(i == 0 ? 0 : ranges_[i].first - bytes);
+      ranges_[i].end = static_cast<std::uint16_t>(ranges_[i].end - bytes);
+    }
+    if (ranges_[0].end != 0) return;
+    for (std::size_t i = 1; i < count_; ++i) ranges_[i - 1] = ranges_[i];
+    --count_;
+  }
+
  private:
   struct Range {
     std::uint16_t first, end;  // the end is not included

@@ -75,7 +75,7 @@ PendingSplice* PendingSplices::open(const FlowKey& from_client, FlowHash hash) {
     return nullptr;
   }
   PendingSplice* pending = new (&entries_[entry]) PendingSplice{};
-  pending->from_client = from_client;
+  pending->from_client = pending->origin = from_client;
   pending->hash = hash;
   pending->stage = PendingStage::greeted;
   index_[place_of(from_client, hash)] = entry + 1;
@@ -135,6 +135,12 @@ StoreResult PendingSplices::store(PendingSplice& pending, std::size_t offset, st
 std::span<const std::byte> PendingSplices::held(const PendingSplice& pending) const {
   if (!pending.has_piece) return {};
   return {memory_of(pending), pending.ranges.prefix()};
+}
+
+void PendingSplices::drop_front(PendingSplice& pending, std::uint16_t bytes) {
+  LB_ASSERT(bytes <= held(pending).size());
+  pending.ranges.drop_front(bytes);
+  std::memmove(memory_of(pending), memory_of(pending) + bytes, pending.ranges.end());
 }
 
 }  // namespace sluice

@@ -35,6 +35,7 @@ enum class PendingStage : std::uint8_t { unused, greeted, calling, delivering };
 
 struct PendingSplice {
   FlowKey from_client;
+  FlowKey origin;                      // the client's own connection: from_client, or what the PROXY header before it names
   FlowHash hash = 0;
   PendingStage stage = PendingStage::unused;
   std::uint8_t endpoint_tries = 0;     // endpoints called so far
@@ -45,7 +46,8 @@ struct PendingSplice {
   MacAddress client_mac{};             // who handed us the client's last segment, and where: answers go back
   std::uint16_t client_port = 0;
   std::uint32_t vip_id = 0;            // the one chosen, or the listener
-  std::uint32_t client_isn = 0;
+  std::uint32_t client_isn = 0;        // the number before the client's own first byte
+  std::uint16_t header_bytes = 0;      // of the PROXY header that came before it
   std::uint32_t cookie = 0;            // our initial sequence number toward the client
   TcpOffer client_offer;               // timestamp: the client's last
   std::uint32_t client_window = 0;     // bytes
@@ -85,6 +87,8 @@ class PendingSplices {
   // Takes the client's bytes from `offset` on; those beyond held_bytes_max are left out.
   StoreResult store(PendingSplice& pending, std::size_t offset, std::span<const std::byte> bytes);
   std::span<const std::byte> held(const PendingSplice& pending) const;  // without a gap from the start
+  // Takes away the first of them: what follows becomes the start. Only before anything of it is sent.
+  void drop_front(PendingSplice& pending, std::uint16_t bytes);
 
   // Looks at `count` entries further on and hands those in use to `visit`, which may close them.
   template <class Visit>

@@ -250,6 +250,7 @@ std::string vips_reply(const Engine& engine) {
     json.field("cluster", tables.name(tables.clusters()[vip.cluster].name));
     json.field("state", vip.state == VipState::ready ? "ready" : "pending");
     json.key("limits").open_array();
+    if (vip.proxies != 0) json.value("proxies only");
     if (const VipLimitsRow* limits = tables.limits_of(vip)) add_limits(json, *limits);
     json.close_array();
     json.field("syn_cookies", syn_cookies_name(engine, vip)).field("half_open", total(&VipCounters::half_open));

@@ -22,12 +22,13 @@ IpAddress masked(IpAddress address, std::uint8_t length) {
 }  // namespace
 
 std::optional<IpAddress> IpAddress::parse(std::string_view text) {
-  const std::string terminated(text);
-  if (terminated.find('\0') != std::string::npos) return std::nullopt;  // inet_pton would stop there
+  char terminated[INET6_ADDRSTRLEN] = {};  // what does not fit is no address
+  if (text.size() >= sizeof terminated || text.find('\0') != std::string_view::npos) return std::nullopt;
+  text.copy(terminated, text.size());
   in_addr four{};
-  if (inet_pton(AF_INET, terminated.c_str(), &four) == 1) return v4(Be32{four.s_addr});
+  if (inet_pton(AF_INET, terminated, &four) == 1) return v4(Be32{four.s_addr});
   in6_addr six{};
-  if (inet_pton(AF_INET6, terminated.c_str(), &six) == 1) return v6(&six);
+  if (inet_pton(AF_INET6, terminated, &six) == 1) return v6(&six);
   return std::nullopt;
 }
 

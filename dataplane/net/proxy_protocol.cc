@@ -2,12 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+#include <string_view>
+
+#include "dataplane/net/headers.h"
+
 namespace sluice {
 namespace {
 
-constexpr unsigned char signature[12] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a};
-constexpr std::byte version_2_proxy{0x21};
+constexpr std::string_view line_start = "PROXY ";
+constexpr std::string_view signature("\r\n\r\n\0\r\nQUIT\n", 12);
+constexpr std::byte version_2_local{0x20}, version_2_proxy{0x21};
 constexpr std::byte tcp_over_v4{0x11}, tcp_over_v6{0x21};
+constexpr std::size_t fixed_bytes = 16;  // of version 2: as far as its length
 
 std::size_t write_version_1(const FlowKey& key, std::span<std::byte> out) {
   const auto end = fmt::format_to_n(reinterpret_cast<char*>(out.data()), out.size(), "PROXY TCP{} {} {} {} {}\r\n",
@@ -24,7 +31,7 @@ std::size_t write_version_2(const FlowKey& key, std::span<std::byte> out) {
   };
   const bool is_v4 = key.source.is_v4();
   const Be16 length = be16(is_v4 ? 12 : 36);
-  put(signature, sizeof signature);
+  put(signature.data(), signature.size());
   put(&version_2_proxy, 1);
   put(is_v4 ? &tcp_over_v4 : &tcp_over_v6, 1);
   put(&length, sizeof length);
@@ -37,6 +44,105 @@ std::size_t write_version_2(const FlowKey& key, std::span<std::byte> out) {
   return count;
 }
 
+bool begins_like(std::string_view text, std::string_view start) {
+  const std::size_t common = std::min(text.size(), start.size());
+  return text.substr(0, common) == start.substr(0, common);
+}
+
+ProxyHeader answer(ProxyHeaderStatus status, std::size_t bytes = 0) { return {status, static_cast<std::uint16_t>(bytes), {}}; }
+
+ProxyHeader named(const FlowKey& from_client, std::size_t bytes) {
+  if (from_client.source.is_v4() != from_client.destination.is_v4()) return answer(ProxyHeaderStatus::malformed);
+  return {ProxyHeaderStatus::complete, static_cast<std::uint16_t>(bytes), from_client};
+}
+
+std::string_view take_word(std::string_view& text) {
+  const std::size_t end = std::min(text.find(' '), text.size());
+  const std::string_view word = text.substr(0, end);
+  text.remove_prefix(std::min(end + 1, text.size()));
+  return word;
+}
+
+std::optional<IpAddress> read_address(std::string_view text, std::string_view protocol_word) {
+  const bool is_v6_text = text.find(':') != std::string_view::npos;
+  return is_v6_text == (protocol_word == "TCP6") ? IpAddress::parse(text) : std::nullopt;
+}
+
+std::optional<Be16> read_port(std::string_view digits) {
+  std::uint16_t port = 0;
+  const char* last = digits.data() + digits.size();
+  const auto [end, error] = std::from_chars(digits.data(), last, port);
+  const bool has_leading_zero = digits.size() > 1 && digits.front() == '0';
+  if (error != std::errc() || end != last || has_leading_zero) return std::nullopt;
+  return be16(port);
+}
+
+// "PROXY TCP4 192.0.2.1 198.51.100.7 4000 443\r\n": single spaces, nothing before or behind.
+ProxyHeader read_version_1(std::string_view text) {
+  const std::size_t end = text.substr(0, proxy_header_bytes_max).find("\r\n");
+  if (end == std::string_view::npos) {
+    return answer(text.size() < proxy_header_bytes_max ? ProxyHeaderStatus::need_more : ProxyHeaderStatus::too_long);
+  }
+  const std::size_t bytes = end + 2;
+  std::string_view rest = text.substr(line_start.size(), end - line_start.size());
+  const std::string_view protocol_word = take_word(rest);
+  if (protocol_word == "UNKNOWN") return answer(ProxyHeaderStatus::complete, bytes);
+  const auto source = read_address(take_word(rest), protocol_word), destination = read_address(take_word(rest), protocol_word);
+  const auto source_port = read_port(take_word(rest)), destination_port = read_port(rest);
+  const bool is_tcp = protocol_word == "TCP4" || protocol_word == "TCP6";
+  if (!is_tcp || !source || !destination || !source_port || !destination_port) return answer(ProxyHeaderStatus::malformed);
+  return named({*source, *destination, *source_port, *destination_port, protocol::tcp}, bytes);
+}
+
+Be16 be16_at(std::span<const std::byte> bytes, std::size_t at) {
+  Be16 word;
+  std::memcpy(&word, bytes.data() + at, sizeof word);
+  return word;
+}
+
+// Each a type, two bytes of length, and so many more.
+bool do_tlvs_add_up(std::span<const std::byte> rest) {
+  constexpr std::size_t head_bytes = 3;
+  while (!rest.empty()) {
+    if (rest.size() < head_bytes) return false;
+    const std::size_t bytes = head_bytes + be16_at(rest, 1).host();
+    if (bytes > rest.size()) return false;
+    rest = rest.subspan(bytes);
+  }
+  return true;
+}
+
+// Two addresses, their ports, TLVs: all that follows the length.
+ProxyHeader read_tcp_block(std::span<const std::byte> block, std::size_t address_bytes) {
+  const std::size_t ports_at = 2 * address_bytes, tlvs_at = ports_at + 4;
+  const auto address_at = [&](std::size_t at) {
+    if (address_bytes == 16) return IpAddress::v6(block.data() + at);
+    Be32 four;
+    std::memcpy(&four, block.data() + at, sizeof four);
+    return IpAddress::v4(four);
+  };
+  if (!do_tlvs_add_up(block.subspan(tlvs_at))) return answer(ProxyHeaderStatus::malformed);
+  return named({address_at(0), address_at(address_bytes), be16_at(block, ports_at), be16_at(block, ports_at + 2), protocol::tcp},
+               fixed_bytes + block.size());
+}
+
+ProxyHeader read_version_2(std::span<const std::byte> bytes) {
+  if (bytes.size() <= signature.size()) return answer(ProxyHeaderStatus::need_more);
+  const std::byte command = bytes[12];
+  if (command != version_2_local && command != version_2_proxy) return answer(ProxyHeaderStatus::malformed);
+  if (bytes.size() < 14) return answer(ProxyHeaderStatus::need_more);
+  const std::byte family = command == version_2_local ? std::byte{0} : bytes[13];
+  if ((family >> 4) > std::byte{3} || (family & std::byte{15}) > std::byte{2}) return answer(ProxyHeaderStatus::malformed);
+  if (bytes.size() < fixed_bytes) return answer(ProxyHeaderStatus::need_more);
+  const std::size_t block_bytes = be16_at(bytes, 14).host();
+  if (fixed_bytes + block_bytes > proxy_header_read_max) return answer(ProxyHeaderStatus::too_long);
+  const std::size_t address_bytes = family == tcp_over_v4 ? 4 : family == tcp_over_v6 ? 16 : 0;
+  if (address_bytes != 0 && block_bytes < 2 * address_bytes + 4) return answer(ProxyHeaderStatus::malformed);
+  if (bytes.size() < fixed_bytes + block_bytes) return answer(ProxyHeaderStatus::need_more);
+  if (address_bytes == 0) return answer(ProxyHeaderStatus::complete, fixed_bytes + block_bytes);
+  return read_tcp_block(bytes.subspan(fixed_bytes, block_bytes), address_bytes);
+}
+
 }  // namespace
 
 std::size_t write_proxy_header(ProxyProtocol version, const FlowKey& from_client,
@@ -47,6 +153,13 @@ std::size_t write_proxy_header(ProxyProtocol version, const FlowKey& from_client
     case ProxyProtocol::version_2: return write_version_2(from_client, out);
   }
   return 0;
+}
+
+ProxyHeader read_proxy_header(std::span<const std::byte> bytes) {
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (begins_like(text, line_start)) return read_version_1(text);
+  if (begins_like(text, signature)) return read_version_2(bytes);
+  return answer(ProxyHeaderStatus::not_proxy);
 }
 
 }  // namespace sluice

@@ -59,6 +59,7 @@ static_assert(sizeof(CookieCounters) == 32);
 #define SLUICE_SPLICE_EVENTS(X)                                                                        \
   X(cookie_sent, "SYNs answered with a cookie")                                                        \
   X(cookie_accepted, "handshakes that clients completed")                                              \
+  X(proxy_header, "connections that began with a PROXY header of a trusted proxy")                      \
   X(called, "SYNs to endpoints, repeated ones not counted")                                            \
   X(joined, "connections whose endpoint has taken over")                                               \
   X(hello_timeout, "clients that did not say in time where they want to go; they got a reset")         \

@@ -56,7 +56,7 @@ void send_syn(World& world, PendingSplice& pending, const FlowRecord& flow) {
 // What the endpoint has not acknowledged yet, from `first` on, as far as its window goes.
 void deliver_from(World& world, PendingSplice& pending, const FlowRecord& flow, std::uint32_t first) {
   std::array<std::byte, proxy_header_bytes_max> header;
-  write_proxy_header(pending.proxy_protocol, pending.from_client, header);
+  write_proxy_header(pending.proxy_protocol, pending.origin, header);
   std::array<std::byte, timestamps_bytes> options;
   write_timestamps(options, pending.client_offer.timestamp, pending.endpoint_offer.timestamp);
   const bool has_timestamps = pending.endpoint_offer.has_timestamps;
@@ -153,7 +153,7 @@ void give_up(World& world, PendingSplice& pending) {
 }
 
 const EndpointRow* choose(World& world, const PendingSplice& pending, const ClusterRow& cluster) {
-  FlowKey key = pending.from_client;
+  FlowKey key = pending.origin;
   for (unsigned tries = 0; tries < choices_max; ++tries) {
     const EndpointRow& endpoint = world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)];
     if (cluster.endpoint_flows_max != 0) return endpoint_with_room(world, cluster, endpoint, pending.hash);
@@ -182,7 +182,7 @@ Verdict call_this_endpoint(World& world, PendingSplice& pending, const VipRow& v
   splice.pending = world.pending.number_of(pending);
   std::array<std::byte, proxy_header_bytes_max> header;
   pending.proxy_protocol = world.tables->clusters()[endpoint.cluster].proxy_protocol;
-  pending.proxy_bytes = static_cast<std::uint8_t>(write_proxy_header(pending.proxy_protocol, pending.from_client, header));
+  pending.proxy_bytes = static_cast<std::uint8_t>(write_proxy_header(pending.proxy_protocol, pending.origin, header));
   pending.stage = PendingStage::calling;
   pending.flow = world.flows.index_of(*flow) + 1;
   pending.vip_id = vip.id;
@@ -406,7 +406,7 @@ Verdict call_endpoint(World& world, PendingSplice& pending, const VipRow& vip) {
   const ClusterRow& cluster = world.tables->clusters()[vip.cluster];
   if (vip.state == VipState::pending) return Verdict::drop_vip_pending;
   if (cluster.slot_count == 0) return Verdict::reject_no_endpoint;
-  const Verdict admitted = admit_by_vip(world, vip, pending.from_client.source);
+  const Verdict admitted = admit_by_vip(world, vip, pending.origin.source);
   if (admitted != Verdict::undecided) return admitted;
   if (world.flows.is_full()) return Verdict::drop_flows_full;
   const EndpointRow* endpoint = choose(world, pending, cluster);

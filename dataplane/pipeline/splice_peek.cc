@@ -1,5 +1,6 @@
 // From a client's SYN to the moment when we know where it wants to go. The whole walk is told in splice.h.
 #include "dataplane/net/client_hello.h"
+#include "dataplane/net/proxy_protocol.h"
 #include "dataplane/pipeline/pipelined.h"
 #include "dataplane/pipeline/splice.h"
 #include "dataplane/pipeline/stages.h"
@@ -14,6 +15,7 @@ constexpr std::byte unknown_name_alert[] = {std::byte{21}, std::byte{3}, std::by
 // No state, no look at any: this is what a flood of SYNs meets.
 void answer_with_cookie(World& world, Packet& packet) {
   const VipRow& vip = *packet.vip;
+  if (!world.tables->trusts(vip, packet.frame.key.source)) return reject(packet, Verdict::reject_proxy_untrusted);
   const bool may_any_answer = vip.is_peeking != 0 || world.tables->clusters()[vip.cluster].slot_count > 0;
   if (vip.state == VipState::pending) {
     packet.verdict = Verdict::drop_vip_pending;
@@ -51,6 +53,10 @@ PendingSplice* accept_cookie(World& world, Packet& packet) {
   const auto offer = open_cookie(world.cookie_secret, packet.frame.key, client_isn, cookie, world.now);
   if (!offer) {
     if (!is_handed_to_next(world, packet)) reject(packet, Verdict::reject_cookie_invalid);
+    return nullptr;
+  }
+  if (!world.tables->trusts(*packet.vip, packet.frame.key.source)) {  // any more
+    reject(packet, Verdict::reject_proxy_untrusted);
     return nullptr;
   }
   PendingSplice* pending = world.pending.open(packet.frame.key, packet.hash);
@@ -116,6 +122,37 @@ void call(World& world, Packet& packet, PendingSplice& pending, const VipRow& vi
   if (is_reject(verdict)) return refuse(world, packet, pending, verdict);
   // Whatever else keeps us from calling may be over when the client sends again.
   packet.verdict = verdict == Verdict::undecided ? Verdict::absorb : verdict;
+  // A PROXY header with nothing behind it: no endpoint will acknowledge it.
+  const bool is_header_alone = pending.header_bytes != 0 && world.pending.held(pending).empty();
+  if (verdict == Verdict::undecided && is_header_alone) acknowledge_prefix(world, packet, pending);
+}
+
+// What a proxy before us says of its client, in front of that client's own bytes. Once it is whole, the connection is the
+// client's and begins behind it: the endpoint is called with the number that follows, so that no number needs a change.
+// False: the packet is decided.
+bool take_proxy_header(World& world, Packet& packet, PendingSplice& pending) {
+  const ProxyHeader header = read_proxy_header(world.pending.held(pending));
+  const auto refused = [&](Verdict verdict) {
+    refuse(world, packet, pending, verdict);
+    return false;
+  };
+  switch (header.status) {
+    case ProxyHeaderStatus::need_more: {
+      if ((packet.frame.tcp_flags & tcp_flag::fin) != 0) return refused(Verdict::reject_hello_incomplete);
+      acknowledge_prefix(world, packet, pending);
+      return false;
+    }
+    case ProxyHeaderStatus::not_proxy: return refused(Verdict::reject_not_proxy);
+    case ProxyHeaderStatus::malformed: return refused(Verdict::reject_proxy_malformed);
+    case ProxyHeaderStatus::too_long: return refused(Verdict::reject_proxy_too_long);
+    case ProxyHeaderStatus::complete: break;
+  }
+  if (header.from_client) pending.origin = *header.from_client;
+  pending.header_bytes = header.bytes;
+  pending.client_isn += header.bytes;
+  world.pending.drop_front(pending, header.bytes);
+  world.counters.splice.proxy_header.add(1);
+  return true;
 }
 
 void look_into_hello(World& world, Packet& packet, PendingSplice& pending) {
@@ -139,9 +176,15 @@ void look_into_hello(World& world, Packet& packet, PendingSplice& pending) {
 // A segment of a client that has shaken hands, and of which we do not know enough yet.
 void listen_to(World& world, Packet& packet, PendingSplice& pending) {
   hear_client(pending, packet);
-  const auto payload = tcp_payload(packet);
-  const std::uint32_t offset = packet.at<TcpHeader>(packet.frame.l4_offset).sequence.host() - (pending.client_isn + 1);
-  if (offset == 0xffffffff) return acknowledge_prefix(world, packet, pending);  // keepalive (RFC 9293 3.8.4)
+  auto payload = tcp_payload(packet);
+  std::uint32_t offset = packet.at<TcpHeader>(packet.frame.l4_offset).sequence.host() - (pending.client_isn + 1);
+  // A keepalive (RFC 9293 3.8.4), or the PROXY header once more.
+  const std::uint32_t old_bytes = 0 - offset;
+  const bool is_repeat = old_bytes != 0 && old_bytes <= std::max<std::uint32_t>(pending.header_bytes, 1);
+  if (is_repeat) {
+    payload = payload.subspan(std::min<std::size_t>(old_bytes, payload.size()));
+    offset = 0;
+  }
   if (offset > held_bytes_max) {
     packet.verdict = Verdict::drop_tcp_out_of_window;
     return;
@@ -155,10 +198,16 @@ void listen_to(World& world, Packet& packet, PendingSplice& pending) {
     case StoreResult::too_many_pieces: packet.verdict = Verdict::drop_hello_in_pieces; return;
     case StoreResult::no_memory: packet.verdict = Verdict::drop_hello_memory_full; return;
   }
-  if (packet.vip->is_peeking == 0) return call(world, packet, pending, *packet.vip);
   const bool is_over = (packet.frame.tcp_flags & tcp_flag::fin) != 0;
-  if (!payload.empty() || is_over) return look_into_hello(world, packet, pending);
-  packet.verdict = Verdict::absorb;
+  const bool is_silent = payload.empty() && !is_repeat && !is_over;
+  const bool is_header_awaited = packet.vip->proxies != 0 && pending.header_bytes == 0;
+  if (is_silent && (packet.vip->is_peeking != 0 || is_header_awaited)) {
+    packet.verdict = Verdict::absorb;
+    return;
+  }
+  if (is_header_awaited && !take_proxy_header(world, packet, pending)) return;
+  if (packet.vip->is_peeking == 0) return call(world, packet, pending, *packet.vip);
+  look_into_hello(world, packet, pending);
 }
 
 void end_pending(World& world, Packet& packet, PendingSplice& pending) {

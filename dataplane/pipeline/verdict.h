@@ -14,17 +14,21 @@ namespace sluice {
 #define SLUICE_VERDICTS(X)                                                                                  \
   X(undecided, "still in the pipeline; never counted")                                                      \
   X(forward, "sent to an endpoint or a client")                                                             \
-  X(reply, "turned around by the balancer itself: ping, SYN cookies, acknowledgments of half a ClientHello")    \
+  X(reply, "turned around by the balancer itself: ping, SYN cookies, acknowledgments of half a ClientHello or PROXY header")    \
   X(reject_no_endpoint, "TCP to a VIP whose cluster has no endpoint that takes new flows; answered with a reset")  \
   X(reject_flow_ended, "its endpoint was drained and the deadline has passed; answered with a reset")                \
   X(reject_connection_limit, "TCP to a VIP that has all the connections that it or its endpoints may have; answered with a reset")     \
   X(reject_ttl_expired, "time to live ran out here; answered with ICMP time exceeded, as traceroute wants it")          \
   X(reject_mtu_exceeded, "longer than the MTU of the port it must leave by; answered with the MTU that fits")          \
   X(reject_cookie_invalid, "a segment of no known flow whose SYN cookie is not ours or too old; answered with a reset") \
+  X(reject_proxy_untrusted, "to a VIP with accept_proxy_protocol from outside of its trusted_prefixes; answered with a reset") \
+  X(reject_not_proxy, "a VIP with accept_proxy_protocol was sent something else than a PROXY header; does the proxy before it send one? Answered with a reset") \
+  X(reject_proxy_malformed, "a PROXY header that breaks the rules of its version; answered with a reset")             \
+  X(reject_proxy_too_long, "a PROXY line of more than 107 bytes, or a PROXY header (version 2) of more than 4 KiB; answered with a reset") \
   X(reject_not_tls, "a VIP that looks at server names was sent something else than TLS; answered with a reset")      \
   X(reject_hello_malformed, "a ClientHello that breaks the rules of TLS; answered with a reset")                      \
   X(reject_hello_too_long, "a ClientHello of more than 16 KiB; answered with a reset")                                \
-  X(reject_hello_incomplete, "the client ended before its ClientHello was whole; answered with a reset")              \
+  X(reject_hello_incomplete, "the client ended before its PROXY header or ClientHello was whole; answered with a reset")              \
   X(reject_name_unknown, "a server name that no virtual host of the VIP has, or none; answered with a TLS alert and a reset") \
   X(punt, "given to the kernel of this box through the exception port")                                     \
   X(handoff, "given to the lcore that owns the flow")                                                       \

@@ -233,6 +233,7 @@ Result<void> Snapshot::verify_rows() const {
       return bad("vips", i, "one packet at a time, but not by NAT, or not one address and port");
     }
     if (row.ports > VipPorts::all) return bad("vips", i, "unknown kind of ports");
+    if (row.proxies > prefix_tables().size()) return bad("vips", i, "no such prefix table");
     if (!row.is_exact() && (row.is_peeking != 0 || row.is_named != 0)) return bad("vips", i, "server names on more than one port");
     if (row.is_peeking != 0 && row.default_vip != no_row && row.default_vip >= vips().size()) {
       return bad("vips", i, "no such default");

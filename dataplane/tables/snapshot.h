@@ -55,6 +55,10 @@ class Snapshot {
     const std::uint32_t table = node().blocklist;
     return table != 0 && prefix_table(prefix_tables()[table - 1]).value_of(source) != 0;
   }
+  // Whether clients of the VIP may come from there: where a PROXY header is believed, its proxies alone.
+  bool trusts(const VipRow& vip, IpAddress source) const {
+    return vip.proxies == 0 || prefix_table(prefix_tables()[vip.proxies - 1u]).value_of(source) != 0;
+  }
   // Nothing when no VIP has limits.
   std::span<const VipLimitsRow> vip_limits() const { return section<VipLimitsRow>(Section::vip_limits); }
   // nullptr when there are none at all.

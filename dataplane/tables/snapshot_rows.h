@@ -173,11 +173,12 @@ struct VipRow {
   std::uint32_t default_vip;       // is_peeking: row for clients whose server name is none of ours; no_row: refused
   std::uint16_t mss_max;           // of TCP, in both directions; 0: as the ends state it
   SynCookies syn_cookies;          // splice clusters: always
-  std::uint8_t is_peeking;         // the TLS server name leads to the row that counts, see server_name_index
-  std::uint8_t is_named;           // reached by server name only: shares address and port with an is_peeking row
-  std::uint8_t is_reset_on_expiry; // both ends of an idle TCP flow are told when it is forgotten
+  std::uint8_t is_peeking : 4;     // the TLS server name leads to the row that counts, see server_name_index
+  std::uint8_t is_named : 4;       // reached by server name only: shares address and port with an is_peeking row
+  std::uint8_t is_reset_on_expiry : 4;  // both ends of an idle TCP flow are told when it is forgotten
+  std::uint8_t may_lead_to_v6 : 4; // some endpoint that it may lead to is IPv6
   std::uint8_t prefix_length;      // of 128; 128: one address
-  std::uint8_t may_lead_to_v6;     // some endpoint that it may lead to is IPv6
+  std::uint16_t proxies;           // prefix table + 1 of who must begin with a PROXY header, nobody else may come; 0: none
 
   bool is_exact() const { return prefix_length == 128 && ports == VipPorts::one; }  // found by one look into vip_index
 };

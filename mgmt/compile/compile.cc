@@ -319,6 +319,26 @@ class LimitsCompiler {
   std::map<std::vector<ObjectPtr>, std::uint32_t> rows_;
 };
 
+// Who may stand before VIPs with accept_proxy_protocol; equal lists share a table.
+class ProxiesCompiler {
+ public:
+  explicit ProxiesCompiler(SnapshotWriter& writer) : writer_(writer) {}
+
+  std::uint16_t row_of(const ResolvedVip& vip) {  // as VipRow::proxies
+    const std::vector<std::string> prefixes = vip.proxies();
+    if (prefixes.empty()) return 0;
+    const auto [row, is_new] = rows_.try_emplace(prefixes, std::uint16_t{0});
+    if (!is_new) return row->second;
+    std::vector<PrefixRule> rules;
+    for (const std::string& prefix : prefixes) rules.push_back({*IpPrefix::parse(prefix), 1});
+    return row->second = static_cast<std::uint16_t>(writer_.add(build_prefix_table(rules)) + 1);
+  }
+
+ private:
+  SnapshotWriter& writer_;
+  std::map<std::vector<std::string>, std::uint16_t> rows_;
+};
+
 using Algorithm = api::ClusterExtension::Algorithm;
 
 Algorithm algorithm_of(const api::ClusterSpec& spec) {
@@ -719,6 +739,7 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
 
   const auto vips = vips_of(input.objects);
   LimitsCompiler limits(input.objects, writer, cache);
+  ProxiesCompiler proxies(writer);
   const NodePaths paths(spec);
   ClusterCompiler clusters(input, writer, snat_pools, paths, cache);
   std::map<ObjectKey, ClusterResult> cluster_rows;
@@ -744,6 +765,7 @@ Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache) {
     row.state = cluster.is_pending ? VipState::pending : VipState::ready;
     row.syn_cookies = syn_cookies_of(virtual_host_spec(*vip.virtual_host));
     row.hello_timeout_ms = virtual_host_spec(*vip.virtual_host).sluice().hello_timeout();
+    row.proxies = proxies.row_of(vip);
     row.default_vip = no_row;
     row.quic = quic_of(virtual_host_spec(*vip.virtual_host));
     row.is_one_packet = virtual_host_spec(*vip.virtual_host).sluice().one_packet() ? 1 : 0;

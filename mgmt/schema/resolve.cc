@@ -30,6 +30,16 @@ bool ResolvedVip::is_named() const {
   return virtual_host_spec(*virtual_host).proxy() == api::VirtualHostSpec::TCP_PROXY_WITH_SNI;
 }
 
+std::vector<std::string> ResolvedVip::proxies() const {
+  std::vector<std::string> texts;
+  for (const std::string& prefix : advertise_policy_spec(*policy).sluice().accept_proxy_protocol().trusted_prefixes()) {
+    if (const auto network = IpPrefix::parse(prefix)) texts.push_back(network->text());
+  }
+  std::sort(texts.begin(), texts.end());
+  texts.erase(std::unique(texts.begin(), texts.end()), texts.end());
+  return texts;
+}
+
 std::uint8_t protocol_number(api::Protocol protocol) {
   return protocol == api::UDP ? protocol_udp : protocol_tcp;
 }
@@ -91,8 +101,7 @@ std::vector<ResolvedVip> vips_of(const ObjectStore& objects) {
       const ObjectPtr policy =
           objects.find(target_of(reference, "advertise_policy", virtual_host->key().space));
       if (policy == nullptr) continue;
-      const api::AdvertisePolicySpec& spec =
-          static_cast<const api::AdvertisePolicy&>(policy->effective()).spec();
+      const api::AdvertisePolicySpec& spec = advertise_policy_spec(*policy);
       const auto address = IpAddress::parse(spec.address());
       const auto ports = ports_of(spec);
       if (!address || ports.empty()) continue;

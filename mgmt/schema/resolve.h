@@ -34,6 +34,7 @@ struct ResolvedVip {
   bool is_exact() const { return prefix_length == 128 && ports.size() == 1 && ports.front().is_single(); }
   std::string text() const;  // "10.0.0.1:80/tcp"
   bool is_named() const;     // chosen by server name: may share its address and port with others
+  std::vector<std::string> proxies() const;  // accept_proxy_protocol: who is trusted, sorted; none without it
 };
 
 struct ResolvedEndpoint {
@@ -68,6 +69,9 @@ inline const api::ClusterSpec& cluster_spec(const Object& object) {
 }
 inline const api::VirtualHostSpec& virtual_host_spec(const Object& object) {
   return static_cast<const api::VirtualHost&>(object.effective()).spec();
+}
+inline const api::AdvertisePolicySpec& advertise_policy_spec(const Object& object) {
+  return static_cast<const api::AdvertisePolicy&>(object.effective()).spec();
 }
 inline const api::NodeSpec& node_spec(const Object& object) {
   return static_cast<const api::Node&>(object.effective()).spec();

@@ -769,10 +769,62 @@ void check_prefix_length(const Object& policy, const api::AdvertisePolicySpec& s
                  fmt::format("the network's own address: {}", network.network.text()));
 }
 
+constexpr const char* accept_proxy_protocol_path = "spec.sluice.accept_proxy_protocol";
+
+// To trust nobody would refuse every client, to trust everybody lets anyone say who he is: the first is never meant.
+void check_trusted_prefixes(const Object& policy, const api::AdvertisePolicySpec& spec, Findings& findings) {
+  if (!spec.sluice().has_accept_proxy_protocol()) return;
+  const auto& prefixes = spec.sluice().accept_proxy_protocol().trusted_prefixes();
+  if (prefixes.empty()) {
+    findings.error(policy.key(), std::string(accept_proxy_protocol_path) + ".trusted_prefixes",
+                   fmt::format("{} trusts no proxy, so it would refuse every client", policy.key().text()),
+                   "the networks of the proxies before it, such as trusted_prefixes: [192.0.2.0/24, 2001:db8:1::/64]");
+  }
+  for (const std::string& prefix : prefixes) {
+    if (!prefix.ends_with("/0")) continue;
+    findings.warnings.push_back(fmt::format("{}: accept_proxy_protocol trusts {}: whoever reaches the VIP can say that he is anybody",
+                                            policy.key().text(), prefix));
+  }
+}
+
+// The header is taken off where clients are answered before an endpoint is chosen.
+void check_accept_proxy_protocol(const ResolvedVip& vip, Findings& findings) {
+  if (!advertise_policy_spec(*vip.policy).sluice().has_accept_proxy_protocol()) return;
+  const std::string host = vip.virtual_host->key().text();
+  const auto forwarding = cluster_spec(*vip.cluster).sluice().forwarding();
+  if (vip.protocol == protocol_udp) {
+    findings.error(vip.policy->key(), accept_proxy_protocol_path,
+                   fmt::format("the PROXY protocol belongs to TCP, and {} ({}) is UDP", vip.text(), host), "no accept_proxy_protocol");
+  } else if (forwarding != api::ClusterExtension::SPLICE) {
+    findings.error(vip.policy->key(), accept_proxy_protocol_path,
+                   fmt::format("{} leads to {}, which forwards by {}: a PROXY header can be taken off only where clients are answered "
+                               "before an endpoint is chosen",
+                               host, vip.cluster->key().text(), api::ClusterExtension::Forwarding_Name(forwarding)),
+                   "forwarding SPLICE of the cluster");
+  }
+}
+
+// A PROXY header comes before the server name: all virtual hosts on one VIP read it, from the same proxies, or none does.
+void check_proxies_agree(const std::vector<ResolvedVip>& vips, Findings& findings) {
+  std::map<std::string, const ResolvedVip*> firsts;
+  for (const ResolvedVip& vip : vips) {
+    if (!vip.is_named()) continue;
+    const auto [first, is_new] = firsts.try_emplace(vip.text(), &vip);
+    if (is_new || first->second->proxies() == vip.proxies()) continue;
+    const ResolvedVip& other = *first->second;
+    findings.error(vip.policy->key(), accept_proxy_protocol_path,
+                   fmt::format("{} is shared by {} ({}) and {} ({}), which do not accept the PROXY protocol from the same proxies",
+                               vip.text(), other.virtual_host->key().text(), other.policy->key().text(),
+                               vip.virtual_host->key().text(), vip.policy->key().text()),
+                   "the same trusted_prefixes in both, or one advertise_policy for both");
+  }
+}
+
 void check_advertise_policies(const ObjectStore& objects, Findings& findings) {
   for (const ObjectPtr& object : objects.of_kind("advertise_policy")) {
-    const auto& spec = static_cast<const api::AdvertisePolicy&>(object->effective()).spec();
+    const api::AdvertisePolicySpec& spec = advertise_policy_spec(*object);
     check_prefix_length(*object, spec, findings);
+    check_trusted_prefixes(*object, spec, findings);
     const bool has_list = spec.port_choice_case() != api::AdvertisePolicySpec::PORT_CHOICE_NOT_SET;
     if (has_list != spec.sluice().has_all_ports()) continue;
     const char* given = spec.has_port() ? "port" : "port_ranges";
@@ -799,6 +851,7 @@ void check_vip(const ObjectStore& objects, const ResolvedVip& vip, Findings& fin
                                vip.virtual_host->key().text()),
                    "one address and one port");
   }
+  check_accept_proxy_protocol(vip, findings);
   if (is_dsr(*vip.cluster)) return check_dsr_vip(objects, vip, findings);
   if (cluster_spec(*vip.cluster).sluice().forwarding() != api::ClusterExtension::NAT) return;
   for (const ResolvedEndpoint& endpoint : endpoints_of(objects, *vip.cluster)) {
@@ -878,6 +931,7 @@ void validate_services(const ObjectStore& objects, const ValidationWorld& world,
   for (const ResolvedVip& vip : vips) check_vip(objects, vip, findings);
   check_vip_conflicts(objects, vips, world, findings);
   check_server_names(vips, findings);
+  check_proxies_agree(vips, findings);
   check_one_packet_answers(objects, vips, findings);
   if (vips.size() > limits::vips) {
     findings.error(vips[0].virtual_host->key(), "spec.advertise_policies",

@@ -156,6 +156,10 @@ class Run {
     give({std::move(frame), output.port});
   }
 
+  static Bytes proxied_hello() {
+    return *trace::payload_of(*trace::PacketText::parse(trace::words_of("10.0.0.1:1 > 10.0.0.2:1 tcp proxied=v2,192.0.2.9:4000,192.0.2.1:443 hello=a.example")));
+  }
+
   void answer_tcp(Bytes& frame, std::size_t l4, bool is_v4, std::uint8_t flags, std::uint8_t more) {
     const auto number = [&](std::size_t at) {
       std::uint32_t value = 0;
@@ -179,6 +183,7 @@ class Run {
       case 1: extra = trace::build_hello({.name = "a.example"}); break;
       case 2: extra = trace::build_hello({.name = "x.b.example", .key_share_bytes = 600}); break;
       case 3: extra.resize(more >> 3, std::byte{'x'}); break;
+      case 5: extra = proxied_hello(); break;
       case 4: for (const std::uint8_t byte : script_.take(more >> 3)) extra.push_back(static_cast<std::byte>(byte)); break;
       default: break;
     }

@@ -44,7 +44,7 @@ inline trace::Model scene() {
         "vip 10.9.0.7:443/tcp { name a.example tls6; name *.b.example tls; }", "vip 10.9.0.8:80/tcp { cluster green; }",
         "vip [fd00:9::8]:80/tcp { cluster web; }", "vip 10.9.0.9:443/udp { cluster quic; quic 2/2; }",
         "vip 10.9.0.10:53/udp { cluster one; one_packet; }", "vip 10.9.0.11:80/tcp { cluster web; cookies; }",
-        "vip 10.9.0.16/28:*/tcp { cluster far; }"}) {
+        "vip 10.9.0.12:443/tcp { name a.example tls; proxied 203.0.113.0/24; }", "vip 10.9.0.16/28:*/tcp { cluster far; }"}) {
     const auto changed = model.change(trace::words_of(line));
     require(changed.has_value(), changed ? "" : std::string(line) + ": " + changed.error().message);
   }
@@ -93,6 +93,7 @@ inline constexpr Sample samples[] = {
     {"10.1.0.1:5000 > 10.2.0.11:8080 tcp syn", 3},
     {"203.0.113.1 > 10.9.0.1 proto 47", 0},
     {"203.0.113.1:4000 > 10.9.0.1:22 tcp ack", 0},
+    {"203.0.113.1:4000 > 10.9.0.12:443 tcp syn seq=100 mss=1460", 0},
 };
 
 // As it comes from the wire; the last one, exception_port, from the kernel.

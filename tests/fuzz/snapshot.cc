@@ -67,6 +67,7 @@ void look_up(const Snapshot& tables) {
   for (const VipRow& vip : tables.vips()) {
     sum += tables.vip_text(vip).size() + tables.name(vip.name).size() + tables.name(vip.virtual_host).size();
     sum += tables.covers(vip, vip.address, vip.port) + tables.clusters()[vip.cluster].endpoint_count;
+    sum += tables.trusts(vip, vip.address);
     if (vip.is_peeking != 0) sum += tables.find_by_hello(vip, hello, 0) != nullptr;
     if (const VipLimitsRow* limits = tables.limits_of(vip); limits != nullptr && limits->sources != no_row) {
       sum += tables.prefix_table(tables.prefix_tables()[limits->sources]).value_of(vip.address);

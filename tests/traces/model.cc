@@ -308,6 +308,12 @@ Result<void> Model::change_vip(const Words& words, std::size_t& at) {
         found->sources.push_back({*prefix, statement[i] == "allow" ? source_action::allow : source_action::deny});
         found->has_limits = true;
         ++i;
+      } else if (statement[i] == "proxied") {
+        for (found->proxies.clear(); i + 1 < statement.size(); ++i) {
+          const auto prefix = IpPrefix::parse(statement[i + 1]);
+          if (!prefix) return fail(fmt::format("vip: '{}' is no prefix", statement[i + 1]));
+          found->proxies.push_back({*prefix, 1});
+        }
       } else if (statement[i] == "flows_max" && i + 1 < statement.size()) {
         found->limits.flows_max = static_cast<std::uint32_t>(number_of(statement[++i]).value_or(0));
         found->has_limits = true;
@@ -582,6 +588,7 @@ Result<SnapshotBuffer> Model::compile() const {
     row.hello_timeout_ms = vip.hello_ms;
     row.default_vip = no_row;
     row.syn_cookies = vip.syn_cookies;
+    if (!vip.proxies.empty()) row.proxies = static_cast<std::uint16_t>(writer.add(build_prefix_table(vip.proxies)) + 1);
     row.is_peeking = !vip.names.empty() || !vip.patterns.empty() || !vip.default_cluster.empty();
     const auto row_of = [&](const std::string& name) -> std::uint32_t {
       for (std::size_t c = 0; c < clusters_.size(); ++c) {

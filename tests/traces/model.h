@@ -16,6 +16,7 @@
 //   vip ADDRESS:PORT/udp { quic ROTATION/BYTES; one_packet; }    with: cluster NAME endpoint ADDRESS:PORT server_id HEX
 //   vip ADDRESS:PORT/tcp { name a.example CLUSTER [ALPN]; name *.example CLUSTER; default CLUSTER; }    looks at server names
 //   vip ADDRESS:PORT/tcp { matches EXPRESSION CLUSTER [ALPN]; }
+//   vip ADDRESS:PORT/tcp { proxied PREFIX...; }                  clients come through proxies there, which begin with a PROXY header
 //   vip ADDRESS:PORT/PROTOCOL remove|pending|ready             PORT: also 80,8080-8191 and *; ADDRESS: also 10.9.0.0/28
 //   timeouts opening 10s closing 60s closed 10s reset 5s
 //   icmp errors N echoes N  (a second)
@@ -101,6 +102,7 @@ struct VipModel {
   std::vector<ServerNameModel> patterns;  // `matches EXPRESSION CLUSTER [ALPN]`, of which the first counts
   std::string default_cluster;
   bool is_reset_on_expiry = false;
+  std::vector<PrefixRule> proxies;  // `proxied PREFIX...`
 };
 
 std::optional<std::uint64_t> parse_duration_ms(const std::string& word);  // "31s", "250ms", "1h", "5m"

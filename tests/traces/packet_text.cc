@@ -312,8 +312,52 @@ std::string PacketText::text() const {
   return out;
 }
 
+namespace {
+
+std::vector<std::string> split_list(std::string list) {
+  std::vector<std::string> words;
+  while (!list.empty()) {
+    const std::size_t comma = std::min(list.find(','), list.size());
+    words.push_back(list.substr(0, comma));
+    list.erase(0, comma + 1);
+  }
+  return words;
+}
+
+void append_hex(Bytes& bytes, const std::string& hex) {
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2) append(bytes, 1, std::stoul(hex.substr(i, 2), nullptr, 16));
+}
+
+void append_characters(Bytes& bytes, const std::string& text) {
+  for (const char c : text) bytes.push_back(static_cast<std::byte>(c));
+}
+
+// What `proxied` says, see packet_text.h.
+void append_proxy_header(Bytes& bytes, const std::string& said, const std::string& tlvs) {
+  constexpr const char* signature = "0d0a0d0a000d0a515549540a";
+  const auto words = split_list(said);
+  if (words.size() < 3) return said == "local" ? append_hex(bytes, signature + std::string("20000000")) : append_characters(bytes, "PROXY UNKNOWN\r\n");
+  std::string addresses[2], ports[2];
+  for (int i = 0; i < 2; ++i) split_address(words[static_cast<std::size_t>(i) + 1], addresses[i], ports[i]);
+  const bool is_v4 = addresses[0].find(':') == std::string::npos;
+  if (words[0] == "v1") {
+    return append_characters(bytes, fmt::format("PROXY {} {} {} {} {}\r\n", is_v4 ? "TCP4" : "TCP6", addresses[0], addresses[1], ports[0], ports[1]));
+  }
+  append_hex(bytes, signature + std::string(is_v4 ? "2111" : "2121"));
+  append(bytes, 2, (is_v4 ? 12u : 36u) + tlvs.size() / 2);
+  for (const std::string& address : addresses) {
+    const auto all = IpAddress::parse(address)->bytes();
+    append_array(bytes, std::span(all).subspan(is_v4 ? 12 : 0));
+  }
+  for (const std::string& port : ports) append(bytes, 2, std::stoul(port));
+  append_hex(bytes, tlvs);
+}
+
+}  // namespace
+
 std::optional<Bytes> payload_of(const PacketText& text) {
   Bytes payload;
+  if (const std::string proxied = text.option("proxied"); !proxied.empty()) append_proxy_header(payload, proxied, text.option("tlvs"));
   if (const std::string name = text.option("hello"); !name.empty()) {
     HelloText hello;
     if (name != "none") hello.name = name;
@@ -321,19 +365,14 @@ std::optional<Bytes> payload_of(const PacketText& text) {
     if (text.options.contains("pq")) hello.key_share_bytes = 1'216;
     hello.padding_bytes = text.number("padding", 0);
     hello.record_bytes_max = text.number("records", hello.record_bytes_max);
-    std::string list = text.option("alpn");
-    while (!list.empty()) {
-      const std::size_t comma = std::min(list.find(','), list.size());
-      hello.alpn.push_back(list.substr(0, comma));
-      list.erase(0, comma + 1);
-    }
-    payload = build_hello(hello);
+    hello.alpn = split_list(text.option("alpn"));
+    const Bytes built = build_hello(hello);
+    payload.insert(payload.end(), built.begin(), built.end());
   } else if (text.options.contains("text")) {
-    for (const char c : text.option("text")) payload.push_back(static_cast<std::byte>(c));
+    append_characters(payload, text.option("text"));
   } else if (text.options.contains("bytes")) {
-    const std::string hex = text.option("bytes");
-    for (std::size_t i = 0; i + 1 < hex.size(); i += 2) append(payload, 1, std::stoul(hex.substr(i, 2), nullptr, 16));
-  } else {
+    append_hex(payload, text.option("bytes"));
+  } else if (payload.empty()) {
     return std::nullopt;
   }
   if (const std::string part = text.option("part"); !part.empty()) {

@@ -10,7 +10,8 @@
 //   nd solicit fd00:9::1 tell fd00:1::fe        nd advertise fd00:2::11 is 02:00:00:00:00:0b tell fd00:2::1
 //
 // mark=N: of a health check to the endpoint with that id (net/probe_mark.h). TCP options: mss= ws= sackok=1 tsval= tsecr= sack=LEFT..RIGHT. Payload, instead of len=: text=WORD, bytes=HEX, or a ClientHello
-// (hello_text.h): hello=NAME|none alpn=A,B grease=1 pq=1 padding=N records=N. part=FIRST-END takes a piece of it.
+// (hello_text.h): hello=NAME|none alpn=A,B grease=1 pq=1 padding=N records=N. Before it, a PROXY header:
+// proxied=v1|v2,CLIENT:PORT,SERVER:PORT (tlvs=HEX behind it), unknown (of v1) or local (of v2). part=FIRST-END takes a piece of it all.
 //
 // Nothing here uses the product's parser or rewriter: it is what they are checked against.
 #pragma once

@@ -249,7 +249,7 @@ class Run {
     auto expected = PacketText::parse(words);
     if (!expected) return tl::unexpected(expected.error());
     if (const auto payload = payload_of(*expected)) {
-      for (const char* key : {"hello", "alpn", "grease", "pq", "padding", "records", "text", "bytes", "part"}) expected->options.erase(key);
+      for (const char* key : {"hello", "alpn", "grease", "pq", "padding", "records", "text", "bytes", "part", "proxied", "tlvs"}) expected->options.erase(key);
       expected->options["payload"] = payload_mark(*payload);
     }
     needs_verdict_ = false;

@@ -21,11 +21,12 @@ using trace::Bytes;
 using trace::PacketText;
 using trace::words_of;
 
-std::unique_ptr<Bed> bed_with_names() {
+std::unique_ptr<Bed> bed_with_names(const std::string& more = "") {
   trace::Model model;
+  const std::string vip = "vip 10.9.0.1:443/tcp { name a.example a; name b.example b; " + more + " }";
   for (const char* line : {"flows 65536", "splices 65536", "cluster a { endpoint 10.2.0.11:443; forwarding splice; }",
                            "cluster b { endpoint 10.2.0.12:443; forwarding splice; }",
-                           "vip 10.9.0.1:443/tcp { name a.example a; name b.example b; }"}) {
+                           vip.c_str()}) {
     EXPECT_TRUE(model.change(words_of(line))) << line;
   }
   auto bed = Bed::create(model);
@@ -89,6 +90,8 @@ class Client {
     return got;
   }
   std::uint32_t cookie() const { return cookie_; }
+  // A PROXY header of so many bytes, which is no part of what the endpoint sees.
+  void begin_behind(std::size_t header_bytes) { isn_ += static_cast<std::uint32_t>(header_bytes); }
 
  private:
   Bed& bed_;
@@ -134,6 +137,72 @@ TEST(Splice, AHelloOfOneByteSegments) {  // SP-01
     EXPECT_EQ(client.next_output().number("ack", 0), 6 + i + 1);
   }
   client.send_bytes(std::span(hello).last(1), static_cast<std::uint32_t>(hello.size()) - 1);
+  EXPECT_EQ(client.deliver(client.next_output()), hello);
+  expect_clean(*bed);
+}
+
+// A PROXY header (version 1, or 2 with TLVs) and a hello behind it, as one stream.
+Bytes proxied_hello(const std::string& header, const Bytes& hello) {
+  Bytes stream = *trace::payload_of(*PacketText::parse(words_of("10.0.0.1:1 > 10.0.0.2:1 tcp " + header)));
+  stream.insert(stream.end(), hello.begin(), hello.end());
+  return stream;
+}
+
+TEST(Splice, AProxyHeaderCutAnywhereIsTakenOff) {  // PP-01: in order, and the second part first
+  const Bytes hello = trace::build_hello({.name = "b.example"});
+  const auto bed = bed_with_names("proxied 198.51.100.0/24");
+  bed->checks_flows_often = false;
+  std::uint16_t port = 1'000;
+  for (const char* header : {"proxied=v1,203.0.113.9:4000,192.0.2.1:443", "proxied=v2,[2001:db8::9]:4000,[2001:db8::1]:443 tlvs=040003000000"}) {
+    const Bytes stream = proxied_hello(header, hello);
+    for (std::size_t cut = 1; cut < stream.size(); ++cut) {
+      for (const bool is_swapped : {false, true}) {
+        Client client(*bed, port++, 0xffffffe0u);  // the numbers wrap inside of the header
+        client.shake_hands();
+        const auto send_part = [&](bool is_second) {
+          const auto at = static_cast<std::uint32_t>(cut);
+          return is_second ? client.send_bytes(std::span(stream).subspan(cut), at) : client.send_bytes(std::span(stream).first(cut), 0);
+        };
+        send_part(is_swapped);
+        EXPECT_EQ(client.next_output().number("ack", 0), static_cast<std::uint32_t>(0xffffffe1u + (is_swapped ? 0 : cut)));
+        EXPECT_EQ(send_part(!is_swapped), trace::Fate{Verdict::absorb});
+        client.begin_behind(stream.size() - hello.size());
+        ASSERT_EQ(client.deliver(client.next_output()), hello) << cut;
+      }
+    }
+  }
+  expect_clean(*bed);
+}
+
+TEST(Splice, AProxyHeaderByteByByteAllOfItAgainEachTime) {  // PP-01
+  const Bytes hello = trace::build_hello({.name = "a.example"});
+  const Bytes stream = proxied_hello("proxied=v1,203.0.113.9:4000,192.0.2.1:443", hello);
+  const auto bed = bed_with_names("proxied 198.51.100.0/24");
+  Client client(*bed, 1'000, 5);
+  client.shake_hands();
+  for (std::size_t end = 1; end < stream.size(); ++end) {
+    client.send_bytes(std::span(stream).first(end), 0);
+    ASSERT_EQ(client.next_output().number("ack", 0), 6 + end);
+  }
+  client.send_bytes(stream, 0);
+  client.begin_behind(stream.size() - hello.size());
+  EXPECT_EQ(client.deliver(client.next_output()), hello);
+  expect_clean(*bed);
+}
+
+TEST(Splice, BehindAProxyHeaderOf4kBAHelloOf16kB) {  // what comes before it does not count for either limit
+  const std::size_t rest = trace::build_hello({.name = "a.example", .padding_bytes = 1}).size() - 1;
+  const Bytes hello = trace::build_hello({.name = "a.example", .padding_bytes = held_bytes_max - rest});
+  const Bytes stream = proxied_hello("proxied=v2,203.0.113.9:4000,192.0.2.1:443 tlvs=040fe1" + std::string(2 * 4'065, '0'), hello);
+  ASSERT_EQ(stream.size(), proxy_header_read_max + held_bytes_max);
+  const auto bed = bed_with_names("proxied 198.51.100.0/24");
+  Client client(*bed, 1'000, 5);
+  client.shake_hands();
+  for (std::size_t at = 0; at < stream.size(); at += 1'024) {
+    client.send_bytes(std::span(stream).subspan(at, std::min<std::size_t>(1'024, stream.size() - at)), static_cast<std::uint32_t>(at));
+    if (at + 1'024 < stream.size()) client.next_output();
+  }
+  client.begin_behind(proxy_header_read_max);
   EXPECT_EQ(client.deliver(client.next_output()), hello);
   expect_clean(*bed);
 }
@@ -335,10 +404,19 @@ TEST(ByteRanges, KeepWhatCameFirst) {
           filled[i] = copy;
         }
       });
+      std::size_t piece_count = expected[0] != 0;
+      for (std::size_t i = 1; i < expected.size(); ++i) piece_count += expected[i] != 0 && expected[i - 1] == 0;
+      ASSERT_EQ(is_added, piece_count <= ByteRanges::count_max);
       if (is_added) bytes = expected;
       ASSERT_EQ(filled, bytes);
-      const auto hole = static_cast<std::uint32_t>(std::find(bytes.begin(), bytes.end(), 0) - bytes.begin());
-      ASSERT_EQ(ranges.prefix(), hole);
+      const auto prefix_of = [&] { return static_cast<std::uint32_t>(std::find(bytes.begin(), bytes.end(), 0) - bytes.begin()); };
+      ASSERT_EQ(ranges.prefix(), prefix_of());
+      if (!random.one_in(8)) continue;
+      const auto dropped = static_cast<std::uint16_t>(random.one_in(2) ? prefix_of() : random.below(prefix_of() + 1));
+      ranges.drop_front(dropped);
+      std::copy(bytes.begin() + dropped, bytes.end(), bytes.begin());
+      std::fill(bytes.end() - dropped, bytes.end(), std::uint8_t{0});
+      ASSERT_EQ(ranges.prefix(), prefix_of());
     }
   }
 }

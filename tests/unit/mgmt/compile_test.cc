@@ -506,6 +506,23 @@ TEST(Compile, PoliciesAndLimitsOfAVirtualHost) {
   EXPECT_EQ(table.value_of(*IpAddress::parse("2001:db8::1")), source_action::deny);
 }
 
+TEST(Compile, WhoMayStandBeforeAVip) {
+  EXPECT_EQ(View(compiled(objects_from(base_yaml()))).snapshot.vips()[0].proxies, 0);
+  const std::string accept = "sluice: {accept_proxy_protocol: {trusted_prefixes: [192.0.2.0/24, 'fd00:1::/64']}}}";
+  const View view(compiled(objects_from(
+      replaced(replaced(named_yaml("domains: [shop.example.org]"), "port: 80}", "port: 80, " + accept), "advertise_policies: [{name: web}]\n",
+               "advertise_policies: [{name: web}, {name: more}]\n") +
+      "---\nkind: advertise_policy\nmetadata: {name: more}\nspec: {address: 10.9.0.2, port: 80, " + accept)));
+  const Snapshot& s = view.snapshot;
+  EXPECT_EQ(s.prefix_tables().size(), 1u);  // equal lists share it
+  for (const VipRow& vip : s.vips()) {      // the listeners too: the header comes before the server name
+    EXPECT_TRUE(s.trusts(vip, *IpAddress::parse("192.0.2.77")));
+    EXPECT_TRUE(s.trusts(vip, *IpAddress::parse("fd00:1::9")));
+    EXPECT_FALSE(s.trusts(vip, *IpAddress::parse("192.0.3.1")));
+    EXPECT_FALSE(s.trusts(vip, *IpAddress::parse("fd00:2::9")));
+  }
+}
+
 TEST(Compile, ADenyListLeavesTheOthersAndNoLimitsCostNothing) {
   const View denied(compiled(
       objects_from(replaced(base_yaml(), "routes: [{name: web}]",

@@ -68,6 +68,38 @@ const std::string domain_expected =
     "expected a host name in lower case, or *. and at least two labels, such as www.example.com and "
     "*.example.com";
 
+// Two virtual hosts on 10.9.0.1:443, told apart by server name, each by a policy of its own.
+Findings findings_of_two_policies(const std::string& first, const std::string& second) {
+  const auto host = [](const std::string& name, const std::string& extension) {
+    return "---\nkind: virtual_host\nmetadata: {name: " + name + "}\nspec: {proxy: TCP_PROXY_WITH_SNI, domains: [" + name +
+           ".example.com], advertise_policies: [{name: " + name + "}], routes: [{name: web}]}\n---\nkind: advertise_policy\n" +
+           "metadata: {name: " + name + "}\nspec: {address: 10.9.0.1, port: 443, sluice: {" + extension + "}}\n";
+  };
+  return findings_of(replaced(base_yaml(), "forwarding: FULL_NAT", "forwarding: SPLICE") + host("blue", first) + host("green", second));
+}
+
+TEST(AcceptProxyProtocol, VirtualHostsOfOneVipReadTheHeaderFromTheSameProxies) {
+  const std::string accept = "accept_proxy_protocol: {trusted_prefixes: [192.0.2.0/24, 'fd00:1::/64']}";
+  const std::string sentence =
+      "advertise_policy green: spec.sluice.accept_proxy_protocol: 10.9.0.1:443/tcp is shared by virtual_host blue (advertise_policy "
+      "blue) and virtual_host green (advertise_policy green), which do not accept the PROXY protocol from the same proxies; expected "
+      "the same trusted_prefixes in both, or one advertise_policy for both\n";
+  EXPECT_EQ(text_of(findings_of_two_policies(accept, accept)), "");
+  EXPECT_EQ(text_of(findings_of_two_policies(accept, "accept_proxy_protocol: {trusted_prefixes: ['fd00:1:0::/64', 192.0.2.0/24]}")), "");
+  EXPECT_EQ(text_of(findings_of_two_policies(accept, "")), sentence);
+  EXPECT_EQ(text_of(findings_of_two_policies("", accept)), sentence);
+  EXPECT_EQ(text_of(findings_of_two_policies(accept, "accept_proxy_protocol: {trusted_prefixes: [192.0.2.0/24]}")), sentence);
+}
+
+TEST(AcceptProxyProtocol, ToTrustEverybodyIsSaidTo) {
+  const std::string all = "accept_proxy_protocol: {trusted_prefixes: [0.0.0.0/0]}";
+  const Findings findings = findings_of_two_policies(all, all);
+  EXPECT_EQ(text_of(findings), "");
+  ASSERT_EQ(findings.warnings.size(), 2u);
+  EXPECT_EQ(findings.warnings[0],
+            "advertise_policy blue: accept_proxy_protocol trusts 0.0.0.0/0: whoever reaches the VIP can say that he is anybody");
+}
+
 INSTANTIATE_TEST_SUITE_P(
     All, Validate,
     testing::Values(
@@ -223,6 +255,25 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"port_list", "port: 80}", "port_ranges: \"80,90-85\"}", "",
              "advertise_policy web: spec.port_ranges: '90-85' is a range that ends before it begins; "
              "expected ports and ranges, such as 80,443,8080-8191\n"},
+        Case{"proxied_without_splice", "port: 80}",
+             "port: 80, sluice: {accept_proxy_protocol: {trusted_prefixes: [192.0.2.0/24]}}}", "",
+             "advertise_policy web: spec.sluice.accept_proxy_protocol: virtual_host web leads to cluster web, which forwards by "
+             "FULL_NAT: a PROXY header can be taken off only where clients are answered before an endpoint is chosen; expected "
+             "forwarding SPLICE of the cluster\n"},
+        Case{"proxied_by_nobody", "forwarding: FULL_NAT, snat_pool: inside}",
+             "forwarding: SPLICE, snat_pool: inside}",
+             more_policy("address: 10.9.0.2, port: 80, sluice: {accept_proxy_protocol: {}}"),
+             "advertise_policy more: spec.sluice.accept_proxy_protocol.trusted_prefixes: advertise_policy more trusts no proxy, so "
+             "it would refuse every client; expected the networks of the proxies before it, such as trusted_prefixes: "
+             "[192.0.2.0/24, 2001:db8:1::/64]\n"},
+        Case{"proxied_host_bits", "port: 80}",
+             "port: 80, sluice: {accept_proxy_protocol: {trusted_prefixes: [192.0.2.1/24]}}}", "",
+             "advertise_policy web: spec.sluice.accept_proxy_protocol.trusted_prefixes[0]: '192.0.2.1/24' is not accepted; expected "
+             "the network's own address: 192.0.2.0/24\n"},
+        Case{"proxied_datagrams", "", "",
+             dns("", "snat_pool: inside", "port: 53, sluice: {accept_proxy_protocol: {trusted_prefixes: [192.0.2.0/24]}}", "", ""),
+             "advertise_policy dns: spec.sluice.accept_proxy_protocol: the PROXY protocol belongs to TCP, and 10.9.0.9:53/udp "
+             "(virtual_host dns) is UDP; expected no accept_proxy_protocol\n"},
         Case{"ranges_overlap", "advertise_policies: [{name: web}]\n", "advertise_policies: [{name: web}, {name: more}, {name: range}]\n",
              more_policy("address: 10.9.0.1, port_ranges: \"79-81,8080-8191\"") +
                  "---\nkind: advertise_policy\nmetadata: {name: range}\nspec: {address: 10.9.0.1, port_ranges: "
