@@ -7,7 +7,7 @@
 namespace sluice {
 
 Conntrack::Conntrack(std::span<FlowRecord> records, HashSecret secret)
-    : records_(records), secret_(secret), index_(std::make_unique<FlowIndex>(records.size() * 2)) {
+    : usual_vips_(vips_max), records_(records), secret_(secret), index_(std::make_unique<FlowIndex>(records.size() * 2)) {
   LB_ASSERT(!records.empty() && records.size() < 1ull << 31);
   free_.reserve(records.size());
   rebuild_free_list();
@@ -36,7 +36,42 @@ FlowRecord* Conntrack::open(const FlowOpening& opening, FlowHash client_hash, Fl
   free_.pop_back();
   ++count_;
   write_record(records_[index], opening, now.stamp());
+  if (is_wide(records_[index])) write_copies(records_[index]);
   return &records_[index];
+}
+
+void Conntrack::write_copies(FlowRecord& record) {
+  LB_ASSERT(record.vip_id < usual_vips_.size());
+  SharedNumbers numbers{SharedNumbers::unknown, 0};
+  const bool is_client_v6 = (record.flags & flow_flag::client_is_v6) != 0;
+  if (is_client_v6) {
+    record.client_v6 = record.wide_remote[0];
+  } else {
+    record.v4[0] = {record.wide_remote[0].as_v4(), record.wide_local[0].as_v4()};
+  }
+  UsualVip& vip = usual_vips_[record.vip_id];
+  if (vip.uses == 0) vip.address = record.wide_local[0];
+  const bool has_room = !is_client_v6 || (vip.address == record.wide_local[0] && record.dsr != Dsr::gue);
+  if (has_room) numbers.endpoint = addresses_.take(record.wide_remote[1]);
+  if (numbers.endpoint != SharedNumbers::unknown) {
+    const bool is_clients = is_client_v6 && record.wide_local[1] == record.wide_remote[0];
+    numbers.local = is_clients ? SharedNumbers::clients : addresses_.take(record.wide_local[1]);
+    if (numbers.local == 0) {
+      addresses_.release(numbers.endpoint);
+      numbers.endpoint = SharedNumbers::unknown;
+    } else {
+      ++vip.uses;
+    }
+  }
+  set_shared_numbers(record, numbers);
+}
+
+void Conntrack::forget_copies(const FlowRecord& record) {
+  const SharedNumbers numbers = shared_numbers(record);
+  if (numbers.endpoint == SharedNumbers::unknown) return;
+  addresses_.release(numbers.endpoint);
+  if (numbers.local != SharedNumbers::clients) addresses_.release(numbers.local);
+  --usual_vips_[record.vip_id].uses;
 }
 
 void Conntrack::close(FlowRecord& record) {
@@ -46,6 +81,7 @@ void Conntrack::close(FlowRecord& record) {
     if (direction == Direction::to_client && is_one_sided(record)) continue;
     index_->erase(hash(arriving_key(record, direction)), reference_to(index, direction));
   }
+  if (is_wide(record)) forget_copies(record);
   clear_record(record);
   free_.push_back(static_cast<std::uint32_t>(index));
   --count_;
@@ -62,6 +98,7 @@ bool Conntrack::adopt(FlowRecord& record) {
     index_->erase(hash(keys[0]), reference_to(index, Direction::to_endpoint));
     return false;
   }
+  if (is_wide(record)) write_copies(record);
   record.neighbor_epoch = 0;  // the old process's neighbours are gone
   ++count_;
   return true;

@@ -8,6 +8,9 @@
 //          The key itself is compared in the record, which the packet needs anyway: a hit costs two
 //          lines, bucket and record, and keys are stored once.
 // Threads  Owned by one lcore. Others may read records through copy_of(), which tells torn ones apart.
+// Wide     What a packet of a flow with an IPv6 side asks of it is answered from the record's first line and from addresses
+//          that many flows share, which are in the cache: the usual one of its VIP, and those in the AddressBook. Flows for
+//          which there is none (the VIP is a network, the book is full) have a second line that is read instead.
 // Memory   Records lie in the span given at construction, the index is allocated there and then; neither
 //          grows. 128 bytes a record plus 20 to 40 for the index.
 // Errors   open() says which limit was hit; established flows are never evicted to make room.
@@ -21,6 +24,7 @@
 #include <vector>
 
 #include "dataplane/base/units.h"
+#include "dataplane/flow/address_book.h"
 #include "dataplane/flow/flow_index.h"
 #include "dataplane/flow/flow_record.h"
 
@@ -38,8 +42,11 @@ inline FlowIndex::Reference reference_to(std::size_t record_index, Direction dir
 inline std::size_t record_of(FlowIndex::Reference reference) { return reference >> 1; }
 inline Direction direction_of(FlowIndex::Reference reference) { return static_cast<Direction>(reference & 1); }
 
-// Whether packets with this five-tuple, whose addresses are of one family, belong to the record, in this direction.
-bool arrives_as(const FlowRecord& record, Direction direction, const FlowKey& key);
+// The addresses of one side, as it sees them.
+struct SideView {
+  const IpAddress* remote;
+  const IpAddress* local;
+};
 
 class Conntrack {
  public:
@@ -53,13 +60,21 @@ class Conntrack {
   void prefetch_bucket(FlowHash hash) const { index_->prefetch(hash); }
   // The first entry whose tag fits, its record on the way; none fits: nullptr. False: there is no such flow, and
   // confirm() need not be asked. The bucket should be near.
-  // `is_wide`: an IPv6 packet is likely, whose flow has two lines.
-  bool guess(FlowHash hash, bool is_wide, FlowMatch& match) const;
+  bool guess(FlowHash hash, FlowMatch& match) const;
   // find() that looks at the guess first: right for all but a few in a thousand.
   FlowMatch confirm(FlowMatch guess, const FlowKey& key, FlowHash hash) const;
   FlowMatch find(const FlowKey& key, FlowHash hash) const;
   bool contains(const FlowKey& key, FlowHash hash) const { return find(key, hash).record != nullptr; }
   bool contains(const FlowKey& key) const { return contains(key, hash(key)); }
+  // Whether packets with this five-tuple belong to the record, in this direction.
+  bool arrives_as(const FlowRecord& record, Direction direction, const FlowKey& key) const;
+
+  // Of a wide flow, but for the client's side of an IPv4 client, which has FlowRecord::v4[0].
+  SideView wide_side(const FlowRecord& record, std::size_t side) const;
+  // Whether they come out of the record's second line, which is then worth prefetching.
+  static bool needs_second_line(const FlowRecord& record) {
+    return is_wide(record) && shared_numbers(record).endpoint == SharedNumbers::unknown;
+  }
 
   // A new flow in the index: both directions, or the client's alone if it is one-sided. Their keys must be absent. nullptr: full. The hashes are those of the
   // client's packets and of the endpoint's.
@@ -130,9 +145,18 @@ class Conntrack {
       prefetch_bucket(hash(arriving_key(record, direction)));
     }
   }
+  // How many wide flows have this as the address of the VIP that they came by.
+  struct UsualVip {
+    IpAddress address;
+    std::uint32_t uses = 0;
+  };
+
   bool adopt(FlowRecord& record);
   void rebuild_free_list();
-
+  void write_copies(FlowRecord& record);   // of a wide flow, in its first line
+  void forget_copies(const FlowRecord& record);
+  AddressBook addresses_;
+  std::vector<UsualVip> usual_vips_;       // by id
   std::span<FlowRecord> records_;
   HashSecret secret_;
   std::unique_ptr<FlowIndex> index_;
@@ -146,34 +170,41 @@ std::optional<FlowRecord> copy_of(const FlowRecord& record);
 
 // The lookup is inlined into the stages that call it for every packet.
 
-inline bool arrives_as(const FlowRecord& record, Direction direction, const FlowKey& key) {
+inline SideView Conntrack::wide_side(const FlowRecord& record, std::size_t side) const {
+  const SharedNumbers numbers = shared_numbers(record);
+  if (numbers.endpoint == SharedNumbers::unknown) [[unlikely]] return {&record.wide_remote[side], &record.wide_local[side]};
+  if (side == 0) return {&record.client_v6, &usual_vips_[record.vip_id].address};
+  return {&addresses_[numbers.endpoint], numbers.local == SharedNumbers::clients ? &record.client_v6 : &addresses_[numbers.local]};
+}
+
+inline bool Conntrack::arrives_as(const FlowRecord& record, Direction direction, const FlowKey& key) const {
   // One branch for all that must agree: it is nearly always taken, and five would be five to predict.
   const auto of_side = static_cast<unsigned>(direction);
-  const FlowSide& side = direction == Direction::to_endpoint ? record.client_side : record.endpoint_side;
-  std::uint64_t difference = static_cast<std::uint64_t>(side.remote_port.raw ^ key.source_port.raw) |
-                             static_cast<std::uint64_t>(side.local_port.raw ^ key.destination_port.raw) |
+  const SidePorts& ports = record.ports[of_side];
+  std::uint64_t difference = static_cast<std::uint64_t>(ports.remote.raw ^ key.source_port.raw) |
+                             static_cast<std::uint64_t>(ports.local.raw ^ key.destination_port.raw) |
                              static_cast<std::uint64_t>(record.protocol ^ key.protocol);
+  // The client's side is in v4[0] when the client is IPv4, the endpoint's in v4[1] when both are.
   static_assert(flow_flag::client_is_v6 == 1 && flow_flag::endpoint_is_v6 == 2);
-  if ((record.flags >> of_side & 1) == 0) [[likely]] {
+  if ((record.flags & (flow_flag::client_is_v6 | of_side << 1)) == 0) [[likely]] {
+    const SideAddresses& side = record.v4[of_side];
     difference |= key.source.high | (key.source.low ^ IpAddress::v4(side.remote).low) |
                   (key.destination.as_v4().raw ^ side.local.raw);
   } else {
-    const IpAddress& remote = record.wide_remote[of_side];
-    const IpAddress& local = record.wide_local[of_side];
-    difference |= (remote.high ^ key.source.high) | (remote.low ^ key.source.low) | (local.high ^ key.destination.high) |
-                  (local.low ^ key.destination.low);
+    const SideView side = wide_side(record, of_side);
+    difference |= (side.remote->high ^ key.source.high) | (side.remote->low ^ key.source.low) |
+                  (side.local->high ^ key.destination.high) | (side.local->low ^ key.destination.low);
   }
   return difference == 0;
 }
 
-inline bool Conntrack::guess(FlowHash hash, bool is_wide, FlowMatch& match) const {
+inline bool Conntrack::guess(FlowHash hash, FlowMatch& match) const {
   FlowIndex::Reference reference;
   match.record = nullptr;
   const FlowIndex::Guess guess = index_->guess(hash, reference);
   if (guess == FlowIndex::Guess::likely) [[likely]] {
     match = {&records_[record_of(reference)], direction_of(reference)};
     __builtin_prefetch(match.record, 1);
-    if (is_wide) __builtin_prefetch(&match.record->wide_remote);
   }
   return guess != FlowIndex::Guess::absent;
 }

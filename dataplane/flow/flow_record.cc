@@ -14,38 +14,26 @@ namespace {
 constexpr std::uint8_t fixed_flags = flow_flag::client_is_v6 | flow_flag::endpoint_is_v6 | flow_flag::is_snat | flow_flag::is_spliced;
 
 std::uint32_t seal_of(const FlowRecord& record) {
-  // Copied, so that padding and changing fields stay out of the sum.
+  // Copied, so that padding, changing fields and what another process numbers stay out of the sum.
   struct Identity {
-    FlowSide client_side, endpoint_side;
+    SideAddresses v4[2];
+    SidePorts ports[2];
     std::uint32_t idle_timeout_ms, endpoint_id;
     std::uint16_t vip_id, l3_delta, l4_delta;
     std::uint8_t protocol, flags, dsr, zero;
     std::uint16_t tunnel_port;
-  } identity{record.client_side, record.endpoint_side, record.idle_timeout_ms, record.endpoint_id, record.vip_id,
+  } identity{{record.v4[0], record.v4[1]}, {record.ports[0], record.ports[1]}, record.idle_timeout_ms, record.endpoint_id, record.vip_id,
              record.l3_delta,    record.l4_delta,      record.protocol,
              static_cast<std::uint8_t>(record.flags & fixed_flags),
              static_cast<std::uint8_t>(record.dsr), 0, record.tunnel_port.raw};
   static_assert(sizeof identity == 44, "no padding");
+  if (!is_wide(record)) return crc32c(std::as_bytes(std::span(&identity, 1)), flow_layout);
+  identity.v4[0] = identity.v4[1] = {};
+  identity.l3_delta = 0;
+  if (record.dsr != Dsr::gue) identity.tunnel_port = 0;
   std::uint32_t crc = crc32c(std::as_bytes(std::span(&identity, 1)), flow_layout);
-  if ((record.flags & (flow_flag::client_is_v6 | flow_flag::endpoint_is_v6)) != 0) {
-    crc = crc32c(std::as_bytes(std::span(record.wide_remote)), crc);
-    crc = crc32c(std::as_bytes(std::span(record.wide_local)), crc);
-  }
-  return crc;
-}
-
-void write_side(FlowRecord& record, FlowSide& side, std::size_t wide, const FlowKey& arriving, std::uint8_t v6_flag) {
-  side.remote_port = arriving.source_port;
-  side.local_port = arriving.destination_port;
-  if (arriving.source.is_v4()) {
-    side.remote = arriving.source.as_v4();
-    side.local = arriving.destination.as_v4();
-  } else {
-    side.remote = side.local = Be32{0};
-    record.wide_remote[wide] = arriving.source;
-    record.wide_local[wide] = arriving.destination;
-    record.flags |= v6_flag;
-  }
+  crc = crc32c(std::as_bytes(std::span(record.wide_remote)), crc);
+  return crc32c(std::as_bytes(std::span(record.wide_local)), crc);
 }
 
 // Of UDP and GUE, with the pseudo header, but for the length.
@@ -84,20 +72,27 @@ const char* name_of(Dsr dsr) {
   return "damaged";
 }
 
+void set_shared_numbers(FlowRecord& record, SharedNumbers numbers) {
+  if ((record.flags & flow_flag::client_is_v6) == 0) {
+    record.v4[1].remote.raw = numbers.endpoint | std::uint32_t{numbers.local} << 16;
+  } else if (record.dsr != Dsr::gue) {
+    record.tunnel_port.raw = numbers.endpoint;
+    record.l3_delta = numbers.local;
+  }
+}
+
 FlowKey arriving_key(const FlowRecord& record, Direction direction) {
-  const bool is_client_side = direction == Direction::to_endpoint;
-  const FlowSide& side = is_client_side ? record.client_side : record.endpoint_side;
-  const std::uint8_t v6_flag = is_client_side ? flow_flag::client_is_v6 : flow_flag::endpoint_is_v6;
+  const std::size_t side = direction == Direction::to_endpoint ? 0 : 1;
   FlowKey key;
-  key.source_port = side.remote_port;
-  key.destination_port = side.local_port;
+  key.source_port = record.ports[side].remote;
+  key.destination_port = record.ports[side].local;
   key.protocol = record.protocol;
-  if ((record.flags & v6_flag) != 0) {
-    key.source = record.wide_remote[is_client_side ? 0 : 1];
-    key.destination = record.wide_local[is_client_side ? 0 : 1];
+  if (is_wide(record)) {
+    key.source = record.wide_remote[side];
+    key.destination = record.wide_local[side];
   } else {
-    key.source = IpAddress::v4(side.remote);
-    key.destination = IpAddress::v4(side.local);
+    key.source = IpAddress::v4(record.v4[side].remote);
+    key.destination = IpAddress::v4(record.v4[side].local);
   }
   return key;
 }
@@ -106,8 +101,20 @@ void write_record(FlowRecord& record, const FlowOpening& opening, std::uint32_t 
   const FlowKey& before = opening.from_client;
   const FlowKey& after = opening.to_endpoint;
   record = FlowRecord{};
-  write_side(record, record.client_side, 0, before, flow_flag::client_is_v6);
-  write_side(record, record.endpoint_side, 1, after.reversed(), flow_flag::endpoint_is_v6);
+  const FlowKey arriving[] = {before, after.reversed()};  // by side
+  for (std::size_t side = 0; side < 2; ++side) {
+    record.ports[side] = {arriving[side].source_port, arriving[side].destination_port};
+  }
+  if (!before.source.is_v4()) record.flags |= flow_flag::client_is_v6;
+  if (!after.destination.is_v4()) record.flags |= flow_flag::endpoint_is_v6;
+  for (std::size_t side = 0; side < 2; ++side) {
+    if (is_wide(record)) {
+      record.wide_remote[side] = arriving[side].source;
+      record.wide_local[side] = arriving[side].destination;
+    } else {
+      record.v4[side] = {arriving[side].source.as_v4(), arriving[side].destination.as_v4()};
+    }
+  }
   if (opening.is_snat) record.flags |= flow_flag::is_snat;
   if (opening.is_spliced) record.flags |= flow_flag::is_spliced;
   record.protocol = before.protocol;
@@ -122,7 +129,7 @@ void write_record(FlowRecord& record, const FlowOpening& opening, std::uint32_t 
   if (opening.dsr == Dsr::none) {
     ChecksumDelta addresses;
     addresses.change(before.source, after.source).change(before.destination, after.destination);
-    record.l3_delta = addresses.stored();
+    if (!is_wide(record)) record.l3_delta = addresses.stored();
     record.l4_delta = addresses.change(before.source_port.raw, after.source_port.raw)
                           .change(before.destination_port.raw, after.destination_port.raw)
                           .stored();

@@ -6,8 +6,9 @@
 //
 // Of a flow of direct server return (DSR) only the client's half passes us: it is known by the client's five-tuple alone.
 //
-// A record is self-contained (no pointers, no process state), so that it outlives the process and can
-// be sent to another box. An IPv4 flow needs the first line only.
+// A record is self-contained, so that it outlives the process and can be sent to another box: no pointers, and no process state
+// but what Conntrack can make anew. Packets need the first line only. A wide flow, one with an IPv6 side, has its addresses in
+// the second; in the first are copies that Conntrack reads instead (shared_numbers()).
 // Any change to the layout or the meaning raises flow_layout.
 #pragma once
 
@@ -20,7 +21,7 @@
 
 namespace sluice {
 
-inline constexpr std::uint32_t flow_layout = 4;
+inline constexpr std::uint32_t flow_layout = 5;
 
 enum class Direction : std::uint8_t { to_endpoint, to_client };
 
@@ -47,25 +48,37 @@ enum class FlowState : std::uint8_t {
 const char* name_of(FlowState state);
 const char* name_of(Dsr dsr);
 
-struct FlowSide {  // seen from the balancer
-  Be32 remote;     // IPv4 of the client or endpoint; zero when the side is IPv6
-  Be32 local;      // IPv4 that we show on this side
-  Be16 remote_port;
-  Be16 local_port;
+// Seen from the balancer, by side: [0] the client's, [1] the endpoint's.
+struct SideAddresses {
+  Be32 remote;  // the client or endpoint
+  Be32 local;   // what we show on this side
 };
-static_assert(sizeof(FlowSide) == 12);
+struct SidePorts {
+  Be16 remote, local;
+};
+
+// What flows share, as Conntrack's AddressBook numbers it.
+struct SharedNumbers {
+  static constexpr std::uint16_t unknown = 0;    // as the endpoint's: neither is numbered, the second line must be read
+  static constexpr std::uint16_t clients = 0xffff;  // as the local one's: what the endpoint sees is the client itself
+  std::uint16_t endpoint, local;
+};
 
 struct alignas(64) FlowRecord {
   // First line.
-  FlowSide client_side;          // remote: the client; local: the VIP
-  FlowSide endpoint_side;        // remote: the endpoint; local: the SNAT address, or the client in NAT mode and DSR_L2;
-                                 // in a tunnel our address, and the outer UDP source port
+  // Client side: the client and the VIP. Endpoint side: the endpoint, and the SNAT address, or the client in NAT mode and DSR_L2;
+  // in a tunnel our address, and the outer UDP source port.
+  union {
+    SideAddresses v4[2];         // [0] when the client is IPv4, [1] when both sides are
+    IpAddress client_v6{};
+  };
+  SidePorts ports[2];
   std::uint32_t last_seen;       // Instant::stamp() of the last packet
   std::uint32_t idle_timeout_ms; // when established
   std::uint32_t endpoint_id;
   std::uint32_t check;           // CRC-32C of what identifies the flow, for adoption; see seal()
   std::uint16_t vip_id;
-  std::uint16_t l3_delta;        // ChecksumDelta of the rewrite to the endpoint, TTL not included
+  std::uint16_t l3_delta;        // IPv4 on both sides: ChecksumDelta of the rewrite to the endpoint, TTL not included
   std::uint16_t l4_delta;        // likewise; DSR_GUE: the sum of what is alike in all outer headers of the flow
   std::uint16_t neighbor[2];     // next hop by Direction, valid while neighbor_epoch is the table's
   Be16 tunnel_port;              // DSR_GUE: the outer UDP destination port
@@ -80,8 +93,8 @@ struct alignas(64) FlowRecord {
     std::uint32_t splice_slot;   // spliced: number of its SpliceRecord (splices.h), which has all three
   };
   std::uint32_t neighbor_epoch;
-  // Second line, IPv6 only.
-  IpAddress wide_remote[2];      // by Direction of the side: [0] client, [1] endpoint
+  // Second line, of wide flows: all addresses, those of an IPv4 side too.
+  IpAddress wide_remote[2];      // by side
   IpAddress wide_local[2];
 };
 static_assert(sizeof(FlowRecord) == 128);
@@ -93,6 +106,13 @@ inline constexpr std::uint8_t heard_client = 32, heard_endpoint = 64;  // in Flo
 inline constexpr std::uint8_t fin_doubted_client = 32, fin_doubted_endpoint = 64;  // in other states: not acknowledged yet
 inline constexpr std::uint8_t is_spliced = 128;
 }  // namespace flow_flag
+
+inline bool is_wide(const FlowRecord& record) {
+  return (record.flags & (flow_flag::client_is_v6 | flow_flag::endpoint_is_v6)) != 0;
+}
+// Of a wide flow: the numbers lie in words that it has no other use for. GUE from IPv6 has none left.
+SharedNumbers shared_numbers(const FlowRecord& record);
+void set_shared_numbers(FlowRecord& record, SharedNumbers numbers);
 
 // Whether only the client's packets pass us.
 inline bool is_one_sided(const FlowRecord& record) { return record.dsr != Dsr::none; }
@@ -136,6 +156,15 @@ inline bool is_half_open(const FlowRecord& record) {
 
 // Fills a record from scratch, checksum deltas and seal included; the state is written last.
 void write_record(FlowRecord& record, const FlowOpening& opening, std::uint32_t now_stamp);
+inline SharedNumbers shared_numbers(const FlowRecord& record) {
+  if ((record.flags & flow_flag::client_is_v6) == 0) {
+    const std::uint32_t both = record.v4[1].remote.raw;
+    return {static_cast<std::uint16_t>(both), static_cast<std::uint16_t>(both >> 16)};
+  }
+  if (record.dsr == Dsr::gue) return {SharedNumbers::unknown, 0};
+  return {record.tunnel_port.raw, record.l3_delta};
+}
+
 // The record is free. Its check goes too, so that no damage to the state alone brings a flow back that has ended.
 inline void clear_record(FlowRecord& record) {
   record.state = FlowState::unused;

@@ -83,7 +83,7 @@ void write_gue(std::byte* out, const Packet& packet, const FlowRecord& flow, std
         ~fold_checksum(std::uint64_t{flow.l4_delta} + 2u * udp_bytes.raw + inner_sum(packet, inner, inner_bytes)));
     if (checksum == 0) checksum = checksum_of_nothing;
   }
-  *reinterpret_cast<UdpHeader*>(out) = {flow.endpoint_side.local_port, flow.tunnel_port, udp_bytes, checksum};
+  *reinterpret_cast<UdpHeader*>(out) = {flow.ports[1].local, flow.tunnel_port, udp_bytes, checksum};
   *reinterpret_cast<GueHeader*>(out + sizeof(UdpHeader)) = {0, inner_protocol, be16(0)};
 }
 
@@ -119,15 +119,16 @@ void send_direct(World& world, Packet& packet, const FlowRecord& flow) {
   if (flow.dsr == Dsr::gue) {
     write_gue(inner - sizeof(UdpHeader) - sizeof(GueHeader), packet, flow, inner_protocol, inner, inner_bytes);
   }
-  IpFields fields{outer_protocol, traffic_class, initial_ttl, true, 0, flow.endpoint_side.local_port.host()};
+  IpFields fields{outer_protocol, traffic_class, initial_ttl, true, 0, flow.ports[1].local.host()};
   const std::size_t ip_bytes = is_outer_v6(flow) ? sizeof(Ipv6Header) : sizeof(Ipv4Header);
   const std::size_t payload_bytes = added - ip_bytes + inner_bytes;
   if (is_outer_v6(flow)) {
-    write_ipv6(outer, flow.wide_local[1], flow.wide_remote[1], payload_bytes, fields);
+    const SideView ends = world.flows.wide_side(flow, 1);
+    write_ipv6(outer, *ends.local, *ends.remote, payload_bytes, fields);
   } else {
     fields.is_kept_whole = reinterpret_cast<const Ipv4Header*>(inner)->is_kept_whole();  // IPv4 carries IPv4 alone
     if (!fields.is_kept_whole) fields.id = static_cast<std::uint16_t>(next_datagram_id(world));
-    write_ipv4(outer, flow.endpoint_side.local, flow.endpoint_side.remote, payload_bytes, fields);
+    write_ipv4(outer, flow.v4[1].local, flow.v4[1].remote, payload_bytes, fields);
   }
   move_start(packet, inner, added, !is_outer_v6(flow));
 }

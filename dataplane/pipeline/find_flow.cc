@@ -29,8 +29,7 @@ void retire(World& world, Burst& burst, FlowRecord* record) {
 // What rewrite() will want beside the record's first line. Inlined by all means: a function that only prefetches does nothing
 // in the eyes of the compiler, which leaves its calls out.
 [[gnu::always_inline]] inline void prefetch_rest(World& world, const FlowRecord& record) {
-  const bool is_wide = (record.flags & (flow_flag::client_is_v6 | flow_flag::endpoint_is_v6)) != 0;
-  if (is_wide) __builtin_prefetch(&record.wide_remote);  // also for an IPv4 packet: it leaves as an IPv6 one
+  if (Conntrack::needs_second_line(record)) __builtin_prefetch(&record.wide_remote);
   if ((record.flags & flow_flag::is_spliced) != 0) __builtin_prefetch(&world.splices[record.splice_slot], 1);
 }
 
@@ -42,7 +41,7 @@ std::uint32_t find_flow(World& world, Burst& burst) {
   std::size_t guessed_count = 0;
   for_each_live(burst, [&](Packet& packet) {
     FlowMatch guess;
-    if (may_have_flow(packet) && world.flows.guess(packet.hash, packet.frame.key.source.high != 0, guess)) [[likely]] {
+    if (may_have_flow(packet) && world.flows.guess(packet.hash, guess)) [[likely]] {
       packet.flow = guess.record;
       packet.direction = guess.direction;
       guessed[guessed_count++] = &packet;

@@ -15,37 +15,38 @@ std::uint16_t updated(std::uint16_t checksum, std::uint32_t delta) {
 }
 
 template <Direction direction>
+constexpr std::size_t leaving_side = direction == Direction::to_endpoint ? 1 : 0;
+
+template <Direction direction>
 void rewrite_v4(Packet& packet, const FlowRecord& flow, std::uint16_t l3_delta) {
   auto& ip = packet.at<Ipv4Header>(packet.frame.l3_offset);
-  const FlowSide& leaving = direction == Direction::to_endpoint ? flow.endpoint_side : flow.client_side;
+  const SideAddresses& leaving = flow.v4[leaving_side<direction>];
   ip.source = leaving.local;
   ip.destination = leaving.remote;
   --ip.ttl;
   ip.checksum = updated(ip.checksum, l3_delta + ttl_delta);
 }
 
-template <Direction direction>
-void rewrite_v6(Packet& packet, const FlowRecord& flow) {
+void rewrite_v6(Packet& packet, const SideView& leaving) {
   auto& ip = packet.at<Ipv6Header>(packet.frame.l3_offset);
-  constexpr std::size_t side = direction == Direction::to_endpoint ? 1 : 0;
-  std::memcpy(ip.source, &flow.wide_local[side], sizeof ip.source);
-  std::memcpy(ip.destination, &flow.wide_remote[side], sizeof ip.destination);
+  std::memcpy(ip.source, leaving.local, sizeof ip.source);
+  std::memcpy(ip.destination, leaving.remote, sizeof ip.destination);
   --ip.hop_limit;
 }
 
 template <Direction direction>
 void rewrite_ports(Packet& packet, const FlowRecord& flow, std::uint16_t l4_delta) {
-  const FlowSide& leaving = direction == Direction::to_endpoint ? flow.endpoint_side : flow.client_side;
+  const SidePorts& leaving = flow.ports[leaving_side<direction>];
   if (packet.frame.kind == FrameKind::tcp) {
     auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
-    tcp.source_port = leaving.local_port;
-    tcp.destination_port = leaving.remote_port;
+    tcp.source_port = leaving.local;
+    tcp.destination_port = leaving.remote;
     tcp.checksum = ChecksumDelta(l4_delta).apply_to(tcp.checksum);
     return;
   }
   auto& udp = packet.at<UdpHeader>(packet.frame.l4_offset);
-  udp.source_port = leaving.local_port;
-  udp.destination_port = leaving.remote_port;
+  udp.source_port = leaving.local;
+  udp.destination_port = leaving.remote;
   if (udp.checksum == 0) return;  // none was sent, which IPv4 allows (RFC 768)
   const std::uint16_t checksum = ChecksumDelta(l4_delta).apply_to(udp.checksum);
   udp.checksum = checksum == 0 ? 0xffff : checksum;
@@ -68,6 +69,18 @@ void note_sequence(Packet& packet, FlowRecord& flow) {
   flow.sent_to_client = packet.at<TcpHeader>(packet.frame.l4_offset).sequence;
 }
 
+// To the other family: an IPv4 client's addresses are in the record's first line, all others are those of a wide side.
+template <Direction direction>
+void exchange_header(World& world, Packet& packet, const FlowRecord& flow) {
+  const auto id = [&] { return static_cast<std::uint16_t>(++world.fragment_id); };
+  if (direction == Direction::to_client && (flow.flags & flow_flag::client_is_v6) == 0) {
+    return exchange_header_for_v4(packet, flow.v4[0].local, flow.v4[0].remote, id());
+  }
+  const SideView leaving = world.flows.wide_side(flow, leaving_side<direction>);
+  if (leaving.remote->is_v4()) return exchange_header_for_v4(packet, leaving.local->as_v4(), leaving.remote->as_v4(), id());
+  exchange_header_for_v6(packet, *leaving.local, *leaving.remote);
+}
+
 template <Direction direction>
 void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
   constexpr bool is_to_endpoint = direction == Direction::to_endpoint;
@@ -81,18 +94,12 @@ void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
     rewrite_v4<direction>(packet, flow, l3_delta);
   } else if (families == both_v6) {
     rewrite_ports<direction>(packet, flow, l4_delta);
-    rewrite_v6<direction>(packet, flow);
+    rewrite_v6(packet, world.flows.wide_side(flow, leaving_side<direction>));
   } else {
     const bool is_v4 = packet.frame.key.source.is_v4();
     if (!fits_other_family(world, packet, is_v4)) return;
     rewrite_ports<direction>(packet, flow, l4_delta);
-    constexpr std::size_t side = is_to_endpoint ? 1 : 0;
-    if (is_v4) {
-      exchange_header_for_v6(packet, flow.wide_local[side], flow.wide_remote[side]);
-    } else {
-      const FlowSide& leaving = is_to_endpoint ? flow.endpoint_side : flow.client_side;
-      exchange_header_for_v4(packet, leaving.local, leaving.remote, static_cast<std::uint16_t>(++world.fragment_id));
-    }
+    exchange_header<direction>(world, packet, flow);
   }
   count_packet<direction>(world, packet, flow);
 }

@@ -3,10 +3,6 @@
 #include "dataplane/pipeline/stages.h"
 
 namespace sluice {
-namespace {
-
-
-}  // namespace
 
 void send_back(Packet& packet, std::size_t l3_bytes, Verdict verdict) {
   auto& ethernet = packet.at<EthernetHeader>(0);
@@ -60,6 +56,11 @@ void answer_echo(World& world, Packet& packet) {
     packet.verdict = Verdict::drop_icmp_rate_limited;
     return;
   }
+  const std::size_t l3_bytes = packet.frame.l4_offset - packet.frame.l3_offset + std::size_t{packet.frame.l4_bytes};
+  if (l3_bytes > world.ports[packet.port].mtu) {  // who sends frames longer than ours may not take them either
+    packet.verdict = Verdict::drop_mtu_exceeded;
+    return;
+  }
   auto& icmp = packet.at<IcmpHeader>(packet.frame.l4_offset);
   const std::uint8_t reply_type =
       packet.frame.kind == FrameKind::icmp ? icmp_type::echo_reply : icmp_type::v6_echo_reply;
@@ -67,8 +68,7 @@ void answer_echo(World& world, Packet& packet) {
   const auto word_of = [&](std::uint8_t type) { return static_cast<std::uint16_t>(type | icmp.code << 8); };
   icmp.checksum = ChecksumDelta().change(word_of(icmp.type), word_of(reply_type)).apply_to(icmp.checksum);
   icmp.type = reply_type;
-  send_back(packet, packet.frame.l4_offset - packet.frame.l3_offset + std::size_t{packet.frame.l4_bytes},
-            Verdict::reply);
+  send_back(packet, l3_bytes, Verdict::reply);
 }
 
 }  // namespace sluice

@@ -428,7 +428,7 @@ void splice_packet(World& world, Packet& packet, FlowRecord& flow) {
   SpliceRecord& splice = world.splices[flow.splice_slot];
   const bool is_to_endpoint = packet.direction == Direction::to_endpoint;
   if (splice.pending != 0) [[unlikely]] {
-    if (!arrives_as(flow, packet.direction, packet.frame.key)) {
+    if (!world.flows.arrives_as(flow, packet.direction, packet.frame.key)) {
       packet.verdict = Verdict::drop_no_flow;
       return;
     }

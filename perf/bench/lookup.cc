@@ -107,7 +107,7 @@ class OwnTable {
       hashes[i] = flows_.hash(keys[i]);
       flows_.prefetch_bucket(hashes[i]);
     }
-    for (std::size_t i = 0; i < burst_count_max; ++i) flows_.guess(hashes[i], false, matches[i]);
+    for (std::size_t i = 0; i < burst_count_max; ++i) flows_.guess(hashes[i], matches[i]);
     for (std::size_t i = 0; i < burst_count_max; ++i) {
       matches[i] = flows_.confirm(matches[i], keys[i], hashes[i]);
       LB_ASSERT(matches[i].record != nullptr);

@@ -96,7 +96,7 @@ TEST(Conntrack, AgreesWithAMap) {
       ASSERT_EQ(match.direction, Direction::to_client);
       const FlowHash hash = flows.hash(key);
       FlowMatch guess;
-      ASSERT_TRUE(flows.guess(hash, false, guess));
+      ASSERT_TRUE(flows.guess(hash, guess));
       ASSERT_EQ(flows.confirm(guess, key, hash).record, record);
       flows.close(*record);
       ASSERT_FALSE(flows.contains(key));
@@ -113,6 +113,95 @@ TEST(Conntrack, AgreesWithAMap) {
   });
   EXPECT_EQ(swept, model.size());
   EXPECT_EQ(flows.count(), 0u);
+}
+
+// A flow of any families and any way to forward; some share their addresses with others, some do not.
+FlowOpening any_opening(test::Random& random) {
+  const auto address = [&](bool is_v4, std::uint64_t place, std::uint64_t number) {
+    return is_v4 ? IpAddress::v4(be32(static_cast<std::uint32_t>(place << 24 | number))) : IpAddress{0x20010db8 + place, number};
+  };
+  const auto port = [&] { return be16(static_cast<std::uint16_t>(1 + random.below(60'000))); };
+  FlowOpening opening;
+  const bool is_client_v4 = random.one_in(2), is_endpoint_v4 = random.one_in(2);
+  const IpAddress client = address(is_client_v4, 1, random.below(1'000'000));
+  opening.from_client = {client, address(is_client_v4, 2, random.below(3)), port(), be16(80), 6};
+  opening.vip_id = static_cast<std::uint16_t>(random.below(4));
+  opening.endpoint_id = 2;
+  opening.dsr = random.one_in(4) ? static_cast<Dsr>(1 + random.below(3)) : Dsr::none;
+  if (opening.dsr == Dsr::gue) opening.tunnel_port = be16(6'080);
+  const bool is_snat = is_client_v4 != is_endpoint_v4 || opening.dsr >= Dsr::ipip || random.one_in(2);
+  opening.is_snat = is_snat && opening.dsr == Dsr::none;
+  const IpAddress local = is_snat ? address(is_endpoint_v4, 3, random.below(5)) : client;
+  opening.to_endpoint = {local, address(is_endpoint_v4, 4, random.below(20)), port(), be16(8080), 6};
+  return opening;
+}
+
+std::pair<IpAddress, IpAddress> addresses_of(const Conntrack& flows, const FlowRecord& record, std::size_t side) {
+  const SideView view = flows.wide_side(record, side);
+  return {*view.remote, *view.local};
+}
+
+// What stands in a record's first line says the same as the second, whichever flows came and went before.
+TEST(Conntrack, PacketsOfWideFlowsAreToldByTheFirstLineAsByTheSecond) {
+  SLUICE_TRACE_SEED();
+  test::Random random(22);
+  std::vector<FlowRecord> records(300);
+  auto flows = std::make_unique<Conntrack>(records, secret);
+  std::vector<FlowRecord*> open;
+  std::uint64_t short_count = 0, long_count = 0;
+  for (std::uint64_t step = 0; step < test::tries(30'000); ++step) {
+    if (open.size() < 200 && !random.one_in(3)) {
+      const FlowOpening opening = any_opening(random);
+      const bool is_known = flows->contains(opening.from_client) || flows->contains(opening.to_endpoint.reversed());
+      if (FlowRecord* record = is_known ? nullptr : flows->open(opening, Instant{1})) open.push_back(record);
+    } else if (!open.empty()) {
+      std::swap(open[random.below(open.size())], open.back());
+      flows->close(*open.back());
+      open.pop_back();
+    }
+    if (step % 1'000 == 999) {  // another process takes over
+      flows = std::make_unique<Conntrack>(records, secret);
+      ASSERT_EQ(flows->adopt_all([](const FlowRecord&) { return true; }), open.size());
+    }
+    if (open.empty()) continue;
+    const FlowRecord& record = *open[random.below(open.size())];
+    ASSERT_TRUE(is_sealed(record));
+    for (const Direction direction : {Direction::to_endpoint, Direction::to_client}) {
+      const FlowKey key = arriving_key(record, direction);
+      ASSERT_TRUE(flows->arrives_as(record, direction, key)) << key.source.text() << " " << key.destination.text();
+      FlowKey other = key;
+      (random.one_in(2) ? other.source : other.destination).low ^= 1ull << (32 + random.below(32));
+      ASSERT_FALSE(flows->arrives_as(record, direction, other));
+    }
+    if (!is_wide(record)) continue;
+    ++(Conntrack::needs_second_line(record) ? long_count : short_count);
+    ASSERT_EQ(addresses_of(*flows, record, 1), std::pair(record.wide_remote[1], record.wide_local[1]));
+    if ((record.flags & flow_flag::client_is_v6) == 0) continue;
+    ASSERT_EQ(addresses_of(*flows, record, 0), std::pair(record.wide_remote[0], record.wide_local[0]));
+  }
+  EXPECT_GT(short_count, 0u);
+  EXPECT_GT(long_count, 0u) << "VIPs with several addresses";
+}
+
+TEST(Conntrack, AFullBookOfAddressesCostsOnlyTime) {
+  std::vector<FlowRecord> records(AddressBook::numbers_max + 100u);
+  Conntrack flows(records, secret);
+  FlowRecord* last = nullptr;
+  for (std::uint32_t i = 0; i < records.size(); ++i) {
+    FlowOpening opening = opening_of(1, 80, false);
+    opening.from_client.source.low += i;
+    opening.to_endpoint.destination.low += i;
+    last = flows.open(opening, Instant{1});
+    ASSERT_NE(last, nullptr);
+  }
+  EXPECT_FALSE(Conntrack::needs_second_line(records[0]));
+  EXPECT_TRUE(Conntrack::needs_second_line(*last));
+  const FlowKey reply = arriving_key(*last, Direction::to_client);
+  EXPECT_EQ(flows.find(reply, flows.hash(reply)).record, last);
+  flows.close(*last);
+  flows.close(records[0]);
+  const FlowRecord* next = flows.open(opening_of(1, 81, false), Instant{1});
+  EXPECT_FALSE(Conntrack::needs_second_line(*next)) << "a number is free again";
 }
 
 TEST(Conntrack, FullIsRefusedAndHarmsNobody) {
@@ -147,7 +236,7 @@ TEST(Conntrack, AdoptsOnlyItsOwn) {
     for (std::uint16_t i = 0; i < 10; ++i) flows.open(opening_of(i, 7), Instant{0});
   }
   Conntrack flows(records, secret);
-  EXPECT_EQ(flows.adopt_all([](const FlowRecord& record) { return record.client_side.remote.host() % 2 == 0; }), 5u);
+  EXPECT_EQ(flows.adopt_all([](const FlowRecord& record) { return record.v4[0].remote.host() % 2 == 0; }), 5u);
   EXPECT_EQ(flows.count(), 5u);
 }
 
@@ -218,7 +307,7 @@ TEST(FlowRecord, CopyOfTellsTornOnesApart) {
   flows.open(opening_of(1, 7), Instant{5});
   ASSERT_TRUE(copy_of(records[0]));
   EXPECT_EQ(copy_of(records[0])->last_seen, 5u);
-  records[0].client_side.remote_port = be16(8);
+  records[0].ports[0].remote = be16(8);
   EXPECT_FALSE(copy_of(records[0]));
 }
 
