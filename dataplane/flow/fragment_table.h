@@ -42,6 +42,7 @@ struct Datagram {
   FlowKey key;                    // of its flow, once the first fragment has come
   bool has_key = false;
   bool is_refused = false;        // its fragments overlap: none is forwarded any more
+  bool lacks_checksum = false;    // UDP whose sender computed none
   bool has_end = false;
   std::uint32_t end_bytes = 0;    // of the payload, once the last fragment has come
   std::uint32_t leaving_id = 0;   // ours: many clients' datagrams leave from one address

@@ -54,6 +54,7 @@ void Settler::settle(World& world, Burst& burst) {
     if (packet.verdict == Verdict::hold) fit(*static_cast<rte_mbuf*>(packet.handle), packet.data, packet.bytes);
     if (packet.is_shared) copy_to_others(world, packet);
   }
+  make_generated(world);  // while the packets are here of which they show a part
   send_released(world);
   for (Packet& packet : burst.all()) take_care_of(world, packet);
   send_generated(world);
@@ -129,7 +130,8 @@ void Settler::send_released(World& world) {
   }
 }
 
-void Settler::send_generated(World& world) {
+void Settler::make_generated(World& world) {
+  generated_count_ = 0;
   for (const GeneratedFrame& frame : world.generated.items()) {
     const auto frame_bytes = static_cast<std::uint16_t>(frame.bytes + frame.tail.size());
     const bool is_long = frame_bytes > rte_pktmbuf_data_room_size(plan_.pool) - RTE_PKTMBUF_HEADROOM;
@@ -145,11 +147,16 @@ void Settler::send_generated(World& world) {
     }
     std::memcpy(bytes, frame.data.data(), frame.bytes);
     if (!frame.tail.empty()) std::memcpy(bytes + frame.bytes, frame.tail.data(), frame.tail.size());
+    generated_[generated_count_++] = {mbuf, frame.tx_port};
+  }
+}
+
+void Settler::send_generated(World& world) {
+  for (const Generated& frame : std::span(generated_).first(generated_count_)) {
     if (world.watch != nullptr) [[unlikely]] {
-      const std::span sent(reinterpret_cast<const std::byte*>(bytes), frame.bytes + frame.tail.size());
-      world.watch->left(world, sent, frame.tx_port, Verdict::undecided);
+      world.watch->left(world, {rte_pktmbuf_mtod(frame.mbuf, std::byte*), frame.mbuf->data_len}, frame.tx_port, Verdict::undecided);
     }
-    put(world, slot_of(frame.tx_port), {mbuf, nullptr, Verdict::drop_tx_full});
+    put(world, slot_of(frame.tx_port), {frame.mbuf, nullptr, Verdict::drop_tx_full});
   }
 }
 

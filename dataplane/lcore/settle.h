@@ -71,7 +71,13 @@ class Settler {
     std::uint32_t count = 0;
   };
 
+  struct Generated {
+    rte_mbuf* mbuf = nullptr;
+    std::uint16_t tx_port = 0;
+  };
+
   void send_released(World& world);
+  void make_generated(World& world);
   void send_generated(World& world);
   void take_care_of(World& world, Packet& packet);
   void copy_to_others(World& world, const Packet& packet);
@@ -84,6 +90,8 @@ class Settler {
   SettlePlan plan_;
   SlotOfRow slot_of_row_{};
   std::array<Batch, ports_max + 1> batches_;
+  std::array<Generated, generated_count_max> generated_;  // of this burst
+  std::size_t generated_count_ = 0;
   SentCounters sent_;
 };
 

@@ -25,6 +25,7 @@ InnerFault walk_ipv4(std::span<const std::byte> quoted, InnerPacket& inner, std:
   inner.key.destination = IpAddress::v4(ip.destination);
   inner.key.protocol = ip.protocol;
   offset = ip.header_bytes();
+  inner.is_fragment = ip.is_fragment();
   return (ip.flags_and_fragment.host() & 0x1fff) != 0 ? InnerFault::no_ports : InnerFault::none;
 }
 
@@ -45,6 +46,7 @@ InnerFault walk_ipv6(std::span<const std::byte> quoted, InnerPacket& inner, std:
     const bool is_fragment = next == protocol::fragment;
     if (is_fragment && (header_in<Be16>(quoted, offset + 2).host() & 0xfff8) != 0)
       return InnerFault::no_ports;
+    if (is_fragment) inner.is_fragment = header_in<FragmentHeader>(quoted, offset).offset_and_more.raw != 0;
     next = static_cast<std::uint8_t>(quoted[offset]);
     offset += is_fragment ? 8 : (static_cast<std::size_t>(quoted[offset + 1]) + 1) * 8;
   }

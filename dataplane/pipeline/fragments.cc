@@ -121,8 +121,18 @@ void rewrite_addresses(Packet& packet, const FlowKey& leaving) {
   }
 }
 
+// To the other family, as its first went.
+void send_to_other_family(World& world, Packet& packet, FlowRecord& flow, const Datagram& datagram, const FlowKey& leaving) {
+  const bool is_v4 = !leaving.source.is_v4();
+  if (is_v4 && datagram.lacks_checksum) {
+    packet.verdict = Verdict::drop_fragment_checksum_missing;
+  } else if (may_fit_other_family(world, packet, flow, is_v4)) {
+    exchange_fragment(world, packet, flow, leaving);
+  }
+}
+
 // A fragment without ports, rewritten as its flow says; left to be routed.
-void forward(World& world, Packet& packet, FlowRecord& flow, Direction direction) {
+void forward(World& world, Packet& packet, const Datagram& datagram, FlowRecord& flow, Direction direction) {
   if (packet.frame.ttl <= 1 || flow.state == FlowState::ended) {
     packet.verdict = packet.frame.ttl <= 1 ? Verdict::drop_ttl_expired : Verdict::drop_fragment_no_flow;
     packet.flow = &flow;
@@ -138,9 +148,11 @@ void forward(World& world, Packet& packet, FlowRecord& flow, Direction direction
     }
     send_direct(world, packet, flow);
   } else if (leaving.source.is_v4() != packet.frame.key.source.is_v4()) {
-    packet.verdict = Verdict::drop_fragment_family;
-    packet.flow = &flow;
-    return;
+    send_to_other_family(world, packet, flow, datagram, leaving);
+    if (!packet.is_live()) {
+      packet.flow = &flow;
+      return;
+    }
   } else {
     rewrite_addresses(packet, leaving);
   }
@@ -164,6 +176,7 @@ bool take(World& world, Packet& packet, Datagram& datagram, const Fragment& frag
   }
   // Not of one that goes no further: what an error quotes is as it came.
   if (packet.frame.ttl > 1) set_fragment_id(packet.span(), packet.frame, datagram.leaving_id);
+  packet.frame.fragment_id = fragment.id;
   return true;
 }
 
@@ -208,6 +221,7 @@ bool handle_fragment(World& world, Packet& packet) {
     if (!become_packet(packet)) return false;
     datagram.key = packet.frame.key;
     datagram.has_key = true;
+    datagram.lacks_checksum = packet.frame.kind == FrameKind::udp && packet.at<UdpHeader>(packet.frame.l4_offset).checksum == 0;
     world.fragments.make_ready(datagram);
   } else if (!datagram.has_key) {
     hold(world, packet, datagram, limits);
@@ -235,7 +249,7 @@ bool handle_fragment(World& world, Packet& packet) {
   }
   if (!take(world, packet, datagram, fragment, match.record)) return false;
   if (!fragment.is_first()) {
-    forward(world, packet, *match.record, match.direction);
+    forward(world, packet, datagram, *match.record, match.direction);
     return false;
   }
   packet.is_fragment = true;

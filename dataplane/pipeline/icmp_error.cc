@@ -6,6 +6,7 @@
 // quoted addresses, turned around, are the five-tuple with which packets of that side arrive: it
 // leads to the flow as any packet does. The error leaves from the address that we show to the other
 // side, whoever made it: the networks stay strangers.
+#include "dataplane/net/fragment.h"
 #include "dataplane/net/icmp_inner.h"
 #include "dataplane/pipeline/owner.h"
 #include "dataplane/pipeline/stages.h"
@@ -308,6 +309,7 @@ void refuse_unrewritten(World& world, Packet& packet, std::uint16_t mtu) {
   const bool is_ipv4 = packet.frame.key.source.is_v4();
   const bool is_kept_whole = !is_ipv4 || packet.at<Ipv4Header>(packet.frame.l3_offset).is_kept_whole();
   if (!is_kept_whole || !may_make_error(world, packet)) return;
+  if (packet.is_fragment) set_fragment_id(packet.span(), packet.frame, packet.frame.fragment_id);
   if (packet.direction == Direction::to_client) {  // its numbers were the client's already
     unsplice(world, *packet.flow, packet.span().subspan(packet.frame.l4_offset, packet.frame.l4_bytes));
   }

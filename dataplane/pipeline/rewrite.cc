@@ -84,10 +84,12 @@ void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
     rewrite_v6<direction>(packet, flow);
   } else {
     const bool is_v4 = packet.frame.key.source.is_v4();
-    if (!fits_other_family(world, packet, is_v4)) return;
+    if (!fits_other_family(world, packet, flow, is_v4)) return;
     rewrite_ports<direction>(packet, flow, l4_delta);
     constexpr std::size_t side = is_to_endpoint ? 1 : 0;
-    if (is_v4) {
+    if (packet.is_fragment) [[unlikely]] {
+      exchange_fragment(world, packet, flow, leaving_key(flow, direction));
+    } else if (is_v4) {
       exchange_header_for_v6(packet, flow.wide_local[side], flow.wide_remote[side]);
     } else {
       const FlowSide& leaving = is_to_endpoint ? flow.endpoint_side : flow.client_side;

@@ -48,7 +48,7 @@ namespace sluice {
   X(drop_fragment_duplicate, "a fragment whose bytes were forwarded already")                               \
   X(drop_fragment_scattered, "fragments of one datagram come in too wild an order")                         \
   X(drop_fragment_protocol, "a fragment to a VIP or SNAT address that is neither TCP nor UDP")              \
-  X(drop_fragment_family, "a fragment to an endpoint or client of the other IP family; fragments are not translated") \
+  X(drop_fragment_checksum_missing, "a fragment of an IPv4 datagram without UDP checksum, to IPv6, which wants one (RFC 7915 4.5)") \
   X(drop_fragment_no_flow, "a fragment of a datagram whose first fragment belongs to no flow")              \
   X(drop_fragment_one_packet, "a fragment to or from a VIP with one_packet: nothing would tell where the others of its datagram go") \
   X(drop_fragment_hold_full, "too many fragments of one datagram wait for its first, or node.fragments allows none to") \

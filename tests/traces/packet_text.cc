@@ -503,7 +503,7 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
     if (at->is_v4) {
       write(cut, at->l3 + 2, 2, at->l4 - at->l3 + payload.size());
       write(cut, at->l3 + 4, 2, text.number("fid", 1));
-      write(cut, at->l3 + 6, 2, (has_more ? 0x2000u : 0u) | text.number("at", first) / 8);
+      write(cut, at->l3 + 6, 2, (has_more ? 0x2000u : 0u) | text.number("df", 0) << 14 | text.number("at", first) / 8);
       Layout header = *at;
       write(cut, at->l3 + 10, 2, ip_checksum(cut, header));
     } else {
@@ -643,6 +643,7 @@ PacketText read_frame(std::span<const std::byte> frame) {
     for (const char* noise : {"smac", "dmac"}) text.about->options.erase(noise);
     return text;
   }
+  if (at->is_v4) text.options["df"] = std::to_string(read(frame, at->l3 + 6, 2) >> 14 & 1);
   if (l4_bytes < l4_header_bytes_min(at->protocol)) return text;
   if (at->protocol == 6) {
     text.kind = "tcp";
