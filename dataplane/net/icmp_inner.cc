@@ -1,5 +1,7 @@
 #include "dataplane/net/icmp_inner.h"
 
+#include <algorithm>
+
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
 
@@ -84,6 +86,33 @@ InnerPacket parse_inner(std::span<const std::byte> quoted, bool is_v4) {
   inner.key.source_port = header_in<Be16>(quoted, offset);
   inner.key.destination_port = header_in<Be16>(quoted, offset + 2);
   return inner;
+}
+
+std::optional<InnerTunnel> parse_inner_tunnel(std::span<const std::byte> quoted, bool is_v4) {
+  InnerPacket outer;
+  std::size_t offset = 0;
+  const InnerFault fault = is_v4 ? walk_ipv4(quoted, outer, offset) : walk_ipv6(quoted, outer, offset);
+  if (fault != InnerFault::none) return std::nullopt;
+  std::uint8_t inside = outer.key.protocol;
+  if (inside == protocol::udp) {
+    if (offset + sizeof(UdpHeader) > quoted.size()) return std::nullopt;
+    const auto& udp = header_in<UdpHeader>(quoted, offset);
+    outer.key.source_port = udp.source_port;
+    outer.key.destination_port = udp.destination_port;
+    offset += sizeof(UdpHeader);
+    if (offset + sizeof(GueHeader) > quoted.size()) {
+      offset = quoted.size();
+      inside = protocol::ipv4;  // whichever: nothing of it is here
+    } else {
+      const auto& gue = header_in<GueHeader>(quoted, offset);
+      if (gue.variant_and_words != 0 || gue.flags.raw != 0) return std::nullopt;
+      inside = gue.protocol;
+      offset += sizeof gue;
+    }
+  }
+  if (inside != protocol::ipv4 && inside != protocol::ipv6) return std::nullopt;
+  const std::size_t end = std::min(offset, quoted.size());
+  return InnerTunnel{outer.key, static_cast<std::uint16_t>(end), inside == protocol::ipv4};
 }
 
 void readdress(std::span<std::byte> quoted, const InnerPacket& inner, const FlowKey& to) {

@@ -113,6 +113,7 @@ void classify_to_own(World& world, Packet& packet, const AddressRow& own) {
     return;
   }
   if (is_icmp(packet) && is_echo_request(packet)) return answer_echo(world, packet);
+  if (is_icmp_error(packet) && handle_tunnel_error(world, packet)) return;
   if (!world.has_exception_port) {
     packet.verdict = Verdict::drop_exception_full;
     return;

@@ -46,6 +46,8 @@ bool handle_fragment(World& world, Packet& packet);
 std::uint32_t next_datagram_id(World& world);
 bool is_icmp_error(Packet& packet);
 void handle_icmp_error(World& world, Packet& packet);  // leaves: a packet to be routed by its new destination
+// An error to an address of the box, about a packet in a tunnel of ours: leaves, as the other. False: about something else.
+bool handle_tunnel_error(World& world, Packet& packet);
 // A hop's answers, as far as the configured rate allows: reject_*, else drop_*. For packets of a flow or about to open one.
 void refuse_ttl(World& world, Packet& packet);
 void refuse_length(World& world, Packet& packet, std::uint16_t mtu);      // after rewrite()
@@ -61,6 +63,7 @@ void move_start(Packet& packet, std::byte* payload, std::size_t l3_bytes, bool i
 // verdict. Then: one hop less to live, and the outer headers.
 bool fits_direct(World& world, Packet& packet, FlowRecord& flow);
 void send_direct(World& world, Packet& packet, const FlowRecord& flow);
+std::uint16_t tunnel_bytes(const FlowRecord& flow);  // of the outer headers
 // The way to the endpoint, for a packet of `opening.from_client`: the outer header of its cluster.
 void set_direct(const Snapshot& tables, const EndpointRow& endpoint, FlowHash hash, FlowOpening& opening);
 // A packet of our kernel to a VIP: if it is marked as a health check's (probe.cc), it leaves as a client's would.

@@ -64,10 +64,11 @@ namespace sluice {
   X(drop_protocol_unsupported, "neither TCP, UDP nor ICMP to one of our VIPs")                              \
   X(drop_tunnel_refused, "IP in IP, GRE or GUE to one of our addresses: we take nothing out of anybody's tunnel")  \
   X(drop_icmp_unhandled, "ICMP to a VIP or SNAT address that is neither an echo request nor an error about a packet") \
-  X(drop_icmp_rate_limited, "echo requests beyond node.icmp.echoes_per_second")                             \
+  X(drop_icmp_rate_limited, "echo requests beyond node.icmp.echoes_per_second; errors from within tunnels beyond errors_per_second") \
   X(drop_icmp_checksum_wrong, "an ICMP error whose checksum is wrong")                                      \
   X(drop_icmp_inner_invalid, "an ICMP error that quotes less than an IP header and eight bytes, or an impossible header") \
   X(drop_icmp_in_icmp, "an ICMP error about ICMP, which nothing of ours sends to be told about")             \
+  X(drop_icmp_tunnel_truncated, "an ICMP error about a packet in a tunnel that quotes too little to tell whose packet is inside") \
   X(drop_icmp_no_flow, "an ICMP error about a packet of no flow, or sent to another than its sender: made up, or late") \
   X(drop_icmp_out_of_window, "an ICMP error that quotes a sequence number which was not sent lately: made up") \
   X(drop_icmp_mtu_refused, "an ICMP error that claims an MTU below 552 (IPv4) or 1280 (IPv6): made up to slow a flow down") \

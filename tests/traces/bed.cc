@@ -431,6 +431,9 @@ void Bed::check_output(const Output& output, const Buffer* from) {
 
   if (output.verdict == Verdict::forward && text.options.contains("piece") && from->original[12] != output.frame[12]) {
     check_exchange(output, *from);
+  } else if (output.verdict == Verdict::forward && !carried_frame(quoted_frame(from->original)).empty() &&
+             tables_->find_address(*IpAddress::parse(read_frame(from->original).destination)).kind == AddressKind::own) {
+    check_tunnel_error(output, *from);
   } else if (output.verdict == Verdict::forward && output.is_spliced) {
     check_spliced(output, *from);
   } else if (output.verdict == Verdict::forward && !carried_frame(output.frame).empty() && carried_frame(from->original).empty()) {
@@ -650,6 +653,16 @@ void Bed::check_tunnel(const Output& output, const Buffer& from) {
   });
   if (!is_of_port) complain("the outer source is no address of the port");
   if (outer.kind == "gue" && std::stoul(outer.source_port) < 49'152) complain("the outer source port is none for flows");
+}
+
+// An error out of a tunnel: it quotes the packet inside, as the router had quoted it.
+void Bed::check_tunnel_error(const Output& output, const Buffer& from) {
+  const PacketText after = read_frame(output.frame);
+  const Bytes quoted = quoted_frame(output.frame), inside = carried_frame(quoted_frame(from.original));
+  const std::size_t count = after.about ? after.about->number("quote", 0) : 0;
+  if (count < 28 || inside.size() < 14 + count || !std::equal(quoted.begin() + 14, quoted.begin() + 14 + static_cast<long>(count), inside.begin() + 14)) {
+    fault("an error about a packet in a tunnel quotes another: " + after.text());
+  }
 }
 
 // DSR_L2: to the hardware address of an endpoint.

@@ -120,6 +120,7 @@ class Bed {
   void check_reassembled(const Output& output, const Buffer* from);
   void check_spliced(const Output& output, const Buffer& from);
   void check_tunnel(const Output& output, const Buffer& from);
+  void check_tunnel_error(const Output& output, const Buffer& from);
   void check_direct_hop(const Output& output);
   void check_ledger();
   void teach(IpAddress address);

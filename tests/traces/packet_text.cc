@@ -427,6 +427,7 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
     const auto port_of = [](const std::string& port) { return port.empty() ? 0ul : std::stoul(port); };
     const std::uint64_t length = text.number("len", text.kind == "udp" || (text.kind == "icmp" && !text.about) ? 8 : 0);
     const auto payload = payload_of(text);
+    const bool is_carrying = text.kind == "ipip" || text.kind == "gue";
     if (text.kind == "tcp") {
       protocol = 6;
       std::uint64_t flags = 0;
@@ -478,11 +479,25 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
         bytes.resize(std::min<std::size_t>(bytes.size(), quoted.number("quote", bytes.size())));
         l4.insert(l4.end(), bytes.begin(), bytes.end());
       }
+    } else if (is_carrying) {
+      if (!text.about) return fail(fmt::format("{}: carrying what?", text.kind));
+      const auto inner = build_frame(*text.about, {}, {}, number);
+      if (!inner) return inner;
+      const std::uint8_t carried = read(*inner, 12, 2) == 0x0800 ? 4 : 41;
+      protocol = text.kind == "gue" ? 17 : carried;
+      if (text.kind == "gue") {
+        append(l4, 2, port_of(text.source_port));
+        append(l4, 2, port_of(text.destination_port));
+        append(l4, 2, 12 + inner->size() - ethernet_bytes);
+        append(l4, 2, 0);
+        append(l4, 4, text.number("guehead", std::uint64_t{carried} << 16));
+      }
+      l4.insert(l4.end(), inner->begin() + ethernet_bytes, inner->end());
     } else {
       protocol = static_cast<std::uint8_t>(text.number("proto", 255));
     }
     if (payload) l4.insert(l4.end(), payload->begin(), payload->end());
-    for (std::uint64_t i = 0; i < length && !payload; ++i) append(l4, 1, (number * 37 + i * 11 + 5) & 0xff);
+    for (std::uint64_t i = 0; i < length && !payload && !is_carrying; ++i) append(l4, 1, (number * 37 + i * 11 + 5) & 0xff);
   }
 
   if (const std::string piece = text.option("piece"); !piece.empty()) {
