@@ -103,6 +103,7 @@ namespace sluice {
   X(drop_exception_full, "the exception port is absent or does not take more; is the kernel keeping up?")   \
   X(drop_handoff_full, "the owning lcore does not keep up with packets handed to it")                       \
   X(drop_tx_full, "the port's transmit queue is full")                                                      \
+  X(drop_link_down, "the link of the port by which it must leave is down: a cable, or its interface in the kernel")  \
   X(drop_no_buffer, "no packet buffer is free")                                                             \
   X(drop_segmented, "arrived in several buffers; lower the port's MTU")                                     \
   X(drop_descriptor_invalid, "its driver, or the other end of a memif, states a length that its buffer does not have")
