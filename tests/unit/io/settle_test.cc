@@ -110,6 +110,7 @@ class SettleTest : public testing::Test {
   std::uint16_t ethdev_[3] = {};
   rte_ring* other_lcore_ = nullptr;
   LinkState link_;  // of port 1
+  bool is_pool_empty_ = false;
   std::unique_ptr<Settler> settler_;
   std::unique_ptr<World> world_;
   Burst burst_;
@@ -157,21 +158,31 @@ TEST_F(SettleTest, what_a_port_without_link_would_be_given_is_a_drop_of_its_name
   expect_balance();
 }
 
-// What is cut off a packet lies in that packet, which may be gone when it is sent.
+// What is cut off a packet lies in that packet, which is gone when it is sent: rather no frame than one of other bytes.
 TEST_F(SettleTest, frames_of_our_own_may_show_a_part_of_a_packet_that_is_dropped) {
-  Packet& packet = receive(Verdict::drop_no_vip);
-  std::memset(packet.data, 'y', packet.bytes);
-  GeneratedFrame& frame = *world_->generated.add();
-  frame.bytes = 60;
-  std::memset(frame.data.data(), 'z', frame.bytes);
-  frame.tail = {packet.data, 50};
-  frame.tx_port = 1;
-  settler_->settle(*world_, burst_);
+  const auto one_burst = [&] {
+    Packet& packet = receive(Verdict::drop_no_vip);
+    std::memset(packet.data, 'y', packet.bytes);
+    GeneratedFrame& frame = *world_->generated.add();
+    frame.bytes = 60;
+    std::memset(frame.data.data(), 'z', frame.bytes);
+    frame.tail = {packet.data, 50};
+    frame.tx_port = 1;
+    std::vector<rte_mbuf*> others(is_pool_empty_ ? pool_count - 1 : 0);
+    ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool_, others.data(), static_cast<unsigned>(others.size())), 0);
+    settler_->settle(*world_, burst_);
+    rte_pktmbuf_free_bulk(others.data(), static_cast<unsigned>(others.size()));
+    expect_balance();
+  };
+  one_burst();
   EXPECT_EQ(take_all(tx_[1]), 1u);
   EXPECT_EQ(last_bytes_, 110u);
   EXPECT_EQ(last_first_, 'z');
   EXPECT_EQ(last_last_, 'y');
-  expect_balance();
+  is_pool_empty_ = true;  // but for the packet's own buffer, when it is freed
+  one_burst();
+  EXPECT_EQ(take_all(tx_[1]), 0u);
+  EXPECT_EQ(world_->counters.own_no_buffer.read(), 1u);
 }
 
 TEST_F(SettleTest, what_a_full_port_does_not_take_is_a_drop_and_not_a_forward) {
