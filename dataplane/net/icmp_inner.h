@@ -25,7 +25,7 @@ enum class InnerFault : std::uint8_t {
 
 struct InnerPacket {
   InnerFault fault = InnerFault::none;
-  bool is_fragment = false;     // the first of several; of IPv6 its header ends at l4_offset
+  bool is_fragment = false;     // the first of several
   std::uint16_t l4_offset = 0;  // bytes from the start of the quoted IP header
   std::uint16_t l4_bytes = 0;   // of the transport segment, as far as it is quoted
   FlowKey

@@ -10,7 +10,8 @@
 // made of a whole packet (RFC 8021).
 //   Longer  An IPv6 header with a fragment header is 28 bytes longer than IPv4's, which is more than a link between has: a
 //           sender of IPv4 who did not set DF is owed that it is cut, once more or for the first time (RFC 7915 4.1). What
-//           does not fit leaves behind the packet, in fragments of our own; they need a next hop whose address is known.
+//           does not fit leaves behind the packet, in fragments of our own; they need a next hop whose address is known. What
+//           fits is what the next link takes, not 1,280 bytes: of a narrower one behind it the sender is told, DF or not.
 //   UDP     A datagram without checksum cannot be given one from its first fragment: a drop of its own (RFC 7915 4.5).
 #include "dataplane/net/fragment.h"
 #include "dataplane/net/icmp_inner.h"

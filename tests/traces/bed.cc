@@ -575,13 +575,16 @@ void Bed::check_exchanged_fragment(const Output& output, const Buffer& from) {
 
 // `from`: nothing for what we cut off another.
 void Bed::check_reassembled(const Output& output, const Buffer* from) {
+  bool was_right = is_all_offered_right_;
   if (from != nullptr) {
     const bool is_part = read_frame(from->original).options.contains("piece");
     const Bytes offered = is_part ? taken_apart_.add(from->original) : from->original;
-    if (!offered.empty()) was_offered_right_ = faults_of(offered).empty();  // the sender's own faults stay his
+    // The sender's own faults stay his. Nothing: fragments of an earlier datagram of this name are in the way.
+    was_right = !offered.empty() && faults_of(offered).empty();
+    is_all_offered_right_ &= was_right || offered.empty();
   }
   const Bytes whole = reassembly_.add(output.frame);
-  if (!whole.empty() && was_offered_right_ && !faults_of(whole).empty()) fault("fragments make a packet that is wrong: " + faults_of(whole));
+  if (!whole.empty() && was_right && !faults_of(whole).empty()) fault("fragments make a packet that is wrong: " + faults_of(whole));
 }
 
 // A fragment: all but addresses, identification, time to live and, in the first, ports and checksum is as it came; and

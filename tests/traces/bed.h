@@ -140,7 +140,7 @@ class Bed {
   std::list<std::unique_ptr<Buffer>> held_;
   std::vector<Fate> fates_;
   Reassembly taken_apart_, reassembly_;  // of what came and left in fragments
-  bool was_offered_right_ = true;        // the last datagram that came
+  bool is_all_offered_right_ = true;     // every datagram that came
   std::map<std::string, MacAddress> macs_;
   std::map<IpAddress, std::optional<Model::Hop>> hops_;
   std::deque<Output> questions_;

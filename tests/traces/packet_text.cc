@@ -103,18 +103,26 @@ std::size_t l4_header_bytes_min(std::uint8_t protocol) {
 }
 std::size_t checksum_offset(std::uint8_t protocol) { return protocol == 6 ? 16 : protocol == 17 ? 6 : 2; }
 
+// UDP says itself how long it is; what the IP packet has behind it is not summed (RFC 768).
+std::size_t summed_end(std::span<const std::byte> frame, const Layout& at) {
+  if (at.protocol != 17 || at.is_fragment) return at.end;
+  const std::size_t stated = read(frame, at.l4 + 4, 2);
+  return stated >= 8 && at.l4 + stated < at.end ? at.l4 + stated : at.end;
+}
+
 std::uint16_t l4_checksum(std::span<const std::byte> frame, const Layout& at) {
+  const std::size_t end = summed_end(frame, at);
   Bytes covered;
   if (at.protocol != 1) {
     const std::size_t address_bytes = at.is_v4 ? 4 : 16;
     const std::size_t addresses = at.l3 + (at.is_v4 ? 12 : 8);
     covered.assign(frame.begin() + static_cast<long>(addresses),
                    frame.begin() + static_cast<long>(addresses + 2 * address_bytes));
-    append(covered, 4, at.end - at.l4);
+    append(covered, 4, end - at.l4);
     append(covered, 4, at.protocol);
   }
   const std::size_t pseudo_bytes = covered.size();
-  covered.insert(covered.end(), frame.begin() + static_cast<long>(at.l4), frame.begin() + static_cast<long>(at.end));
+  covered.insert(covered.end(), frame.begin() + static_cast<long>(at.l4), frame.begin() + static_cast<long>(end));
   write(covered, pseudo_bytes + checksum_offset(at.protocol), 2, 0);
   const std::uint16_t checksum = plain_checksum(covered);
   return at.protocol == 17 && checksum == 0 ? 0xffff : checksum;
