@@ -5,7 +5,7 @@
 namespace sluice {
 
 FragmentTable::FragmentTable()
-    : datagrams_(datagrams_max), hashes_(datagrams_max), buckets_(2 * datagrams_max, Datagram::none), held_(held_max) {
+    : datagrams_(datagrams_max), hashes_(datagrams_max), buckets_(2 * datagrams_max, Datagram::none), held_(held_max), passed_(passed_max) {
   for (std::uint32_t place = held_max; place-- > 0;) unused_.push_back(static_cast<std::uint16_t>(place));
 }
 

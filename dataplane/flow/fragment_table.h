@@ -7,7 +7,8 @@
 //          there are too many, or too much waits, the oldest goes: a flood of fragments that never become whole costs
 //          honest datagrams only their place in line, which they need for milliseconds.
 // Threads  One lcore.
-// Memory   Fixed at construction: datagrams_max entries, held_max waiting packets, which belong to their holder's pool.
+// Memory   Fixed at construction: datagrams_max entries, held_max waiting packets, which belong to their holder's pool;
+//          passed_max flows that first fragments have asked for here.
 // Cost     A hash, a chain of about one entry, a list of ranges.
 #pragma once
 
@@ -42,6 +43,7 @@ struct Datagram {
   FlowKey key;                    // of its flow, once the first fragment has come
   bool has_key = false;
   bool is_refused = false;        // its fragments overlap: none is forwarded any more
+  bool lacks_checksum = false;    // UDP whose sender computed none
   bool has_end = false;
   std::uint32_t end_bytes = 0;    // of the payload, once the last fragment has come
   std::uint32_t leaving_id = 0;   // ours: many clients' datagrams leave from one address
@@ -57,6 +59,7 @@ class FragmentTable {
   static constexpr std::uint32_t datagrams_max = 4'096;
   static constexpr std::uint32_t held_max = 1'024;
   static constexpr std::uint16_t held_per_datagram_max = 64;
+  static constexpr std::uint32_t passed_max = 4'096;
 
   enum class Taken : std::uint8_t { added, duplicate, overlap, scattered };
 
@@ -77,6 +80,11 @@ class FragmentTable {
   // What waited for a datagram that is gone.
   bool take_lost(HeldFragment& fragment) { return take_from(lost_, fragment); }
 
+  // First fragments of flows that are not here and may open elsewhere (pipeline/fragments.cc). Newer ones overwrite older
+  // ones, so a flow that did pass may be unknown; one that did not is taken for another once in 2^31.
+  void note_passed(FlowHash hash) { passed_[hash % passed_max] = tag_of(hash); }
+  bool has_passed(FlowHash hash) const { return passed_[hash % passed_max] == tag_of(hash); }
+
   std::uint32_t held_count() const { return held_count_; }  // whatever has not been taken out yet
   std::uint32_t waiting_bytes() const { return waiting_bytes_; }
   std::uint32_t datagram_count() const { return count_; }
@@ -90,6 +98,7 @@ class FragmentTable {
     std::uint16_t first = Datagram::none, last = Datagram::none;
   };
   static constexpr std::uint32_t places_spared = 64;  // the lost leave theirs a little later
+  static std::uint32_t tag_of(FlowHash hash) { return static_cast<std::uint32_t>(hash >> 32) | 1; }  // 0: nothing
   std::uint16_t& bucket_of(FlowHash hash) { return buckets_[hash % buckets_.size()]; }
   void drop_oldest();
   void append(List& list, Datagram& datagram);
@@ -104,6 +113,7 @@ class FragmentTable {
   std::uint32_t held_count_ = 0;                           // the lost included
   std::uint32_t waiting_count_ = 0, waiting_bytes_ = 0;    // without them
   List ready_, lost_;
+  std::vector<std::uint32_t> passed_;
 };
 
 }  // namespace sluice

@@ -21,10 +21,17 @@ const ReplyHash* ReplyOwner::hash_for(const SnatPoolRow& pool, bool is_v4, std::
   if (!hash_) [[likely]] return nullptr;
   const std::uint32_t ports = static_cast<std::uint32_t>(pool.port_last - pool.port_first) + 1;
   if (ports < ports_per_lcore_min * lcore_count_) return nullptr;
+  return are_ports_hashed(is_v4, protocol_number) ? &*hash_ : nullptr;
+}
+
+bool ReplyOwner::are_ports_hashed(bool is_v4, std::uint8_t protocol_number) const {
   const bool is_tcp = protocol_number == protocol::tcp;
-  const bool is_hashed = is_v4 ? (is_tcp ? hash_->has_tcp_v4 : hash_->has_udp_v4)
-                               : (is_tcp ? hash_->has_tcp_v6 : hash_->has_udp_v6);
-  return is_hashed ? &*hash_ : nullptr;
+  return is_v4 ? (is_tcp ? hash_->has_tcp_v4 : hash_->has_udp_v4) : (is_tcp ? hash_->has_tcp_v6 : hash_->has_udp_v6);
+}
+
+std::optional<std::uint32_t> ReplyOwner::arrival_of(const FlowKey& key) const {
+  if (!hash_ || !are_ports_hashed(key.source.is_v4(), key.protocol)) return std::nullopt;
+  return lcore_of(*hash_, hash_->toeplitz.hash(key));
 }
 
 std::optional<std::uint32_t> ReplyOwner::of(const SnatPoolRow& pool, const FlowKey& reply) const {

@@ -49,10 +49,14 @@ class ReplyOwner {
   bool is_by_hash() const { return hash_.has_value(); }
   // Nothing when the pool does not have the port.
   std::optional<std::uint32_t> of(const SnatPoolRow& pool, const FlowKey& reply) const;
+  // The lcore to which RSS brings packets of the five-tuple; nothing when that is not known.
+  std::optional<std::uint32_t> arrival_of(const FlowKey& key) const;
   // The hash by which ports of `pool` are given out toward endpoints of this family and protocol; nullptr: by slices.
   const ReplyHash* hash_for(const SnatPoolRow& pool, bool is_v4, std::uint8_t protocol_number) const;
 
  private:
+  bool are_ports_hashed(bool is_v4, std::uint8_t protocol_number) const;
+
   std::uint32_t lcore_count_;
   std::optional<ReplyHash> hash_;
 };

@@ -7,7 +7,6 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,6 +18,7 @@
 
 #include "dataplane/base/log.h"
 #include "dataplane/io/eal.h"
+#include "dataplane/io/link_watch.h"
 
 namespace sluice {
 namespace {
@@ -38,21 +38,11 @@ Result<std::string> kernel_interface_of(std::string_view driver, const EalOption
   return interface;
 }
 
-bool has_carrier(unsigned interface_index) {
-  ifreq request{};
-  if (if_indextoname(interface_index, request.ifr_name) == nullptr) return false;
-  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  const bool is_told = fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &request) == 0;
-  if (fd >= 0) close(fd);
-  return is_told && (request.ifr_flags & IFF_RUNNING) != 0;
-}
-
-bool is_link_up(std::uint16_t ethdev) {
+bool is_link_up(const Port& port) {
   rte_eth_link link{};
-  if (rte_eth_link_get_nowait(ethdev, &link) != 0 || link.link_status != RTE_ETH_LINK_UP) return false;
+  if (rte_eth_link_get_nowait(port.ethdev, &link) != 0 || link.link_status != RTE_ETH_LINK_UP) return false;
   // Drivers on an interface of the kernel's say "up" whatever becomes of its cable.
-  rte_eth_dev_info info{};
-  return rte_eth_dev_info_get(ethdev, &info) != 0 || info.if_index == 0 || has_carrier(info.if_index);
+  return port.interface.empty() || is_running(port.interface);
 }
 
 std::string reason(int rc) {
@@ -326,6 +316,7 @@ Result<void> Ports::open_port(const Snapshot& tables, const PortRow& row, const 
 
   const auto interface = kernel_interface_of(port.driver, *option);
   if (!interface) return tl::unexpected(interface.error());
+  port.interface = *interface;
   if (!interface->empty()) {
     auto claim = InterfaceClaim::take(*interface);
     if (!claim) return tl::unexpected(claim.error());
@@ -513,7 +504,7 @@ PortStats Ports::stats(std::size_t slot) const {
     stats.rx_missed = raw.imissed;
     stats.rx_no_buffer = raw.rx_nombuf;
   }
-  stats.is_link_up = is_link_up(ports_[slot].ethdev);
+  stats.is_link_up = is_link_up(ports_[slot]);
   return stats;
 }
 

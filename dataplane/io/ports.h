@@ -31,6 +31,7 @@ namespace sluice {
 struct Port {
   std::string name, profile, driver, device;
   std::string eal_name;              // "net_af_xdp0", "0000:01:00.0"
+  std::string interface;             // of the kernel's, which the driver uses; empty: none
   std::uint16_t ethdev = 0;          // DPDK's number
   std::uint16_t queue_count = 0;     // receive and transmit
   std::uint16_t mtu = 0;

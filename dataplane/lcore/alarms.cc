@@ -5,11 +5,11 @@
 namespace sluice {
 namespace {
 
-// Full tables, empty pools, and consumers that do not keep up: what an operator can and must do something about.
+// Full tables, empty pools, consumers that do not keep up, pulled cables: what an operator can and must do something about.
 constexpr Verdict limits[] = {
     Verdict::drop_flows_full,     Verdict::drop_snat_ports_exhausted, Verdict::drop_neighbors_full,
     Verdict::drop_handoff_full,   Verdict::drop_tx_full,              Verdict::drop_no_buffer,
-    Verdict::drop_no_snat_address};
+    Verdict::drop_no_snat_address, Verdict::drop_link_down};
 
 }  // namespace
 

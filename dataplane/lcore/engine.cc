@@ -51,6 +51,11 @@ Result<std::unique_ptr<Engine>> Engine::start(std::unique_ptr<Published> first, 
   auto ports = Ports::open(tables, paths.bpf_dir);
   if (!ports) return tl::unexpected(ports.error());
   engine->ports_.emplace(std::move(*ports));
+  std::vector<std::string> interfaces;
+  for (std::size_t slot = 0; slot < engine->ports_->count(); ++slot) interfaces.push_back((*engine->ports_)[slot].interface);
+  auto links = LinkWatch::start(interfaces);
+  if (!links) return tl::unexpected(links.error());
+  engine->links_ = std::move(*links);
   if (auto adopted = engine->adopt_flows(); !adopted) return tl::unexpected(adopted.error());
   engine->published_.back()->slot_of_row = engine->ports_->slot_of_row(tables);
   engine->published_.back()->new_addresses = tables.local_addresses();
@@ -154,7 +159,7 @@ WorkerPlan Engine::plan_for(std::uint32_t worker, std::uint32_t worker_count) {
     }
     const bool is_queue_shared = worker_count > port.queue_count;
     plan.settle.ports.push_back({port.ethdev, static_cast<std::uint16_t>(worker % port.queue_count),
-                                 is_queue_shared ? locks_[slot].get() : nullptr});
+                                 is_queue_shared ? locks_[slot].get() : nullptr, links_->state_of(slot)});
     plan.ports.push_back({port.mac, port.mtu, 0, 0, true});
   }
   if (exception_) {

@@ -14,6 +14,7 @@
 
 #include "dataplane/flow/flow_file.h"
 #include "dataplane/io/exception_port.h"
+#include "dataplane/io/link_watch.h"
 #include "dataplane/io/ports.h"
 #include "dataplane/lcore/worker.h"
 
@@ -69,6 +70,7 @@ class Engine {
   std::vector<std::unique_ptr<World>> worlds_;         // until the workers take them
   std::uint64_t flows_adopted_ = 0;
   std::optional<Ports> ports_;
+  std::unique_ptr<LinkWatch> links_;
   std::optional<ExceptionPort> exception_;
   std::vector<std::unique_ptr<QueueLock>> locks_;      // by slot; one more for the exception port
   std::vector<rte_ring*> rings_;                       // from * worker_count + to

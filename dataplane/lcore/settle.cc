@@ -38,6 +38,16 @@ class LockGuard {
   QueueLock* lock_;
 };
 
+// How many of the packets the port takes.
+std::uint32_t transmit(const TxQueue& queue, std::span<rte_mbuf*> mbufs) {
+  const LockGuard guard(queue.lock);
+  std::uint32_t sent = 0;
+  for (unsigned tries = 0; tries < tx_tries && sent < mbufs.size(); ++tries) {
+    sent += rte_eth_tx_burst(queue.ethdev, queue.queue, mbufs.data() + sent, static_cast<std::uint16_t>(mbufs.size() - sent));
+  }
+  return sent;
+}
+
 }  // namespace
 
 void set_hops(rte_mbuf& mbuf, std::uint8_t hops) { mbuf.hash.usr = hops; }
@@ -54,6 +64,7 @@ void Settler::settle(World& world, Burst& burst) {
     if (packet.verdict == Verdict::hold) fit(*static_cast<rte_mbuf*>(packet.handle), packet.data, packet.bytes);
     if (packet.is_shared) copy_to_others(world, packet);
   }
+  make_long_generated(world);
   send_released(world);
   for (Packet& packet : burst.all()) take_care_of(world, packet);
   send_generated(world);
@@ -129,27 +140,41 @@ void Settler::send_released(World& world) {
   }
 }
 
+rte_mbuf* Settler::buffer_of(World& world, const GeneratedFrame& frame) {
+  const auto frame_bytes = static_cast<std::uint16_t>(frame.bytes + frame.tail.size());
+  const bool is_long = frame_bytes > rte_pktmbuf_data_room_size(plan_.pool) - RTE_PKTMBUF_HEADROOM;
+  rte_mbuf* mbuf = rte_pktmbuf_alloc(is_long && plan_.jumbo_pool != nullptr ? plan_.jumbo_pool : plan_.pool);
+  if (mbuf == nullptr) {  // asked again later
+    world.counters.own_no_buffer.add(1);
+    return nullptr;
+  }
+  char* bytes = rte_pktmbuf_append(mbuf, frame_bytes);
+  if (bytes == nullptr) {  // longer than any port takes
+    rte_pktmbuf_free(mbuf);
+    return nullptr;
+  }
+  std::memcpy(bytes, frame.data.data(), frame.bytes);
+  if (!frame.tail.empty()) std::memcpy(bytes + frame.bytes, frame.tail.data(), frame.tail.size());
+  return mbuf;
+}
+
+void Settler::make_long_generated(World& world) {
+  const auto frames = world.generated.items();
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    if (!frames[i].tail.empty()) generated_[i] = buffer_of(world, frames[i]);
+  }
+}
+
+// The short ones are made here, where the buffers of dropped packets are free again.
 void Settler::send_generated(World& world) {
-  for (const GeneratedFrame& frame : world.generated.items()) {
-    const auto frame_bytes = static_cast<std::uint16_t>(frame.bytes + frame.tail.size());
-    const bool is_long = frame_bytes > rte_pktmbuf_data_room_size(plan_.pool) - RTE_PKTMBUF_HEADROOM;
-    rte_mbuf* mbuf = rte_pktmbuf_alloc(is_long && plan_.jumbo_pool != nullptr ? plan_.jumbo_pool : plan_.pool);
-    if (mbuf == nullptr) {  // asked again later
-      world.counters.own_no_buffer.add(1);
-      continue;
-    }
-    char* bytes = rte_pktmbuf_append(mbuf, frame_bytes);
-    if (bytes == nullptr) {  // longer than any port takes
-      rte_pktmbuf_free(mbuf);
-      continue;
-    }
-    std::memcpy(bytes, frame.data.data(), frame.bytes);
-    if (!frame.tail.empty()) std::memcpy(bytes + frame.bytes, frame.tail.data(), frame.tail.size());
+  const auto frames = world.generated.items();
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    rte_mbuf* mbuf = frames[i].tail.empty() ? buffer_of(world, frames[i]) : generated_[i];
+    if (mbuf == nullptr) continue;
     if (world.watch != nullptr) [[unlikely]] {
-      const std::span sent(reinterpret_cast<const std::byte*>(bytes), frame.bytes + frame.tail.size());
-      world.watch->left(world, sent, frame.tx_port, Verdict::undecided);
+      world.watch->left(world, {rte_pktmbuf_mtod(mbuf, std::byte*), mbuf->data_len}, frames[i].tx_port, Verdict::undecided);
     }
-    put(world, slot_of(frame.tx_port), {mbuf, nullptr, Verdict::drop_tx_full});
+    put(world, slot_of(frames[i].tx_port), {mbuf, nullptr, Verdict::drop_tx_full});
   }
 }
 
@@ -178,18 +203,13 @@ void Settler::flush(World& world, std::uint16_t slot) {
   std::array<rte_mbuf*, batch_count_max> mbufs;
   for (std::uint32_t i = 0; i < batch.count; ++i) mbufs[i] = batch.entries[i].mbuf;
 
-  std::uint32_t sent = 0;
-  {
-    const LockGuard guard(queue.lock);
-    for (unsigned tries = 0; tries < tx_tries && sent < batch.count; ++tries) {
-      sent += rte_eth_tx_burst(queue.ethdev, queue.queue, mbufs.data() + sent,
-                               static_cast<std::uint16_t>(batch.count - sent));
-    }
-  }
+  const bool is_down = queue.link != nullptr && queue.link->is_down.load(std::memory_order_relaxed);
+  const std::uint32_t sent = is_down ? 0 : transmit(queue, std::span(mbufs).first(batch.count));
   std::uint32_t own = 0;
   for (std::uint32_t i = 0; i < sent; ++i) own += batch.entries[i].verdict == nullptr ? 1 : 0;
   for (std::uint32_t i = sent; i < batch.count; ++i) {
     rte_pktmbuf_free(mbufs[i]);
+    if (is_down) batch.entries[i].if_refused = Verdict::drop_link_down;
     refuse(world, batch.entries[i]);
   }
   world.counters.generated.add(own);

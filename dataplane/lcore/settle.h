@@ -12,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "dataplane/io/link_watch.h"
 #include "dataplane/pipeline/process_burst.h"
 
 struct rte_mbuf;
@@ -29,6 +30,7 @@ struct TxQueue {
   std::uint16_t ethdev = 0;
   std::uint16_t queue = 0;
   QueueLock* lock = nullptr;  // set when more lcores than queues share the port
+  const LinkState* link = nullptr;  // of the kernel's interface behind the port, when there is one
 };
 
 struct SettlePlan {
@@ -42,7 +44,7 @@ struct SettlePlan {
 // One writer, the lcore; any readers.
 struct SentCounters {
   std::array<Counter, ports_max> by_slot;
-  std::array<Counter, ports_max> refused_by_slot;  // tx full
+  std::array<Counter, ports_max> refused_by_slot;  // tx full, link down
   Counter to_kernel;
 };
 
@@ -72,8 +74,11 @@ class Settler {
   };
 
   void send_released(World& world);
+  // Those that may show a part of a packet, while that is here.
+  void make_long_generated(World& world);
   void send_generated(World& world);
   void take_care_of(World& world, Packet& packet);
+  rte_mbuf* buffer_of(World& world, const GeneratedFrame& frame);  // nullptr: none is free
   void copy_to_others(World& world, const Packet& packet);
   // `slot`: ports_max stands for the exception port.
   void put(World& world, std::optional<std::uint16_t> slot, Entry entry);
@@ -84,6 +89,7 @@ class Settler {
   SettlePlan plan_;
   SlotOfRow slot_of_row_{};
   std::array<Batch, ports_max + 1> batches_;
+  std::array<rte_mbuf*, generated_count_max> generated_{};  // of this burst: by place, the long ones
   SentCounters sent_;
 };
 

@@ -1,7 +1,5 @@
 #include "dataplane/net/fragment.h"
 
-#include <cstring>
-
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
 
@@ -9,8 +7,6 @@ namespace sluice {
 namespace {
 
 constexpr std::uint32_t datagram_bytes_max = 65'535;
-constexpr std::size_t fragment_header_bytes = 8;
-constexpr std::size_t fragment_id_offset = 4;
 constexpr std::uint32_t tcp_flags_end = 14;  // of a TCP header: from here on nothing decides about the segment
 
 FragmentFault fault_of(const Fragment& fragment, const ParsedFrame& parsed, std::uint32_t header_bytes) {
@@ -37,14 +33,11 @@ Fragment read_fragment(std::span<const std::byte> frame, const ParsedFrame& pars
     fragment.has_more = (word & 0x2000) != 0;
     header_bytes = ip.header_bytes();
   } else {
-    const std::byte* header = frame.data() + parsed.l4_offset - fragment_header_bytes;
-    Be16 word;
-    Be32 id;
-    std::memcpy(&word, header + 2, sizeof word);
-    std::memcpy(&id, header + fragment_id_offset, sizeof id);
-    fragment.id = id.host();
-    fragment.offset_bytes = word.host() & 0xfff8u;
-    fragment.has_more = (word.host() & 1) != 0;
+    const auto& header = *reinterpret_cast<const FragmentHeader*>(frame.data() + parsed.l4_offset - sizeof(FragmentHeader));
+    const std::uint16_t word = header.offset_and_more.host();
+    fragment.id = header.id.host();
+    fragment.offset_bytes = word & 0xfff8u;
+    fragment.has_more = (word & 1) != 0;
   }
   fragment.fault = fault_of(fragment, parsed, header_bytes);
   return fragment;
@@ -57,8 +50,7 @@ void set_fragment_id(std::span<std::byte> frame, const ParsedFrame& parsed, std:
     ip.checksum = ChecksumDelta().change(ip.id.raw, wire.raw).apply_to(ip.checksum);
     ip.id = wire;
   } else {
-    const Be32 wire = be32(id);
-    std::memcpy(frame.data() + parsed.l4_offset - fragment_header_bytes + fragment_id_offset, &wire, sizeof wire);
+    reinterpret_cast<FragmentHeader*>(frame.data() + parsed.l4_offset - sizeof(FragmentHeader))->id = be32(id);
   }
 }
 

@@ -24,6 +24,9 @@ struct Fragment {
   FragmentFault fault = FragmentFault::none;
 
   bool is_first() const { return offset_bytes == 0; }
+  // As the headers say it: flags and offset of IPv4 without DF, offset and flag of an IPv6 fragment header.
+  std::uint16_t word_in_v4() const { return static_cast<std::uint16_t>(offset_bytes / 8 | (has_more ? 0x2000u : 0u)); }
+  std::uint16_t word_in_v6() const { return static_cast<std::uint16_t>(offset_bytes | (has_more ? 1u : 0u)); }
 };
 
 // `parsed` is what parse_frame said of the frame: of kind fragment, without a fault.

@@ -74,6 +74,14 @@ struct SLUICE_WIRE Ipv6Header {
 };
 static_assert(sizeof(Ipv6Header) == 40);
 
+struct SLUICE_WIRE FragmentHeader {  // of IPv6, RFC 8200 4.5
+  std::uint8_t next_header;
+  std::uint8_t reserved;
+  Be16 offset_and_more;  // the offset in units of eight bytes; the lowest bit: more fragments follow
+  Be32 id;
+};
+static_assert(sizeof(FragmentHeader) == 8);
+
 inline constexpr std::uint8_t initial_ttl = 64;       // RFC 1700, of packets that we make
 // The TTL is the low byte of its 16-bit word in memory: one less is, for the checksum, an addition of -1 in one's complement.
 inline constexpr std::uint32_t ttl_delta = 0xfffe;

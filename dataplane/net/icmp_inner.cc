@@ -1,5 +1,7 @@
 #include "dataplane/net/icmp_inner.h"
 
+#include <algorithm>
+
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
 
@@ -25,6 +27,7 @@ InnerFault walk_ipv4(std::span<const std::byte> quoted, InnerPacket& inner, std:
   inner.key.destination = IpAddress::v4(ip.destination);
   inner.key.protocol = ip.protocol;
   offset = ip.header_bytes();
+  inner.is_fragment = ip.is_fragment();
   return (ip.flags_and_fragment.host() & 0x1fff) != 0 ? InnerFault::no_ports : InnerFault::none;
 }
 
@@ -45,6 +48,7 @@ InnerFault walk_ipv6(std::span<const std::byte> quoted, InnerPacket& inner, std:
     const bool is_fragment = next == protocol::fragment;
     if (is_fragment && (header_in<Be16>(quoted, offset + 2).host() & 0xfff8) != 0)
       return InnerFault::no_ports;
+    if (is_fragment) inner.is_fragment = header_in<FragmentHeader>(quoted, offset).offset_and_more.raw != 0;
     next = static_cast<std::uint8_t>(quoted[offset]);
     offset += is_fragment ? 8 : (static_cast<std::size_t>(quoted[offset + 1]) + 1) * 8;
   }
@@ -82,6 +86,33 @@ InnerPacket parse_inner(std::span<const std::byte> quoted, bool is_v4) {
   inner.key.source_port = header_in<Be16>(quoted, offset);
   inner.key.destination_port = header_in<Be16>(quoted, offset + 2);
   return inner;
+}
+
+std::optional<InnerTunnel> parse_inner_tunnel(std::span<const std::byte> quoted, bool is_v4) {
+  InnerPacket outer;
+  std::size_t offset = 0;
+  const InnerFault fault = is_v4 ? walk_ipv4(quoted, outer, offset) : walk_ipv6(quoted, outer, offset);
+  if (fault != InnerFault::none) return std::nullopt;
+  std::uint8_t inside = outer.key.protocol;
+  if (inside == protocol::udp) {
+    if (offset + sizeof(UdpHeader) > quoted.size()) return std::nullopt;
+    const auto& udp = header_in<UdpHeader>(quoted, offset);
+    outer.key.source_port = udp.source_port;
+    outer.key.destination_port = udp.destination_port;
+    offset += sizeof(UdpHeader);
+    if (offset + sizeof(GueHeader) > quoted.size()) {
+      offset = quoted.size();
+      inside = protocol::ipv4;  // whichever: nothing of it is here
+    } else {
+      const auto& gue = header_in<GueHeader>(quoted, offset);
+      if (gue.variant_and_words != 0 || gue.flags.raw != 0) return std::nullopt;
+      inside = gue.protocol;
+      offset += sizeof gue;
+    }
+  }
+  if (inside != protocol::ipv4 && inside != protocol::ipv6) return std::nullopt;
+  const std::size_t end = std::min(offset, quoted.size());
+  return InnerTunnel{outer.key, static_cast<std::uint16_t>(end), inside == protocol::ipv4};
 }
 
 void readdress(std::span<std::byte> quoted, const InnerPacket& inner, const FlowKey& to) {

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "dataplane/net/flow_key.h"
@@ -24,6 +25,7 @@ enum class InnerFault : std::uint8_t {
 
 struct InnerPacket {
   InnerFault fault = InnerFault::none;
+  bool is_fragment = false;     // the first of several
   std::uint16_t l4_offset = 0;  // bytes from the start of the quoted IP header
   std::uint16_t l4_bytes = 0;   // of the transport segment, as far as it is quoted
   FlowKey
@@ -32,6 +34,16 @@ struct InnerPacket {
 
 // `quoted`: from the inner IP header on.
 InnerPacket parse_inner(std::span<const std::byte> quoted, bool is_v4);
+
+// A packet in a packet that an error quotes: IP in IP, or GUE.
+struct InnerTunnel {
+  FlowKey outer;                   // as quoted; of GUE with the ports of its UDP header
+  std::uint16_t inner_offset = 0;  // of the packet inside, from the start of what is quoted; its end when that is cut off before
+  bool is_inner_v4 = false;
+};
+
+// Nothing when no tunnel of ours looks like this. `quoted`: from the outer IP header on.
+std::optional<InnerTunnel> parse_inner_tunnel(std::span<const std::byte> quoted, bool is_v4);
 
 // Gives a quoted packet other addresses and ports of the same family. `inner` is what parse_inner
 // said of these bytes.

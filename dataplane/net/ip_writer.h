@@ -19,13 +19,16 @@ struct IpFields {
   bool is_kept_whole = true;       // IPv4: DF
   std::uint16_t id = 0;            // IPv4: where DF is not set
   std::uint32_t flow_label = 0;    // IPv6
+  std::uint16_t fragment_word = 0; // IPv4, where DF is not set: more fragments follow, offset in units of eight bytes
 };
 
 // 20 bytes at `out`.
 inline void write_ipv4(std::byte* out, Be32 source, Be32 destination, std::size_t payload_bytes, const IpFields& fields) {
   const auto total_bytes = static_cast<std::uint16_t>(sizeof(Ipv4Header) + payload_bytes);
   const std::uint32_t first = 0x45u | std::uint32_t{fields.traffic_class} << 8 | std::uint32_t{be16(total_bytes).raw} << 16;
-  const std::uint32_t second = fields.is_kept_whole ? std::uint32_t{be16(0x4000).raw} << 16 : std::uint32_t{be16(fields.id).raw};
+  const std::uint32_t second = fields.is_kept_whole
+                                   ? std::uint32_t{be16(0x4000).raw} << 16
+                                   : std::uint32_t{be16(fields.id).raw} | std::uint32_t{be16(fields.fragment_word).raw} << 16;
   const std::uint32_t third = fields.ttl | std::uint32_t{fields.protocol} << 8;
   const std::uint64_t sum = std::uint64_t{first} + second + third + source.raw + destination.raw;
   const std::uint32_t words[] = {first, second,

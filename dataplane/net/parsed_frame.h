@@ -45,6 +45,7 @@ struct ParsedFrame {
   std::uint16_t l4_bytes = 0;  // transport header and payload, without Ethernet padding
   std::uint8_t tcp_flags = 0;
   std::uint8_t ttl = 0;
+  std::uint32_t fragment_id = 0;  // not of parse_frame: as the fragment came, once it was given another
   FlowKey key;  // addresses for every IP packet; ports for TCP and UDP
 };
 

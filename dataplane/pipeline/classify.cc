@@ -4,7 +4,8 @@
 //   FULL_NAT  the lcore that saw its first packet; it chose a SNAT port by which replies are its own, so any lcore
 //             can compute the owner from the reply (ReplyOwner). Later packets from the client arrive where the
 //             first did as long as RSS is stable; a segment that finds no flow visits the other lcores in
-//             turn before it is dropped.
+//             turn before it is dropped, and a packet whose flow a fragment may have opened (fragments.cc) before it
+//             opens one.
 //   NAT       replies name only the client, so the owner is a hash of the client's address and port, both ways.
 //   ICMP errors belong where the flow does whose packet they quote, see icmp_error.cc.
 //   When RSS is not stable (a profile says so), FULL_NAT flows are owned by that hash as well.
@@ -67,6 +68,12 @@ bool is_tunnel(const Packet& packet, AddressKind destination) {
   return key.protocol == protocol::ipv4 || key.protocol == protocol::ipv6 || key.protocol == protocol::gre;
 }
 
+// A first fragment of its flow went by here, or by the lcore that has handed it on, and lcores are left to be asked.
+bool may_be_open_elsewhere(const World& world, const Packet& packet) {
+  const bool is_on_its_way = packet.hops > 0 || world.fragments.has_passed(packet.hash);
+  return is_on_its_way && !packet.is_fragment && !is_owned_by_client(world, *packet.vip) && packet.hops + 1u < world.lcore_count;
+}
+
 void classify_to_vip(World& world, Packet& packet) {
   if (is_icmp(packet)) return classify_icmp(world, packet);
   if (packet.frame.kind != FrameKind::tcp && packet.frame.kind != FrameKind::udp) {
@@ -92,7 +99,7 @@ void classify_to_vip(World& world, Packet& packet) {
   const bool may_open =
       packet.frame.kind == FrameKind::udp ||
       (packet.frame.tcp_flags & (tcp_flag::syn | tcp_flag::ack)) == tcp_flag::syn;
-  if (may_open) return;  // to open_flow
+  if (may_open && !may_be_open_elsewhere(world, packet)) return;  // to open_flow
   if (!is_handed_to_next(world, packet)) packet.verdict = Verdict::drop_no_flow;
 }
 
@@ -113,6 +120,7 @@ void classify_to_own(World& world, Packet& packet, const AddressRow& own) {
     return;
   }
   if (is_icmp(packet) && is_echo_request(packet)) return answer_echo(world, packet);
+  if (is_icmp_error(packet) && handle_tunnel_error(world, packet)) return;
   if (!world.has_exception_port) {
     packet.verdict = Verdict::drop_exception_full;
     return;

@@ -17,7 +17,8 @@
 // A packet that a tunnel makes too long is refused before it is put in, in the terms of who sent it: he is told what fits
 // inside, or, when he asked for fragments, it is a named drop as anywhere else. No MSS is lowered for it: the MSS in the
 // client's SYN is about what the endpoint sends, which passes no tunnel, and the one in the SYN-ACK does not pass us. Jumbo
-// frames toward the endpoints or `advmss` on them spare every connection the first refusal.
+// frames toward the endpoints or `advmss` on them spare every connection the first refusal. A router behind us that finds the
+// tunnel too long, or its end out of reach, tells us; we tell the client (icmp_error.cc).
 //
 // A flow that is ended here (drain deadline, reset on expiry) ends for the client. Its endpoint learns of it when it speaks
 // next, by the client's own reset, which is sent on while the flow is remembered; one that is silent keeps its half until
@@ -31,12 +32,6 @@ namespace {
 constexpr std::uint16_t checksum_of_nothing = 0xffff;  // one's complement zero
 
 bool is_outer_v6(const FlowRecord& flow) { return (flow.flags & flow_flag::endpoint_is_v6) != 0; }
-
-std::uint16_t added_bytes(const FlowRecord& flow) {
-  if (flow.dsr == Dsr::l2) return 0;
-  const std::size_t ip = is_outer_v6(flow) ? sizeof(Ipv6Header) : sizeof(Ipv4Header);
-  return static_cast<std::uint16_t>(flow.dsr == Dsr::gue ? ip + sizeof(UdpHeader) + sizeof(GueHeader) : ip);
-}
 
 // From the inner IP header to the end of the packet; Ethernet's padding stays behind.
 std::size_t inner_bytes_of(const Packet& packet) {
@@ -89,8 +84,14 @@ void write_gue(std::byte* out, const Packet& packet, const FlowRecord& flow, std
 
 }  // namespace
 
+std::uint16_t tunnel_bytes(const FlowRecord& flow) {
+  if (flow.dsr == Dsr::l2) return 0;
+  const std::size_t ip = is_outer_v6(flow) ? sizeof(Ipv6Header) : sizeof(Ipv4Header);
+  return static_cast<std::uint16_t>(flow.dsr == Dsr::gue ? ip + sizeof(UdpHeader) + sizeof(GueHeader) : ip);
+}
+
 bool fits_direct(World& world, Packet& packet, FlowRecord& flow) {
-  const std::uint16_t added = added_bytes(flow);
+  const std::uint16_t added = tunnel_bytes(flow);
   const std::size_t inner_bytes = inner_bytes_of(packet);
   if (inner_bytes + added > world.mtu_min) [[unlikely]] {
     const std::uint16_t mtu = mtu_ahead(world, packet, flow);
@@ -112,7 +113,7 @@ void send_direct(World& world, Packet& packet, const FlowRecord& flow) {
   const std::uint8_t traffic_class = pass_hop(inner, is_inner_v4);
   if (flow.dsr == Dsr::l2) return;
   const std::size_t inner_bytes = inner_bytes_of(packet);
-  const std::uint16_t added = added_bytes(flow);
+  const std::uint16_t added = tunnel_bytes(flow);
   std::byte* const outer = inner - added;
   const std::uint8_t inner_protocol = is_inner_v4 ? protocol::ipv4 : protocol::ipv6;
   const std::uint8_t outer_protocol = flow.dsr == Dsr::gue ? protocol::udp : inner_protocol;

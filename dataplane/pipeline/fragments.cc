@@ -4,8 +4,10 @@
 //
 // NICs spread fragments over queues by addresses only, or not alike for the first and the others. So all fragments
 // between two addresses go to one lcore first, by a hash of these. From there they go to the flow's owner when the ports
-// tell it (classify.cc); else they visit the lcores in turn until one has the flow, and the last one opens it.
-// First and others take the same way, and rings keep their order.
+// tell it (classify.cc); else they visit the lcores in turn until one has the flow, and the last one opens it: the one where
+// whole packets of the flow arrive, when RSS is known. First and others take the same way, and rings keep their order.
+// Where it is not known, whole packets may come to a lcore that has not opened the flow. Each has seen the first fragment go
+// by and remembers it: a packet that would open the same flow visits the others too (classify.cc).
 #include "dataplane/net/fragment.h"
 
 #include "dataplane/net/parse.h"
@@ -77,8 +79,19 @@ void hold(World& world, Packet& packet, Datagram& datagram, const FragmentLimits
   packet.verdict = world.fragments.hold(datagram, held, limits) ? Verdict::hold : Verdict::drop_fragment_hold_full;
 }
 
+// All lcores in turn, from the first to the one that opens; nothing when we are that. When that is the first, it is seen twice.
+std::optional<std::uint32_t> next_in_turn(const World& world, const FlowKey& key, std::uint32_t first_lcore, std::uint8_t hops) {
+  const std::uint32_t count = world.lcore_count;
+  const std::uint32_t last = world.replies->arrival_of(key).value_or((first_lcore + count - 1) % count);
+  const bool is_seen_twice = last == first_lcore;
+  if (world.lcore == last && (!is_seen_twice || hops >= count || count == 1)) return std::nullopt;
+  std::uint32_t next = (world.lcore + 1) % count;
+  if (next == last && !is_seen_twice) next = (next + 1) % count;
+  return next == first_lcore ? last : next;
+}
+
 // The lcore that may have the flow, when we have not; nothing when nobody else may.
-std::optional<std::uint32_t> next_lcore(const World& world, const FlowKey& key, std::uint32_t first_lcore) {
+std::optional<std::uint32_t> next_lcore(const World& world, const FlowKey& key, std::uint32_t first_lcore, std::uint8_t hops) {
   const Snapshot& tables = *world.tables;
   const AddressIndexRow local = tables.find_address(key.destination);
   std::optional<std::uint32_t> owner;
@@ -90,8 +103,8 @@ std::optional<std::uint32_t> next_lcore(const World& world, const FlowKey& key, 
     const bool is_owned_by_client_hash = !world.is_rss_stable || tables.clusters()[vip->cluster].forwarding == Forwarding::nat;
     if (is_owned_by_client_hash) {
       owner = owner_by_client(tables, key.source, key.source_port, world.lcore_count);
-    } else if (const std::uint32_t next = (world.lcore + 1) % world.lcore_count; next != first_lcore) {
-      owner = next;
+    } else {
+      owner = next_in_turn(world, key, first_lcore, hops);
     }
   }
   if (owner && *owner == world.lcore) owner.reset();
@@ -121,8 +134,18 @@ void rewrite_addresses(Packet& packet, const FlowKey& leaving) {
   }
 }
 
+// To the other family, as its first went.
+void send_to_other_family(World& world, Packet& packet, FlowRecord& flow, const Datagram& datagram, const FlowKey& leaving) {
+  const bool is_v4 = !leaving.source.is_v4();
+  if (is_v4 && datagram.lacks_checksum) {
+    packet.verdict = Verdict::drop_fragment_checksum_missing;
+  } else if (may_fit_other_family(world, packet, flow, is_v4)) {
+    exchange_fragment(world, packet, flow, leaving);
+  }
+}
+
 // A fragment without ports, rewritten as its flow says; left to be routed.
-void forward(World& world, Packet& packet, FlowRecord& flow, Direction direction) {
+void forward(World& world, Packet& packet, const Datagram& datagram, FlowRecord& flow, Direction direction) {
   if (packet.frame.ttl <= 1 || flow.state == FlowState::ended) {
     packet.verdict = packet.frame.ttl <= 1 ? Verdict::drop_ttl_expired : Verdict::drop_fragment_no_flow;
     packet.flow = &flow;
@@ -138,9 +161,11 @@ void forward(World& world, Packet& packet, FlowRecord& flow, Direction direction
     }
     send_direct(world, packet, flow);
   } else if (leaving.source.is_v4() != packet.frame.key.source.is_v4()) {
-    packet.verdict = Verdict::drop_fragment_family;
-    packet.flow = &flow;
-    return;
+    send_to_other_family(world, packet, flow, datagram, leaving);
+    if (!packet.is_live()) {
+      packet.flow = &flow;
+      return;
+    }
   } else {
     rewrite_addresses(packet, leaving);
   }
@@ -164,6 +189,7 @@ bool take(World& world, Packet& packet, Datagram& datagram, const Fragment& frag
   }
   // Not of one that goes no further: what an error quotes is as it came.
   if (packet.frame.ttl > 1) set_fragment_id(packet.span(), packet.frame, datagram.leaving_id);
+  packet.frame.fragment_id = fragment.id;
   return true;
 }
 
@@ -208,6 +234,7 @@ bool handle_fragment(World& world, Packet& packet) {
     if (!become_packet(packet)) return false;
     datagram.key = packet.frame.key;
     datagram.has_key = true;
+    datagram.lacks_checksum = packet.frame.kind == FrameKind::udp && packet.at<UdpHeader>(packet.frame.l4_offset).checksum == 0;
     world.fragments.make_ready(datagram);
   } else if (!datagram.has_key) {
     hold(world, packet, datagram, limits);
@@ -217,7 +244,8 @@ bool handle_fragment(World& world, Packet& packet) {
   const FlowHash hash = world.flows.hash(datagram.key);
   const FlowMatch match = world.flows.find(datagram.key, hash);
   if (match.record == nullptr) {
-    if (const auto next = next_lcore(world, datagram.key, first_lcore)) {
+    if (const auto next = next_lcore(world, datagram.key, first_lcore, packet.hops)) {
+      if (fragment.is_first()) world.fragments.note_passed(hash);
       hand_to(packet, *next);
       return false;
     }
@@ -235,7 +263,7 @@ bool handle_fragment(World& world, Packet& packet) {
   }
   if (!take(world, packet, datagram, fragment, match.record)) return false;
   if (!fragment.is_first()) {
-    forward(world, packet, *match.record, match.direction);
+    forward(world, packet, datagram, *match.record, match.direction);
     return false;
   }
   packet.is_fragment = true;

@@ -15,6 +15,7 @@
 namespace sluice {
 
 inline constexpr std::uint32_t burst_count_max = 32;
+inline constexpr std::size_t generated_count_max = 128;  // frames of our own beside a burst
 // What our kernel sees behind the exception port, whatever address it asks for: the dataplane routes for it.
 inline constexpr MacAddress exception_gateway_mac{{0x02, 0x53, 0x4c, 0x55, 0x49, 0x43}};
 
@@ -26,7 +27,7 @@ struct Packet {
   std::uint16_t port = 0;   // index of the port it came in by
   std::uint16_t headroom = 0;  // bytes before `data` that are the frame's to grow into
   std::uint8_t hops = 0;    // lcores that have handed it on already
-  bool is_fragment = false; // set by handle_fragment: the first of a datagram
+  bool is_fragment = false; // set by handle_fragment: the first of a datagram; by families.cc: leaves as a fragment
   bool is_resumed = false;  // a fragment that had waited for its first
 
   // Set by the stages.
@@ -70,8 +71,9 @@ struct ReleasedPacket {
   Verdict verdict = Verdict::undecided;  // forward, or drop_neighbor_unresolved
 };
 
-// A frame that the balancer makes itself: ARP, neighbour discovery, segments of spliced connections. What does not fit
-// into `data` lies in `tail`, which must stay as it is until the frame is sent, after this burst.
+// A frame that the balancer makes itself: ARP, neighbour discovery, segments of spliced connections, what is cut off a
+// packet. What does not fit into `data` lies in `tail`, which must stay as it is until the burst is settled; it may be in a
+// packet of the burst.
 struct GeneratedFrame {
   std::array<std::byte, 208> data;
   std::uint16_t bytes = 0;  // in data

@@ -46,6 +46,8 @@ bool handle_fragment(World& world, Packet& packet);
 std::uint32_t next_datagram_id(World& world);
 bool is_icmp_error(Packet& packet);
 void handle_icmp_error(World& world, Packet& packet);  // leaves: a packet to be routed by its new destination
+// An error to an address of the box, about a packet in a tunnel of ours: leaves, as the other. False: about something else.
+bool handle_tunnel_error(World& world, Packet& packet);
 // A hop's answers, as far as the configured rate allows: reject_*, else drop_*. For packets of a flow or about to open one.
 void refuse_ttl(World& world, Packet& packet);
 void refuse_length(World& world, Packet& packet, std::uint16_t mtu);      // after rewrite()
@@ -61,6 +63,7 @@ void move_start(Packet& packet, std::byte* payload, std::size_t l3_bytes, bool i
 // verdict. Then: one hop less to live, and the outer headers.
 bool fits_direct(World& world, Packet& packet, FlowRecord& flow);
 void send_direct(World& world, Packet& packet, const FlowRecord& flow);
+std::uint16_t tunnel_bytes(const FlowRecord& flow);  // of the outer headers
 // The way to the endpoint, for a packet of `opening.from_client`: the outer header of its cluster.
 void set_direct(const Snapshot& tables, const EndpointRow& endpoint, FlowHash hash, FlowOpening& opening);
 // A packet of our kernel to a VIP: if it is marked as a health check's (probe.cc), it leaves as a client's would.
@@ -70,15 +73,17 @@ bool is_probe_answer(const World& world, const Packet& packet);
 // Between the families, see families.cc. `is_v4`: of the packet as it came. False: the packet has its verdict.
 inline constexpr std::uint16_t header_difference = sizeof(Ipv6Header) - sizeof(Ipv4Header);
 inline constexpr std::size_t port_mtu_min = 576;  // no port has less (Snapshot::verify)
-bool may_fit_other_family(World& world, Packet& packet, bool is_v4);
-inline bool fits_other_family(World& world, Packet& packet, bool is_v4) {
+bool may_fit_other_family(World& world, Packet& packet, FlowRecord& flow, bool is_v4);
+inline bool fits_other_family(World& world, Packet& packet, FlowRecord& flow, bool is_v4) {
   const bool is_small = packet.frame.l4_bytes + sizeof(Ipv6Header) <= port_mtu_min;
   if (is_small && packet.headroom >= header_difference && !packet.is_fragment) [[likely]] return true;
-  return may_fit_other_family(world, packet, is_v4);
+  return may_fit_other_family(world, packet, flow, is_v4);
 }
 // Ports and transport checksum are rewritten already.
 void exchange_header_for_v6(Packet& packet, const IpAddress& source, const IpAddress& destination);
 void exchange_header_for_v4(Packet& packet, Be32 source, Be32 destination, std::uint16_t id);
+// The same for one that leaves as a fragment (packet.is_fragment), as fits_other_family() has found it.
+void exchange_fragment(World& world, Packet& packet, FlowRecord& flow, const FlowKey& leaving);
 // An ICMP error with all that it quotes, but for its checksum. False: the packet has its verdict.
 bool exchange_error(World& world, Packet& packet, const FlowKey& leaving, const InnerPacket& inner);
 // Turns a packet of `l3_bytes` around: addresses, lengths, TTL, header checksum. The transport is the caller's.

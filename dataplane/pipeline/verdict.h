@@ -52,7 +52,7 @@ namespace sluice {
   X(drop_fragment_duplicate, "a fragment whose bytes were forwarded already")                               \
   X(drop_fragment_scattered, "fragments of one datagram come in too wild an order")                         \
   X(drop_fragment_protocol, "a fragment to a VIP or SNAT address that is neither TCP nor UDP")              \
-  X(drop_fragment_family, "a fragment to an endpoint or client of the other IP family; fragments are not translated") \
+  X(drop_fragment_checksum_missing, "a fragment of an IPv4 datagram without UDP checksum, to IPv6, which wants one (RFC 7915 4.5)") \
   X(drop_fragment_no_flow, "a fragment of a datagram whose first fragment belongs to no flow")              \
   X(drop_fragment_one_packet, "a fragment to or from a VIP with one_packet: nothing would tell where the others of its datagram go") \
   X(drop_fragment_hold_full, "too many fragments of one datagram wait for its first, or node.fragments allows none to") \
@@ -68,10 +68,11 @@ namespace sluice {
   X(drop_protocol_unsupported, "neither TCP, UDP nor ICMP to one of our VIPs")                              \
   X(drop_tunnel_refused, "IP in IP, GRE or GUE to one of our addresses: we take nothing out of anybody's tunnel")  \
   X(drop_icmp_unhandled, "ICMP to a VIP or SNAT address that is neither an echo request nor an error about a packet") \
-  X(drop_icmp_rate_limited, "echo requests beyond node.icmp.echoes_per_second")                             \
+  X(drop_icmp_rate_limited, "echo requests beyond node.icmp.echoes_per_second; errors from within tunnels beyond errors_per_second") \
   X(drop_icmp_checksum_wrong, "an ICMP error whose checksum is wrong")                                      \
   X(drop_icmp_inner_invalid, "an ICMP error that quotes less than an IP header and eight bytes, or an impossible header") \
   X(drop_icmp_in_icmp, "an ICMP error about ICMP, which nothing of ours sends to be told about")             \
+  X(drop_icmp_tunnel_truncated, "an ICMP error about a packet in a tunnel that quotes too little to tell whose packet is inside") \
   X(drop_icmp_no_flow, "an ICMP error about a packet of no flow, or sent to another than its sender: made up, or late") \
   X(drop_icmp_out_of_window, "an ICMP error that quotes a sequence number which was not sent lately: made up") \
   X(drop_icmp_mtu_refused, "an ICMP error that claims an MTU below 552 (IPv4) or 1280 (IPv6): made up to slow a flow down") \
@@ -106,6 +107,7 @@ namespace sluice {
   X(drop_exception_full, "the exception port is absent or does not take more; is the kernel keeping up?")   \
   X(drop_handoff_full, "the owning lcore does not keep up with packets handed to it")                       \
   X(drop_tx_full, "the port's transmit queue is full")                                                      \
+  X(drop_link_down, "the link of the port by which it must leave is down: a cable, or its interface in the kernel")  \
   X(drop_no_buffer, "no packet buffer is free")                                                             \
   X(drop_segmented, "arrived in several buffers; lower the port's MTU")                                     \
   X(drop_descriptor_invalid, "its driver, or the other end of a memif, states a length that its buffer does not have")

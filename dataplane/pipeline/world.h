@@ -38,7 +38,12 @@ template <class Item, std::size_t count_max>
 class Outbox {
  public:
   // nullptr when full: the caller tries again later or counts the loss.
-  Item* add() { return count_ < count_max ? &items_[count_++] : nullptr; }
+  Item* add() {
+    if (count_ == count_max) return nullptr;
+    Item& item = items_[count_++];
+    if constexpr (requires { item.tail; }) item.tail = {};  // of a frame that was here before
+    return &item;
+  }
   std::span<Item> items() { return {items_.data(), count_}; }
   std::size_t room() const { return count_max - count_; }
   void clear() { count_ = 0; }
@@ -72,7 +77,7 @@ struct World {
   std::array<FlowRecord, burst_count_max> passing{};  // of this burst's datagrams that leave no record, see one_packet.cc
   std::uint32_t passing_count = 0;
   TokenBucket icmp_errors, icmp_echoes;
-  Outbox<GeneratedFrame, 128> generated;
+  Outbox<GeneratedFrame, generated_count_max> generated;
   Outbox<ReleasedPacket, 512> released;
   std::array<PortFacts, ports_max + 1> ports{};  // the exception port last
   MacAddress exception_mac{};        // the kernel's end of the exception port

@@ -34,6 +34,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t byte
     const std::unique_ptr<std::byte[]> exact(new std::byte[bytes]);
     if (bytes > 0) std::memcpy(exact.get(), data, bytes);
     const std::span<std::byte> quoted(exact.get(), bytes);
+    if (const auto tunnel = sluice::parse_inner_tunnel(quoted, is_v4)) {
+      require(tunnel->inner_offset <= bytes);
+      sluice::parse_inner(quoted.subspan(tunnel->inner_offset), tunnel->is_inner_v4);
+    }
     const InnerPacket inner = sluice::parse_inner(quoted, is_v4);
     if (inner.fault != InnerFault::none) continue;
     require(std::size_t{inner.l4_offset} + inner.l4_bytes == bytes && inner.l4_bytes >= 8);

@@ -44,7 +44,9 @@ inline trace::Model scene() {
         "vip 10.9.0.7:443/tcp { name a.example tls6; name *.b.example tls; }", "vip 10.9.0.8:80/tcp { cluster green; }",
         "vip [fd00:9::8]:80/tcp { cluster web; }", "vip 10.9.0.9:443/udp { cluster quic; quic 2/2; }",
         "vip 10.9.0.10:53/udp { cluster one; one_packet; }", "vip 10.9.0.11:80/tcp { cluster web; cookies; }",
-        "vip 10.9.0.12:443/tcp { name a.example tls; proxied 203.0.113.0/24; }", "vip 10.9.0.16/28:*/tcp { cluster far; }"}) {
+        "vip 10.9.0.12:443/tcp { name a.example tls; proxied 203.0.113.0/24; }",
+        "cluster dns6 { endpoint [fd00:2::19]:53; snat inside; }", "vip 10.9.0.12:53/udp { cluster dns6; }",
+        "vip 10.9.0.16/28:*/tcp { cluster far; }"}) {
     const auto changed = model.change(trace::words_of(line));
     require(changed.has_value(), changed ? "" : std::string(line) + ": " + changed.error().message);
   }
@@ -94,6 +96,14 @@ inline constexpr Sample samples[] = {
     {"203.0.113.1 > 10.9.0.1 proto 47", 0},
     {"203.0.113.1:4000 > 10.9.0.1:22 tcp ack", 0},
     {"203.0.113.1:4000 > 10.9.0.12:443 tcp syn seq=100 mss=1460", 0},
+    {"203.0.113.1:4000 > 10.9.0.12:53 udp len=2952 fid=7 piece=0-1480", 0},
+    {"203.0.113.1:4000 > 10.9.0.12:53 udp len=2952 fid=7 piece=1480-2960", 0},
+    {"203.0.113.1:4000 > 10.9.0.12:53 udp len=1472 frag=0 sum=none", 0},
+    {"[2001:db8::1]:4000 > [fd00:9::1]:53 udp len=600 fid=9 piece=0-304", 0},
+    {"[2001:db8::1]:4000 > [fd00:9::1]:53 udp len=600 fid=9 piece=304-608", 0},
+    {"[2001:db8::1]:4000 > [fd00:9::8]:80 tcp ack seq=1001 len=1400 ext=44 exthead=0", 0},
+    {"10.2.0.77 > 10.2.0.1 icmp type=3 code=4 mtu=1400 about 10.2.0.1 > 10.2.0.16 ipip quote=548 carrying 203.0.113.1:4000 > 10.9.0.4:80 tcp ack seq=1001 len=1400", 1},
+    {"fd00:2::77 > fd00:2::1 icmp type=2 mtu=1400 about [fd00:2::1]:50000 > [fd00:2::17]:6080 gue quote=200 carrying [2001:db8::1]:4000 > [fd00:9::5]:80 udp len=100", 1},
 };
 
 // As it comes from the wire; the last one, exception_port, from the kernel.
@@ -103,7 +113,7 @@ inline std::vector<trace::Input> sample_frames(const trace::Bed& bed) {
     const auto text = trace::PacketText::parse(trace::words_of(sample.text));
     require(text.has_value(), sample.text);
     const std::uint16_t port = sample.port == 3 ? exception_port : sample.port;
-    const auto source = IpAddress::parse(text->source);
+    const auto source = IpAddress::parse(text->kind == "nd" ? text->option("sender") : text->source);
     const bool is_far = source && (sample.text[0] == '2' || sample.text[1] == '2');
     const IpAddress gateway = *IpAddress::parse(source && !source->is_v4() ? "fd00:1::fe" : "10.1.0.254");
     const MacAddress from = port == exception_port ? MacAddress{{2, 0, 0, 0, 0, 0xee}} : bed.mac_of(is_far || !source ? gateway : *source);

@@ -21,6 +21,7 @@ for _layer in ("compile", "publish", "stats", "server"):
 TESTED_OUTSIDE_TRACES = {
     "undecided": "tests/traces/bed.cc",  # every step asserts that no packet is
     "drop_tx_full": "tests/unit/io/settle_test.cc",
+    "drop_link_down": "tests/unit/io/settle_test.cc",
     "drop_handoff_full": "tests/unit/io/settle_test.cc",
     "drop_segmented": "tests/unit/dataplane/pipeline_test.cc",
     "drop_descriptor_invalid": "tests/unit/io/received_test.cc",

@@ -6,6 +6,7 @@ import pytest
 
 from sluice_site import host, layout, objects
 from sluice_site.direct import DirectEndpoint
+from sluice_site.origin import Origin
 from test_fragments import CLIENT as QUESTIONS, PORT as QUESTIONS_PORT, start_server
 from test_icmp import path_mtu, routes_beyond, same
 
@@ -20,15 +21,15 @@ MODES = {("DSR_L2", 4, 4): 0, ("DSR_L2", 6, 6): 0,
 VIPS = {mode: layout.vip(number, mode[1]) for number, mode in enumerate(MODES, 1)}
 
 
-def direct_service(mode, port=PORT, protocol="TCP", **options):
+def direct_service(mode, port=PORT, protocol="TCP", origin=WEB, **options):
     """objects.service() whose endpoint may be of another family than the VIP."""
     forwarding, family, endpoint_family = mode
     number = list(MODES).index(mode) + 1
-    items = objects.service(f"direct-{number}-{port}", number, port, port, protocol, family, origins=[WEB],
+    items = objects.service(f"direct-{number}-{port}", number, port, port, protocol, family, origins=[origin],
                             forwarding=forwarding, **options)
     for item in items:
         if item["kind"] == "endpoint":
-            item["spec"]["ip"] = WEB.address(endpoint_family)
+            item["spec"]["ip"] = origin.address(endpoint_family)
     return items
 
 
@@ -110,6 +111,26 @@ def test_a_narrow_link_toward_the_client_shrinks_the_endpoints_path_mtu(site, tm
     site.curl(url, "--fail", "-o", tmp_path / "down", client=layout.FAR.name, timeout=60)
     assert same(sent, tmp_path / "down")
     assert path_mtu(site, WEB.name, layout.FAR.address(mode[1])) == narrow
+
+
+@pytest.mark.parametrize("mode", [("DSR_IPIP", 4, 4), ("DSR_IPIP", 4, 6), ("DSR_GUE", 4, 4), ("DSR_GUE", 6, 6)],
+                         ids=["ipip-ipv4", "ipip-ipv4-in-ipv6", "gue-ipv4", "gue-ipv6"])
+def test_a_narrow_link_on_a_tunnels_way_shrinks_the_clients_path_mtu(site, tmp_path, mode):
+    """IC-02: the router tells us, whose outer header it quotes, and we the client what fits inside."""
+    narrow = 1400
+    site.network.add_far(layout.INSIDE_A, narrow)
+    far = Origin(layout.FAR, site.network, site.directory, site.tools)
+    far.start()
+    site.origins[layout.FAR.name] = far
+    endpoint = DirectEndpoint(site, layout.FAR, VIPS.values())
+    site.apply([objects.node(routes=routes_beyond(layout.INSIDE_A)), *direct_service(mode, origin=layout.FAR)])
+    vip = VIPS[mode]
+    sent = tmp_path / "up"
+    sent.write_bytes(os.urandom(MEGABYTES * 1_000_000))
+    site.curl(f"http://{layout.host_port(vip, PORT)}/files/up", "--fail", "-T", sent, timeout=60)
+    assert same(sent, far.files / "up")
+    assert path_mtu(site, "client-1", vip) == narrow - MODES[mode]
+    assert endpoint.stop()["refused"] == 0
 
 
 def test_fragments_of_a_datagram_reach_the_endpoint_in_their_tunnel(site):

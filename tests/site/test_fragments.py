@@ -4,6 +4,7 @@ import pytest
 
 from sluice_site import host, layout, objects
 from sluice_site.process import Process
+from test_families import across
 
 # Answers each question with as many bytes as it asks for, made from the question.
 SERVER = """
@@ -48,6 +49,14 @@ def start_server(site, origin, family, address="", port=PORT):
     return server
 
 
+def all_questions_are_answered(site, family):
+    """By one client, who asks 40 of them over `family`; and no fragment was lost on the way."""
+    done = host.run_in(site.network.namespace("client-1"), "/usr/bin/python3", "-c", CLIENT,
+                       layout.vip(1, family), 53, family, 40)
+    assert done.stdout.strip() == "40"
+    assert {name: count for name, count in site.drops().items() if "fragment" in name and count} == {}
+
+
 @pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 @pytest.mark.parametrize("forwarding", ["FULL_NAT", "NAT"])
 def test_questions_and_answers_longer_than_a_packet_arrive_whole(site, forwarding, family):
@@ -58,12 +67,20 @@ def test_questions_and_answers_longer_than_a_packet_arrive_whole(site, forwardin
         site.apply([objects.node(),
                     *objects.service("dns", 1, 53, PORT, protocol="UDP", family=family,
                                      origins=origins, forwarding=forwarding)])
-        done = host.run_in(site.network.namespace("client-1"), "/usr/bin/python3", "-c", CLIENT,
-                           layout.vip(1, family), 53, family, 40)
-        assert done.stdout.strip() == "40"
-        drops = {name: count for name, count in site.drops().items()
-                 if "fragment" in name and count}
-        assert drops == {}
+        all_questions_are_answered(site, family)
+    finally:
+        for server in servers:
+            server.stop()
+
+
+@pytest.mark.parametrize("family", [4, 6], ids=["ipv4-to-ipv6", "ipv6-to-ipv4"])
+def test_questions_and_answers_longer_than_a_packet_cross_between_the_families(site, family):
+    """FR-01 between the families: what IPv4 has filled a link with is cut once more for IPv6."""
+    origins = layout.ORIGINS[:2]
+    servers = [start_server(site, origin, 10 - family) for origin in origins]
+    try:
+        site.apply([objects.node(), *across("dns", family, 53, PORT, "UDP", origins)])
+        all_questions_are_answered(site, family)
     finally:
         for server in servers:
             server.stop()

@@ -18,6 +18,20 @@ std::size_t read_number(const Bytes& frame, std::size_t at) {
   return static_cast<std::size_t>(frame[at]) << 8 | static_cast<std::size_t>(frame[at + 1]);
 }
 
+// The last bytes of what an IP packet carries.
+Bytes end_of(const Bytes& frame, std::size_t length) {
+  const std::size_t end = frame[12] == std::byte{0x08} ? 14 + read_number(frame, 16) : 54 + read_number(frame, 18);
+  return Bytes(frame.begin() + static_cast<long>(end - length), frame.begin() + static_cast<long>(end));
+}
+
+// Of an IP packet, which need not be a fragment: what stands behind its headers.
+Bytes carried_by_fragment(const Bytes& frame) {
+  const PacketText text = read_frame(frame);
+  if (const std::string piece = text.option("piece"); !piece.empty()) return end_of(frame, std::stoul(piece.substr(piece.find('-') + 1)) - std::stoul(piece));
+  const std::size_t header = (static_cast<std::size_t>(frame[14]) & 0xf) * 4;  // cut by us: of IPv4
+  return end_of(frame, read_number(frame, 16) - header);
+}
+
 std::size_t l3_bytes_of_addresses(bool is_v4) { return is_v4 ? 8 : 32; }
 
 // A packet of a health check as it is without its mark; other packets as they are.
@@ -419,9 +433,17 @@ void Bed::check_output(const Output& output, const Buffer* from) {
   if (text.option("smac") != port_mac(output.port).text()) complain("the source MAC is not the port's");
   const std::size_t mtu = output.port == exception_port ? 1'500 : model_.ports()[output.port].mtu;
   if (output.frame.size() > mtu + 14) complain("longer than the MTU");
-  if (from == nullptr) return;
+  if (from == nullptr) {
+    if (text.options.contains("piece")) check_reassembled(output, nullptr);
+    return;
+  }
 
-  if (output.verdict == Verdict::forward && output.is_spliced) {
+  if (output.verdict == Verdict::forward && text.options.contains("piece") && from->original[12] != output.frame[12]) {
+    check_exchange(output, *from);
+  } else if (output.verdict == Verdict::forward && !carried_frame(quoted_frame(from->original)).empty() &&
+             tables_->find_address(*IpAddress::parse(read_frame(from->original).destination)).kind == AddressKind::own) {
+    check_tunnel_error(output, *from);
+  } else if (output.verdict == Verdict::forward && output.is_spliced) {
     check_spliced(output, *from);
   } else if (output.verdict == Verdict::forward && !carried_frame(output.frame).empty() && carried_frame(from->original).empty()) {
     check_tunnel(output, *from);
@@ -531,13 +553,11 @@ std::vector<Bed::Seen> Bed::take_seen() {
 // Between the families: the payload is as it came, all else is read by who wrote the trace.
 void Bed::check_exchange(const Output& output, const Buffer& from) {
   const PacketText before = read_frame(from.original), after = read_frame(output.frame);
-  const auto payload_of = [](const Bytes& frame, const PacketText& text) {
-    const std::size_t length = text.number("len", 0);
-    const std::size_t end = frame[12] == std::byte{0x08} ? 14 + read_number(frame, 16) : 54 + read_number(frame, 18);
-    return Bytes(frame.begin() + static_cast<long>(end - length), frame.begin() + static_cast<long>(end));
-  };
   if (before.number("ttl", 0) != after.number("ttl", 0) + 1) fault("time to live across families");
-  if (after.kind != "icmp" && (before.kind != after.kind || before.flags != after.flags || payload_of(from.original, before) != payload_of(output.frame, after))) {
+  if (after.options.contains("piece")) {
+    check_exchanged_fragment(output, from);
+  } else if (after.kind != "icmp" && (before.kind != after.kind || before.flags != after.flags ||
+                                      end_of(from.original, before.number("len", 0)) != end_of(output.frame, after.number("len", 0)))) {
     fault(fmt::format("{} became {}", before.text(), after.text()));
   }
   if (const Bytes quoted = quoted_frame(output.frame); !quoted.empty() && after.about && after.about->number("quote", 0) + 14 >= quoted.size()) {
@@ -546,6 +566,35 @@ void Bed::check_exchange(const Output& output, const Buffer& from) {
   const auto destination = IpAddress::parse(after.destination);
   const auto hop = destination ? hop_to(*destination) : std::nullopt;
   if (!hop || hop->port != output.port || !goes_to(after, *hop)) fault("it left by the wrong way: " + after.text());
+}
+
+// It may have been cut, but where it begins its payload is what came; and what the fragments make together is right.
+void Bed::check_exchanged_fragment(const Output& output, const Buffer& from) {
+  const PacketText before = read_frame(from.original), after = read_frame(output.frame);
+  const Bytes came = carried_by_fragment(from.original), left = carried_by_fragment(output.frame);
+  const std::size_t header = after.source_port.empty() ? 0 : after.kind == "udp" ? 8 : 20;
+  const bool is_whole = came.size() == left.size() && before.option("more", "0") == after.option("more");
+  const bool is_cut = left.size() < came.size() && left.size() % 8 == 0 && after.option("more") == "1";
+  if (std::stoul(before.option("piece", "0")) != std::stoul(after.option("piece")) || (!is_whole && !is_cut) || left.size() < header ||
+      !std::equal(left.begin() + static_cast<long>(header), left.end(), came.begin() + static_cast<long>(header))) {
+    fault(fmt::format("a fragment was changed: {} became {}", before.text(), after.text()));
+  }
+  check_reassembled(output, &from);
+}
+
+// `from`: nothing for what we cut off another.
+void Bed::check_reassembled(const Output& output, const Buffer* from) {
+  bool was_right = is_all_offered_right_;
+  if (from != nullptr) {
+    const bool is_part = read_frame(from->original).options.contains("piece");
+    // By the name it leaves under, which no other datagram has: senders may use theirs again.
+    const Bytes offered = is_part ? taken_apart_.add(datagram_name(output.frame), from->original) : from->original;
+    // The sender's own faults stay his.
+    was_right = !offered.empty() && faults_of(offered).empty();
+    is_all_offered_right_ &= was_right || offered.empty();
+  }
+  const Bytes whole = reassembly_.add(output.frame);
+  if (!whole.empty() && was_right && !faults_of(whole).empty()) fault("fragments make a packet that is wrong: " + faults_of(whole));
 }
 
 // A fragment: all but addresses, identification, time to live and, in the first, ports and checksum is as it came; and
@@ -564,11 +613,7 @@ void Bed::check_fragment(const Output& output, const Buffer& from) {
     fault(fmt::format("a fragment was changed: {} became {}", before.text(), after.text()));
   }
   if (before.number("ttl", 0) != after.number("ttl", 0) + 1) fault("a fragment's time to live");
-  // By the name it leaves under, which no other datagram has: senders may use theirs again.
-  const std::string name = datagram_name(output.frame);
-  const Bytes offered = taken_apart_.add(name, from.original), whole = reassembly_.add(name, output.frame);
-  const bool was_right = offered.empty() || faults_of(offered).empty();  // the sender's own faults stay his
-  if (!whole.empty() && was_right && !faults_of(whole).empty()) fault("fragments make a packet that is wrong: " + faults_of(whole));
+  check_reassembled(output, &from);
 }
 
 // Numbers and options of the TCP header are the trace's business; the rest must be as it came.
@@ -621,6 +666,16 @@ void Bed::check_tunnel(const Output& output, const Buffer& from) {
   });
   if (!is_of_port) complain("the outer source is no address of the port");
   if (outer.kind == "gue" && std::stoul(outer.source_port) < 49'152) complain("the outer source port is none for flows");
+}
+
+// An error out of a tunnel: it quotes the packet inside, as the router had quoted it.
+void Bed::check_tunnel_error(const Output& output, const Buffer& from) {
+  const PacketText after = read_frame(output.frame);
+  const Bytes quoted = quoted_frame(output.frame), inside = carried_frame(quoted_frame(from.original));
+  const std::size_t count = after.about ? after.about->number("quote", 0) : 0;
+  if (count < 28 || inside.size() < 14 + count || !std::equal(quoted.begin() + 14, quoted.begin() + 14 + static_cast<long>(count), inside.begin() + 14)) {
+    fault("an error about a packet in a tunnel quotes another: " + after.text());
+  }
 }
 
 // DSR_L2: to the hardware address of an endpoint.

@@ -117,9 +117,12 @@ class Bed {
   void take_tag_off(Output& output);
   void check_output(const Output& output, const Buffer* from);
   void check_exchange(const Output& output, const Buffer& from);
+  void check_exchanged_fragment(const Output& output, const Buffer& from);
   void check_fragment(const Output& output, const Buffer& from);
+  void check_reassembled(const Output& output, const Buffer* from);
   void check_spliced(const Output& output, const Buffer& from);
   void check_tunnel(const Output& output, const Buffer& from);
+  void check_tunnel_error(const Output& output, const Buffer& from);
   void check_direct_hop(const Output& output);
   void check_ledger();
   void teach(IpAddress address);
@@ -140,6 +143,7 @@ class Bed {
   std::list<std::unique_ptr<Buffer>> held_;
   std::vector<Fate> fates_;
   Reassembly taken_apart_, reassembly_;  // of what came and left in fragments
+  bool is_all_offered_right_ = true;     // every datagram that came
   std::map<std::string, MacAddress> macs_;
   std::map<IpAddress, std::optional<Model::Hop>> hops_;
   std::deque<Output> questions_;

@@ -103,18 +103,26 @@ std::size_t l4_header_bytes_min(std::uint8_t protocol) {
 }
 std::size_t checksum_offset(std::uint8_t protocol) { return protocol == 6 ? 16 : protocol == 17 ? 6 : 2; }
 
+// UDP says itself how long it is; what the IP packet has behind it is not summed (RFC 768).
+std::size_t summed_end(std::span<const std::byte> frame, const Layout& at) {
+  if (at.protocol != 17 || at.is_fragment) return at.end;
+  const std::size_t stated = read(frame, at.l4 + 4, 2);
+  return stated >= 8 && at.l4 + stated < at.end ? at.l4 + stated : at.end;
+}
+
 std::uint16_t l4_checksum(std::span<const std::byte> frame, const Layout& at) {
+  const std::size_t end = summed_end(frame, at);
   Bytes covered;
   if (at.protocol != 1) {
     const std::size_t address_bytes = at.is_v4 ? 4 : 16;
     const std::size_t addresses = at.l3 + (at.is_v4 ? 12 : 8);
     covered.assign(frame.begin() + static_cast<long>(addresses),
                    frame.begin() + static_cast<long>(addresses + 2 * address_bytes));
-    append(covered, 4, at.end - at.l4);
+    append(covered, 4, end - at.l4);
     append(covered, 4, at.protocol);
   }
   const std::size_t pseudo_bytes = covered.size();
-  covered.insert(covered.end(), frame.begin() + static_cast<long>(at.l4), frame.begin() + static_cast<long>(at.end));
+  covered.insert(covered.end(), frame.begin() + static_cast<long>(at.l4), frame.begin() + static_cast<long>(end));
   write(covered, pseudo_bytes + checksum_offset(at.protocol), 2, 0);
   const std::uint16_t checksum = plain_checksum(covered);
   return at.protocol == 17 && checksum == 0 ? 0xffff : checksum;
@@ -466,6 +474,7 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
     const auto port_of = [](const std::string& port) { return port.empty() ? 0ul : std::stoul(port); };
     const std::uint64_t length = text.number("len", text.kind == "udp" || (text.kind == "icmp" && !text.about) ? 8 : 0);
     const auto payload = payload_of(text);
+    const bool is_carrying = text.kind == "ipip" || text.kind == "gue";
     if (text.kind == "tcp") {
       protocol = 6;
       std::uint64_t flags = 0;
@@ -517,11 +526,25 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
         bytes.resize(std::min<std::size_t>(bytes.size(), quoted.number("quote", bytes.size())));
         l4.insert(l4.end(), bytes.begin(), bytes.end());
       }
+    } else if (is_carrying) {
+      if (!text.about) return fail(fmt::format("{}: carrying what?", text.kind));
+      const auto inner = build_frame(*text.about, {}, {}, number);
+      if (!inner) return inner;
+      const std::uint8_t carried = read(*inner, 12, 2) == 0x0800 ? 4 : 41;
+      protocol = text.kind == "gue" ? 17 : carried;
+      if (text.kind == "gue") {
+        append(l4, 2, port_of(text.source_port));
+        append(l4, 2, port_of(text.destination_port));
+        append(l4, 2, 12 + inner->size() - ethernet_bytes);
+        append(l4, 2, 0);
+        append(l4, 4, text.number("guehead", std::uint64_t{carried} << 16));
+      }
+      l4.insert(l4.end(), inner->begin() + ethernet_bytes, inner->end());
     } else {
       protocol = static_cast<std::uint8_t>(text.number("proto", 255));
     }
     if (payload) l4.insert(l4.end(), payload->begin(), payload->end());
-    for (std::uint64_t i = 0; i < length && !payload; ++i) append(l4, 1, (number * 37 + i * 11 + 5) & 0xff);
+    for (std::uint64_t i = 0; i < length && !payload && !is_carrying; ++i) append(l4, 1, (number * 37 + i * 11 + 5) & 0xff);
   }
 
   if (const std::string piece = text.option("piece"); !piece.empty()) {
@@ -542,7 +565,7 @@ Result<Bytes> build_frame(const PacketText& text, MacAddress source_mac, MacAddr
     if (at->is_v4) {
       write(cut, at->l3 + 2, 2, at->l4 - at->l3 + payload.size());
       write(cut, at->l3 + 4, 2, text.number("fid", 1));
-      write(cut, at->l3 + 6, 2, (has_more ? 0x2000u : 0u) | text.number("at", first) / 8);
+      write(cut, at->l3 + 6, 2, (has_more ? 0x2000u : 0u) | text.number("df", 0) << 14 | text.number("at", first) / 8);
       Layout header = *at;
       write(cut, at->l3 + 10, 2, ip_checksum(cut, header));
     } else {
@@ -682,6 +705,7 @@ PacketText read_frame(std::span<const std::byte> frame) {
     for (const char* noise : {"smac", "dmac"}) text.about->options.erase(noise);
     return text;
   }
+  if (at->is_v4) text.options["df"] = std::to_string(read(frame, at->l3 + 6, 2) >> 14 & 1);
   if (l4_bytes < l4_header_bytes_min(at->protocol)) return text;
   if (at->protocol == 6) {
     text.kind = "tcp";

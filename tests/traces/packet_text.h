@@ -4,7 +4,8 @@
 //   10.1.0.9 > 10.9.0.1 icmp echo id=7          [fd00:1::9]:53 > [fd00:9::1]:53 udp len=20
 //   10.1.0.9 > 10.9.0.1 icmp type=3 code=4 mtu=1300 about 10.9.0.1:80 > 198.51.100.7:4000 tcp ack len=1400 quote=548
 //   198.51.100.7:4000 > 10.9.0.1:53 udp len=3000 fid=7 piece=0-1480      (a fragment: these bytes of the IP payload)
-//   10.2.0.1 > 10.2.0.11 ipip tos=0 df=1 carrying 198.51.100.7:4000 > 10.9.0.1:80 tcp syn     (out: a packet in a packet; also gue)
+//   10.2.0.1 > 10.2.0.11 ipip tos=0 df=1 carrying 198.51.100.7:4000 > 10.9.0.1:80 tcp syn     (a packet in a packet; also gue)
+//   10.2.0.77 > 10.2.0.1 icmp type=3 about 10.2.0.1 > 10.2.0.11 ipip quote=60 carrying 198.51.100.7:4000 > 10.9.0.1:80 tcp
 //   10.1.0.9 > 10.9.0.1 proto 132               raw ffffffffffff0200...
 //   arp request 10.9.0.1 tell 10.1.0.254        arp reply 10.2.0.11 is 02:00:00:00:00:0b tell 10.2.0.1
 //   nd solicit fd00:9::1 tell fd00:1::fe        nd advertise fd00:2::11 is 02:00:00:00:00:0b tell fd00:2::1

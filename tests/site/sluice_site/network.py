@@ -110,6 +110,10 @@ class Network:
             self._veth("router", "eth0", "router", layout.OUTSIDE.bridge)
             self._addresses("router", "eth0", layout.OUTSIDE, layout.ROUTER_NUMBER, layout.OUTSIDE)
             self.sysctl("router", net__ipv4__ip_forward=1, net__ipv6__conf__all__forwarding=1)
+        if origin.subnet == layout.BEYOND:  # behind the router already, which lacks a way to the clients
+            self._veth("router", "out", "router-out", layout.OUTSIDE.bridge)
+            self._addresses("router", "out", layout.OUTSIDE, layout.ROUTER_NUMBER)
+            return
         if self._has_leg(origin.subnet):
             return
         leg = f"in-{origin.subnet.name}"

@@ -88,6 +88,46 @@ TEST(IcmpInner, CutAnywhereItIsReadAndChangedWithinWhatIsThere) {
   }
 }
 
+// A tunnel's packet, cut at each byte: the outer header tells as soon as it is there, the inner one when it is.
+TEST(IcmpInner, APacketInAPacketIsReadAsFarAsItGoes) {
+  SLUICE_TRACE_SEED();
+  test::Random random(34);
+  for (std::uint64_t i = 0; i < test::tries(500); ++i) {
+    const bool is_v4 = random.one_in(2), is_gue = random.one_in(2), is_inner_v4 = is_v4 || random.one_in(2);
+    FlowKey key;
+    trace::Bytes inside = packet_of(random, is_inner_v4, key);
+    trace::PacketText text;
+    text.kind = is_gue ? "gue" : "ipip";
+    text.source = is_v4 ? "10.2.0.1" : "fd00:2::1";
+    text.destination = is_v4 ? "10.2.0.11" : "fd00:2::11";
+    text.source_port = "50000";
+    text.destination_port = "6080";
+    text.about = std::make_shared<trace::PacketText>(trace::read_frame(inside));
+    auto frame = trace::build_frame(text, {}, {}, 1);
+    ASSERT_TRUE(frame);
+    const auto whole = l3_of(*frame);
+    const std::size_t outer_bytes = (is_v4 ? 20 : 40) + (is_gue ? 12 : 0);
+    for (std::size_t bytes = 0; bytes <= whole.size(); ++bytes) {
+      const std::unique_ptr<std::byte[]> exact(new std::byte[bytes]);
+      std::copy_n(whole.begin(), bytes, exact.get());
+      const auto tunnel = parse_inner_tunnel({exact.get(), bytes}, is_v4);
+      const std::size_t needed = is_gue ? outer_bytes - sizeof(GueHeader) : outer_bytes;
+      ASSERT_EQ(tunnel.has_value(), bytes >= needed) << bytes;
+      if (!tunnel) continue;
+      ASSERT_EQ(tunnel->outer.destination_port, be16(is_gue ? 6'080 : 0));
+      ASSERT_EQ(tunnel->outer.source, *IpAddress::parse(text.source));
+      ASSERT_LE(tunnel->inner_offset, bytes);
+      if (bytes >= outer_bytes) {
+        ASSERT_EQ(tunnel->inner_offset, outer_bytes);
+        ASSERT_EQ(tunnel->is_inner_v4, is_inner_v4);
+      }
+      const std::span rest(exact.get() + tunnel->inner_offset, bytes - tunnel->inner_offset);
+      const InnerPacket inner = parse_inner(rest, tunnel->is_inner_v4);
+      ASSERT_TRUE(inner.fault == InnerFault::truncated || (inner.fault == InnerFault::none && inner.key == key));
+    }
+  }
+}
+
 TEST(IcmpInner, AnyBytesAreReadWithinTheirBounds) {
   SLUICE_TRACE_SEED();
   test::Random random(33);
@@ -98,9 +138,13 @@ TEST(IcmpInner, AnyBytesAreReadWithinTheirBounds) {
     const bool is_v4 = random.one_in(2);
     if (bytes > 0)
       exact[0] = std::byte{is_v4 ? std::uint8_t(0x45 + random.below(11)) : std::uint8_t{0x60}};
-    constexpr std::uint8_t protocols[] = {0, 6, 17, 43, 44, 60};
+    constexpr std::uint8_t protocols[] = {0, 4, 6, 17, 41, 43, 44, 60};
     const std::size_t place = is_v4 ? 9 : 6;
-    if (bytes > place) exact[place] = std::byte{protocols[random.below(6)]};
+    if (bytes > place) exact[place] = std::byte{protocols[random.below(8)]};
+    if (const auto tunnel = parse_inner_tunnel({exact.get(), bytes}, is_v4)) {
+      ASSERT_LE(tunnel->inner_offset, bytes);
+      parse_inner({exact.get() + tunnel->inner_offset, bytes - tunnel->inner_offset}, tunnel->is_inner_v4);
+    }
     const InnerPacket inner = parse_inner({exact.get(), bytes}, is_v4);
     if (inner.fault == InnerFault::none)
       readdress({exact.get(), bytes}, inner, inner.key.reversed());

@@ -39,7 +39,7 @@ class SettleTest : public testing::Test {
     other_lcore_ = rte_ring_create(("handoff" + std::to_string(number)).c_str(), 8, SOCKET_ID_ANY,
                                    RING_F_SP_ENQ | RING_F_SC_DEQ);
     SettlePlan plan;
-    plan.ports = {{ethdev_[0], 0, nullptr}, {ethdev_[1], 0, nullptr}};
+    plan.ports = {{ethdev_[0], 0, nullptr}, {ethdev_[1], 0, nullptr, &link_}};
     plan.exception = TxQueue{ethdev_[exception_ring], 0, nullptr};
     plan.rings = {nullptr, other_lcore_};
     plan.pool = pool_;
@@ -82,6 +82,7 @@ class SettleTest : public testing::Test {
       last_bytes_ = rte_pktmbuf_pkt_len(static_cast<rte_mbuf*>(mbuf));
       last_hops_ = hops_of(*static_cast<rte_mbuf*>(mbuf));
       last_first_ = *rte_pktmbuf_mtod(static_cast<rte_mbuf*>(mbuf), char*);
+      last_last_ = rte_pktmbuf_mtod(static_cast<rte_mbuf*>(mbuf), char*)[last_bytes_ - 1];
       rte_pktmbuf_free(static_cast<rte_mbuf*>(mbuf));
       ++count;
     }
@@ -108,12 +109,13 @@ class SettleTest : public testing::Test {
   rte_ring* tx_[3] = {};
   std::uint16_t ethdev_[3] = {};
   rte_ring* other_lcore_ = nullptr;
+  LinkState link_;  // of port 1
   std::unique_ptr<Settler> settler_;
   std::unique_ptr<World> world_;
   Burst burst_;
   std::uint32_t last_bytes_ = 0;
   std::uint8_t last_hops_ = 0;
-  char last_first_ = 0;
+  char last_first_ = 0, last_last_ = 0;
 };
 
 TEST_F(SettleTest, sends_each_packet_by_its_port_and_frees_drops) {
@@ -129,6 +131,56 @@ TEST_F(SettleTest, sends_each_packet_by_its_port_and_frees_drops) {
   EXPECT_EQ(count_of(Verdict::drop_no_vip), 1u);
   EXPECT_EQ(burst_.count, 0u);
   expect_balance();
+}
+
+TEST_F(SettleTest, what_a_port_without_link_would_be_given_is_a_drop_of_its_name_and_the_next_burst_after_it_is_not) {
+  const auto one_burst = [&] {
+    for (int i = 0; i < 3; ++i) receive(Verdict::forward, 0);
+    for (int i = 0; i < 5; ++i) receive(Verdict::forward, 1);
+    world_->generated.add()->bytes = 42;
+    world_->generated.items().back().tx_port = 1;
+    settler_->settle(*world_, burst_);
+    EXPECT_EQ(take_all(tx_[0]), 3u);
+  };
+  link_.is_down = true;
+  one_burst();
+  EXPECT_EQ(take_all(tx_[1]), 0u);
+  EXPECT_EQ(count_of(Verdict::drop_link_down), 5u);
+  EXPECT_EQ(world_->counters.own_refused.read(), 1u);
+  EXPECT_EQ(settler_->sent().refused_by_slot[1].read(), 6u);
+  expect_balance();
+  link_.is_down = false;
+  one_burst();
+  EXPECT_EQ(take_all(tx_[1]), 6u);
+  EXPECT_EQ(count_of(Verdict::drop_link_down), 5u);
+  EXPECT_EQ(world_->counters.own_refused.read(), 1u);
+  expect_balance();
+}
+
+// What is cut off a packet lies in that packet, which is gone when it is sent: rather no frame than one of other bytes.
+TEST_F(SettleTest, frames_of_our_own_may_show_a_part_of_a_packet_that_is_dropped) {
+  const auto one_burst = [&](bool is_pool_empty) {  // but for the packet's own buffer, when that is freed
+    Packet& packet = receive(Verdict::drop_no_vip);
+    std::memset(packet.data, 'y', packet.bytes);
+    GeneratedFrame& frame = *world_->generated.add();
+    frame.bytes = 60;
+    std::memset(frame.data.data(), 'z', frame.bytes);
+    frame.tail = {packet.data, 50};
+    frame.tx_port = 1;
+    std::vector<rte_mbuf*> others;
+    while (is_pool_empty && rte_mempool_avail_count(pool_) > 0) others.push_back(rte_pktmbuf_alloc(pool_));
+    settler_->settle(*world_, burst_);
+    rte_pktmbuf_free_bulk(others.data(), static_cast<unsigned>(others.size()));
+    expect_balance();
+  };
+  one_burst(false);
+  EXPECT_EQ(take_all(tx_[1]), 1u);
+  EXPECT_EQ(last_bytes_, 110u);
+  EXPECT_EQ(last_first_, 'z');
+  EXPECT_EQ(last_last_, 'y');
+  one_burst(true);
+  EXPECT_EQ(take_all(tx_[1]), 0u);
+  EXPECT_EQ(world_->counters.own_no_buffer.read(), 1u);
 }
 
 TEST_F(SettleTest, what_a_full_port_does_not_take_is_a_drop_and_not_a_forward) {
