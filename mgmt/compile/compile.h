@@ -6,12 +6,12 @@
 #pragma once
 
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "dataplane/base/result.h"
 #include "dataplane/tables/snapshot_writer.h"
+#include "mgmt/compile/endpoint_status.h"
 #include "mgmt/compile/ids.h"
 #include "mgmt/health/verdicts.h"
 #include "mgmt/model/profiles.h"
@@ -41,10 +41,6 @@ class SlotCache {
   std::map<ObjectKey, Entry> entries_;
 };
 
-// The endpoints that an operator drains, and since when (wall clock, so that it survives a
-// restart).
-using Drains = std::map<ObjectKey, std::uint64_t>;
-
 struct CompileInput {
   const ObjectStore& objects;  // validated, with a node
   const NicProfiles& profiles;
@@ -56,20 +52,5 @@ struct CompileInput {
 };
 
 Result<SnapshotBuffer> compile(const CompileInput& input, SlotCache* cache = nullptr);
-
-// What health checks say of an endpoint as a member of a cluster, drained or not.
-struct EndpointStatus {
-  EndpointState state = EndpointState::up;
-  bool is_checked = false;  // some health check watches it
-  std::string reason;       // why it is not up
-  std::uint64_t since_unix_ms = 0;
-};
-EndpointStatus endpoint_health(const Object& cluster, const ObjectKey& endpoint,
-                               const HealthRecords& health);
-
-// The next moment after `now_unix_ms` at which time alone changes the tables: a drain deadline passes, an endpoint that
-// came up gets a larger share. Nothing when none will.
-std::optional<std::uint64_t> next_change(const ObjectStore& objects, const Drains& drains, const HealthRecords& health,
-                                         std::uint64_t now_unix_ms);
 
 }  // namespace sluice

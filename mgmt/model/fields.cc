@@ -199,6 +199,14 @@ std::vector<std::string> supported_values(const EnumDescriptor& type) {
   return names;
 }
 
+std::string bytes_of_hex(std::string_view digits) {
+  std::string bytes;
+  for (std::size_t at = 0; at + 2 <= digits.size(); at += 2) {
+    bytes += static_cast<char>(std::stoi(std::string(digits.substr(at, 2)), nullptr, 16));
+  }
+  return bytes;
+}
+
 std::string duration_text(std::uint64_t milliseconds) {
   for (std::size_t i = std::size(unit_names); i-- > 1;) {
     if (milliseconds != 0 && milliseconds % unit_names[i].milliseconds == 0) {

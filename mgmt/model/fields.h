@@ -40,6 +40,9 @@ void apply_defaults(google::protobuf::Message& message);
 std::vector<std::string> field_names(const google::protobuf::Descriptor& message);
 std::vector<std::string> supported_values(const google::protobuf::EnumDescriptor& type);
 
+// What a field of FORMAT_HEX says.
+std::string bytes_of_hex(std::string_view digits);
+
 // "3600000 ms" as "1h" where that is exact: for messages to people.
 std::string duration_text(std::uint64_t milliseconds);
 

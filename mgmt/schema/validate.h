@@ -27,9 +27,4 @@ void check_fields(const Object& object, Findings& findings);
 
 Findings validate(const ObjectStore& objects, const ValidationWorld& world);
 
-// The two halves, for validate() and its tests.
-void validate_node(const ObjectStore& objects, const ValidationWorld& world, Findings& findings);
-void validate_services(const ObjectStore& objects, const ValidationWorld& world,
-                       Findings& findings);
-
 }  // namespace sluice

@@ -6,8 +6,7 @@
 
 #include "mgmt/model/suggest.h"
 #include "mgmt/model/table_limits.h"
-#include "mgmt/schema/resolve.h"
-#include "mgmt/schema/validate.h"
+#include "mgmt/schema/rules.h"
 
 namespace sluice {
 namespace {

@@ -2,8 +2,6 @@
 // each frame with one JSON object, closes what is no frame, leaks no descriptor, and answers the next client all the same.
 // dataplane and mgmt have the same server; the filter of `flows`, `trace` and `capture` is read here as the dataplane does.
 #include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -13,6 +11,7 @@
 #include "dataplane/base/json_writer.h"
 #include "dataplane/pipeline/packet_filter.h"
 #include "tests/fuzz/scene.h"
+#include "tests/unit/dataplane/control_client.h"
 
 namespace {
 
@@ -54,26 +53,8 @@ int next_fd() {
 
 class Client {
  public:
-  explicit Client(const sockaddr_un& address) : fd_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
-    require(connect(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0, "nobody listens");
-  }
-  void send(std::string_view bytes, int attached) {
-    iovec part{const_cast<char*>(bytes.data()), bytes.size()};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))]{};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    if (attached >= 0) {
-      message.msg_control = control;
-      message.msg_controllen = sizeof control;
-      cmsghdr* header = CMSG_FIRSTHDR(&message);
-      header->cmsg_level = SOL_SOCKET;
-      header->cmsg_type = SCM_RIGHTS;
-      header->cmsg_len = CMSG_LEN(sizeof(int));
-      std::memcpy(CMSG_DATA(header), &attached, sizeof attached);
-    }
-    sendmsg(fd_.get(), &message, MSG_NOSIGNAL);  // the server may have closed it
-  }
+  explicit Client(const std::string& path) : fd_(test::connect_control(path, SOCK_NONBLOCK)) { require(static_cast<bool>(fd_), "nobody listens"); }
+  void send(std::string_view bytes, int attached) { test::send_with(fd_.get(), bytes, attached); }  // the server may have closed it
   void end() { shutdown(fd_.get(), SHUT_WR); }
   void read() {
     char buffer[65'536];
@@ -99,13 +80,6 @@ class Client {
   std::string replies_;
 };
 
-std::string framed(std::string_view body) {
-  const auto length = static_cast<std::uint32_t>(body.size());
-  std::string frame = "SLU1";
-  frame.append(reinterpret_cast<const char*>(&length), sizeof length);
-  return frame.append(body);
-}
-
 }  // namespace
 
 // The first byte: bit 0, the bytes are bodies ended by 0xff, to be framed; bit 1, a descriptor comes along; the rest, how
@@ -114,12 +88,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t byte
   static const auto bed = std::move(*trace::Bed::create(fuzz::scene()));
   static const std::string path = "/tmp/sluice-fuzz-control-" + std::to_string(getpid());
   static auto server = std::move(*ControlServer::listen(path, [](ControlRequest& request) { return answer(request, bed->tables()); }));
-  static const sockaddr_un address = [] {
-    sockaddr_un one{};
-    one.sun_family = AF_UNIX;
-    std::strcpy(one.sun_path, path.c_str());
-    return one;
-  }();
   static const int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (bytes == 0) return 0;
   const std::uint8_t how = data[0];
@@ -129,14 +97,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t byte
     std::string frames;
     for (std::size_t at = 0; at < stream.size(); ++sent_frames) {
       const std::size_t end = std::min(stream.find('\xff', at), stream.size());
-      frames += framed(std::string_view(stream).substr(at, end - at));
+      frames += test::framed(std::string_view(stream).substr(at, end - at));
       at = end + 1;
     }
     stream = std::move(frames);
   }
   const int fd_before = next_fd();
   {
-    Client client(address);
+    Client client(path);
     const std::size_t piece = (how >> 2) == 0 ? stream.size() : (how >> 2) * 7u;
     for (std::size_t at = 0, pieces = 0; at < stream.size(); ++pieces) {
       const std::size_t count = pieces < 32 ? std::min(piece, stream.size() - at) : stream.size() - at;
@@ -153,8 +121,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t byte
     const std::size_t replies = client.check_replies();
     require((how & 1) == 0 || replies == sent_frames, "not one reply for each request");
   }
-  Client next(address);
-  next.send(framed("status"), -1);
+  Client next(path);
+  next.send(test::framed("status"), -1);
   for (int i = 0; i < 3; ++i) server.serve({0});
   next.read();
   require(next.check_replies() == 1, "the next client is not answered");

@@ -3,11 +3,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -16,6 +13,7 @@
 #include <thread>
 
 #include "dataplane/base/json_writer.h"
+#include "tests/unit/dataplane/control_client.h"
 
 namespace sluice::control_channel_test {
 namespace {
@@ -60,28 +58,19 @@ class ControlChannel : public testing::Test {
     return json.text();
   }
 
-  int raw_connection() const {
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    strcpy(address.sun_path, path_.c_str());
-    EXPECT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  Fd raw_connection() const {
+    Fd fd = test::connect_control(path_);
+    EXPECT_TRUE(fd);
     return fd;
   }
-  static std::string frame(const std::string& body) {
-    std::string bytes = "SLU1";
-    const auto length = static_cast<std::uint32_t>(body.size());
-    bytes.append(reinterpret_cast<const char*>(&length), 4);
-    return bytes + body;
-  }
   // All that comes until the other end closes.
-  static std::string read_all(int fd) {
+  static std::string read_all(const Fd& fd) {
     std::string all;
     char buffer[65'536];
     while (true) {
-      pollfd item{fd, POLLIN, 0};
+      pollfd item{fd.get(), POLLIN, 0};
       if (poll(&item, 1, 10'000) <= 0) return all + "(nothing for 10 s)";
-      const ssize_t count = read(fd, buffer, sizeof buffer);
+      const ssize_t count = read(fd.get(), buffer, sizeof buffer);
       if (count <= 0) return all;
       all.append(buffer, static_cast<std::size_t>(count));
     }
@@ -137,26 +126,16 @@ TEST_F(ControlChannel, PassesAFileDescriptor) {
 
 TEST_F(ControlChannel, ADescriptorOfABrokenRequestIsNotTheNextOnes) {
   start();
-  const int fd = raw_connection();
-  const std::string bytes = frame("broken word") + frame("file");
-  const int attached = memfd_create("test", MFD_CLOEXEC);
-  iovec part{const_cast<char*>(bytes.data()), bytes.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(header), &attached, sizeof attached);
-  ASSERT_EQ(sendmsg(fd, &message, 0), static_cast<ssize_t>(bytes.size()));
-  shutdown(fd, SHUT_WR);
-  EXPECT_TRUE(read_all(fd).ends_with("none"));
-  close(fd);
-  close(attached);
+  const Fd attached(memfd_create("test", MFD_CLOEXEC));
+  ASSERT_EQ(write(attached.get(), "hello", 5), 5);
+  const auto answers = [&](const std::string& bytes) {
+    const Fd fd = raw_connection();
+    EXPECT_EQ(test::send_with(fd.get(), bytes, attached.get()), static_cast<ssize_t>(bytes.size()));
+    shutdown(fd.get(), SHUT_WR);
+    return read_all(fd);
+  };
+  EXPECT_TRUE(answers(test::framed("file")).ends_with("hello"));
+  EXPECT_TRUE(answers(test::framed("broken word") + test::framed("file")).ends_with("none"));
 }
 
 TEST_F(ControlChannel, BigRepliesArriveWhole) {
@@ -172,65 +151,61 @@ TEST_F(ControlChannel, NoiseIsAnsweredOnceThenClosed) {
   start();
   for (const std::string& noise : {std::string("GET / HTTP/1.0\r\n\r\n"), std::string("SLU2\1\0\0\0x", 9), std::string("SLU1\xff\xff\xff\xff", 8),
                                   std::string("\0\0\0\0\0\0\0\0", 8)}) {
-    const int fd = raw_connection();
-    ASSERT_EQ(send(fd, noise.data(), noise.size(), MSG_NOSIGNAL), static_cast<ssize_t>(noise.size()));
+    const Fd fd = raw_connection();
+    ASSERT_EQ(send(fd.get(), noise.data(), noise.size(), MSG_NOSIGNAL), static_cast<ssize_t>(noise.size()));
     const std::string reply = read_all(fd);
     EXPECT_TRUE(reply.starts_with("SLU1")) << reply;
     EXPECT_NE(reply.find(R"("ok":false)"), std::string::npos) << reply;
-    close(fd);
   }
   expect_alive();
 }
 
 TEST_F(ControlChannel, AnOversizedRequestIsRefusedBeforeItIsRead) {
   start();
-  const int fd = raw_connection();
+  const Fd fd = raw_connection();
   const std::uint32_t length = control_request_bytes_max + 1;
   std::string bytes = "SLU1";
   bytes.append(reinterpret_cast<const char*>(&length), 4);
-  ASSERT_EQ(send(fd, bytes.data(), bytes.size(), 0), 8);
+  ASSERT_EQ(send(fd.get(), bytes.data(), bytes.size(), 0), 8);
   EXPECT_NE(read_all(fd).find("above the limit"), std::string::npos);
-  close(fd);
   expect_alive();
 }
 
 TEST_F(ControlChannel, SlowAndHalfClosedClientsAreServed) {
   start();
-  const int slow = raw_connection();
-  const std::string bytes = frame("ping");
+  const Fd slow = raw_connection();
+  const std::string bytes = test::framed("ping");
   for (std::size_t i = 0; i < bytes.size(); ++i) {
-    ASSERT_EQ(send(slow, &bytes[i], 1, 0), 1);
+    ASSERT_EQ(send(slow.get(), &bytes[i], 1, 0), 1);
     if (i % 4 == 0) expect_alive();  // others do not wait for it
   }
-  shutdown(slow, SHUT_WR);
+  shutdown(slow.get(), SHUT_WR);
   EXPECT_NE(read_all(slow).find("ping"), std::string::npos);
-  close(slow);
 
-  const int half_closed = raw_connection();
-  const std::string big = frame("big bytes=5000000");
-  ASSERT_EQ(send(half_closed, big.data(), big.size(), 0), static_cast<ssize_t>(big.size()));
-  shutdown(half_closed, SHUT_WR);
+  const Fd half_closed = raw_connection();
+  const std::string big = test::framed("big bytes=5000000");
+  ASSERT_EQ(send(half_closed.get(), big.data(), big.size(), 0), static_cast<ssize_t>(big.size()));
+  shutdown(half_closed.get(), SHUT_WR);
   EXPECT_EQ(read_all(half_closed).size(), 5'000'008u);
-  close(half_closed);
 }
 
 TEST_F(ControlChannel, AClientThatDoesNotFetchItsRepliesIsNotListenedTo) {
   start();
-  const int fd = raw_connection();
-  fcntl(fd, F_SETFL, O_NONBLOCK);
-  const std::string request = frame("big bytes=1000000");
+  Fd fd = raw_connection();
+  fcntl(fd.get(), F_SETFL, O_NONBLOCK);
+  const std::string request = test::framed("big bytes=1000000");
   // 4,000 requests would be 4 GB of replies; the server must stop reading long before.
   std::size_t sent_bytes = 0;
   for (int tries = 0; tries < 200; ++tries) {
     std::string many;
     for (int i = 0; i < 4'000; ++i) many += request;
-    const ssize_t sent = send(fd, many.data(), many.size(), MSG_NOSIGNAL);
+    const ssize_t sent = send(fd.get(), many.data(), many.size(), MSG_NOSIGNAL);
     if (sent > 0) sent_bytes += static_cast<std::size_t>(sent);
     expect_alive();
     if (sent < 0) break;
   }
   EXPECT_LT(sent_bytes, 2'000'000u);
-  close(fd);
+  fd = Fd();
   expect_alive();
 }
 
@@ -242,12 +217,8 @@ TEST_F(ControlChannel, RefusesASecondListenerAndReplacesAStaleSocket) {
   expect_alive();
   stop();
   // A killed process leaves its socket file.
-  const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  strcpy(address.sun_path, path_.c_str());
-  ASSERT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  close(fd);
+  const sockaddr_un address = test::control_address(path_);
+  ASSERT_EQ(bind(Fd(socket(AF_UNIX, SOCK_STREAM, 0)).get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
   start();
   expect_alive();
 }

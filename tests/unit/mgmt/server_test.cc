@@ -1,7 +1,5 @@
 // The verbs of mgmt on a real state directory, with a dataplane that is none.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include <filesystem>
 #include <fstream>
@@ -11,6 +9,7 @@
 #include "dataplane/tables/snapshot.h"
 #include "mgmt/server/manager.h"
 #include "mgmt/server/verbs.h"
+#include "tests/unit/dataplane/control_client.h"
 #include "tests/unit/mgmt/world.h"
 
 namespace sluice::server_test {
@@ -396,11 +395,8 @@ TEST_F(ServerTest, SilentPeersKeepNobodyOut) {
   std::thread client([&] {
     std::vector<Fd> silent;
     for (int i = 0; i < 200; ++i) {
-      Fd peer(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-      sockaddr_un address{};
-      address.sun_family = AF_UNIX;
-      path.copy(address.sun_path, sizeof address.sun_path - 1);
-      EXPECT_EQ(connect(peer.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0) << i;
+      Fd peer = test::connect_control(path);
+      EXPECT_TRUE(peer) << i;
       EXPECT_EQ(send(peer.get(), "SLU1", 4, MSG_NOSIGNAL), 4);
       silent.push_back(std::move(peer));
     }
