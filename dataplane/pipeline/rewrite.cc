@@ -88,8 +88,10 @@ void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
     rewrite_ports<direction>(packet, flow, l4_delta);
     constexpr std::size_t side = is_to_endpoint ? 1 : 0;
     if (packet.is_fragment) [[unlikely]] {
-      exchange_fragment(world, packet, flow, leaving_key(flow, direction));
-    } else if (is_v4) {
+      count_packet<direction>(world, packet, flow);  // before what does not fit is cut off
+      return exchange_fragment(world, packet, flow, leaving_key(flow, direction));
+    }
+    if (is_v4) {
       exchange_header_for_v6(packet, flow.wide_local[side], flow.wide_remote[side]);
     } else {
       const FlowSide& leaving = is_to_endpoint ? flow.endpoint_side : flow.client_side;
