@@ -71,8 +71,7 @@ void note_sequence(Packet& packet, FlowRecord& flow) {
 
 // To the other family: an IPv4 client's addresses are in the record's first line, all others are those of a wide side.
 template <Direction direction>
-void exchange_header(World& world, Packet& packet, FlowRecord& flow) {
-  if (packet.is_fragment) [[unlikely]] return exchange_fragment(world, packet, flow, leaving_key(flow, direction));
+void exchange_header(World& world, Packet& packet, const FlowRecord& flow) {
   const auto id = [&] { return static_cast<std::uint16_t>(++world.fragment_id); };
   if (direction == Direction::to_client && (flow.flags & flow_flag::client_is_v6) == 0) {
     return exchange_header_for_v4(packet, flow.v4[0].local, flow.v4[0].remote, id());
@@ -100,6 +99,10 @@ void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
     const bool is_v4 = packet.frame.key.source.is_v4();
     if (!fits_other_family(world, packet, flow, is_v4)) return;
     rewrite_ports<direction>(packet, flow, l4_delta);
+    if (packet.is_fragment) [[unlikely]] {
+      count_packet<direction>(world, packet, flow);  // before what does not fit is cut off
+      return exchange_fragment(world, packet, flow, leaving_key(flow, direction));
+    }
     exchange_header<direction>(world, packet, flow);
   }
   count_packet<direction>(world, packet, flow);
