@@ -38,6 +38,8 @@ class LockGuard {
   QueueLock* lock_;
 };
 
+Verdict reason_to_refuse(bool is_to_kernel) { return is_to_kernel ? Verdict::drop_exception_full : Verdict::drop_tx_full; }
+
 // How many of the packets the port takes.
 std::uint32_t transmit(const TxQueue& queue, std::span<rte_mbuf*> mbufs) {
   const LockGuard guard(queue.lock);
@@ -56,6 +58,18 @@ std::uint8_t hops_of(const rte_mbuf& mbuf) { return static_cast<std::uint8_t>(mb
 std::optional<std::uint16_t> Settler::slot_of(std::uint16_t tx_port) const {
   if (tx_port == exception_port) return plan_.exception ? std::optional(exception_slot) : std::nullopt;
   return tx_port < ports_max ? slot_of_row_[tx_port] : std::nullopt;
+}
+
+void Settler::put(World& world, std::uint16_t tx_port, rte_mbuf* mbuf, Verdict* verdict) {
+  const auto slot = slot_of(tx_port);
+  if (!slot) {
+    rte_pktmbuf_free(mbuf);
+    return refuse(world, verdict, reason_to_refuse(tx_port == exception_port));
+  }
+  Batch& batch = batches_[*slot];
+  batch.mbufs[batch.count] = mbuf;
+  batch.verdicts[batch.count] = verdict;
+  if (++batch.count == batch_count_max) flush(world, *slot);
 }
 
 void Settler::settle(World& world, Burst& burst) {
@@ -83,16 +97,12 @@ void Settler::take_care_of(World& world, Packet& packet) {
   auto* mbuf = static_cast<rte_mbuf*>(packet.handle);
   if (is_sent(packet.verdict)) {
     fit(*mbuf, packet.data, packet.bytes);
-    const bool is_to_kernel = packet.tx_port == exception_port;
-    put(world, slot_of(packet.tx_port),
-        {mbuf, &packet.verdict, is_to_kernel ? Verdict::drop_exception_full : Verdict::drop_tx_full});
-    return;
+    return put(world, packet.tx_port, mbuf, &packet.verdict);
   }
   switch (packet.verdict) {
     case Verdict::punt:
       fit(*mbuf, packet.data, packet.bytes);
-      put(world, slot_of(exception_port), {mbuf, &packet.verdict, Verdict::drop_exception_full});
-      return;
+      return put(world, exception_port, mbuf, &packet.verdict);
     case Verdict::hold: return;
     case Verdict::handoff: {
       set_hops(*mbuf, static_cast<std::uint8_t>(packet.hops + 1));
@@ -133,7 +143,7 @@ void Settler::send_released(World& world) {
       world.watch->left(world, {rte_pktmbuf_mtod(mbuf, std::byte*), released.bytes}, released.tx_port, released.verdict);
     }
     if (is_sent(released.verdict)) {
-      put(world, slot_of(released.tx_port), {mbuf, &released.verdict, Verdict::drop_tx_full});
+      put(world, released.tx_port, mbuf, &released.verdict);
     } else {
       rte_pktmbuf_free(mbuf);
     }
@@ -174,24 +184,13 @@ void Settler::send_generated(World& world) {
     if (world.watch != nullptr) [[unlikely]] {
       world.watch->left(world, {rte_pktmbuf_mtod(mbuf, std::byte*), mbuf->data_len}, frames[i].tx_port, Verdict::undecided);
     }
-    put(world, slot_of(frames[i].tx_port), {mbuf, nullptr, Verdict::drop_tx_full});
+    put(world, frames[i].tx_port, mbuf, nullptr);
   }
 }
 
-void Settler::put(World& world, std::optional<std::uint16_t> slot, Entry entry) {
-  if (!slot) {
-    rte_pktmbuf_free(entry.mbuf);
-    refuse(world, entry);
-    return;
-  }
-  Batch& batch = batches_[*slot];
-  batch.entries[batch.count++] = entry;
-  if (batch.count == batch_count_max) flush(world, *slot);
-}
-
-void Settler::refuse(World& world, const Entry& entry) {
-  if (entry.verdict != nullptr) {
-    *entry.verdict = entry.if_refused;
+void Settler::refuse(World& world, Verdict* verdict, Verdict reason) {
+  if (verdict != nullptr) {
+    *verdict = reason;
   } else {
     world.counters.own_refused.add(1);
   }
@@ -200,17 +199,13 @@ void Settler::refuse(World& world, const Entry& entry) {
 void Settler::flush(World& world, std::uint16_t slot) {
   Batch& batch = batches_[slot];
   const TxQueue& queue = slot == exception_slot ? *plan_.exception : plan_.ports[slot];
-  std::array<rte_mbuf*, batch_count_max> mbufs;
-  for (std::uint32_t i = 0; i < batch.count; ++i) mbufs[i] = batch.entries[i].mbuf;
-
   const bool is_down = queue.link != nullptr && queue.link->is_down.load(std::memory_order_relaxed);
-  const std::uint32_t sent = is_down ? 0 : transmit(queue, std::span(mbufs).first(batch.count));
+  const std::uint32_t sent = is_down ? 0 : transmit(queue, std::span(batch.mbufs).first(batch.count));
   std::uint32_t own = 0;
-  for (std::uint32_t i = 0; i < sent; ++i) own += batch.entries[i].verdict == nullptr ? 1 : 0;
+  for (std::uint32_t i = 0; i < sent; ++i) own += batch.verdicts[i] == nullptr ? 1 : 0;
   for (std::uint32_t i = sent; i < batch.count; ++i) {
-    rte_pktmbuf_free(mbufs[i]);
-    if (is_down) batch.entries[i].if_refused = Verdict::drop_link_down;
-    refuse(world, batch.entries[i]);
+    rte_pktmbuf_free(batch.mbufs[i]);
+    refuse(world, batch.verdicts[i], is_down ? Verdict::drop_link_down : reason_to_refuse(slot == exception_slot));
   }
   world.counters.generated.add(own);
   if (slot == exception_slot) {

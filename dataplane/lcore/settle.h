@@ -63,13 +63,9 @@ class Settler {
  private:
   static constexpr std::uint32_t batch_count_max = 64;
 
-  struct Entry {
-    rte_mbuf* mbuf = nullptr;
-    Verdict* verdict = nullptr;  // nullptr: a frame of our own
-    Verdict if_refused = Verdict::drop_tx_full;
-  };
   struct Batch {
-    std::array<Entry, batch_count_max> entries;
+    std::array<rte_mbuf*, batch_count_max> mbufs;
+    std::array<Verdict*, batch_count_max> verdicts;  // nullptr: a frame of our own
     std::uint32_t count = 0;
   };
 
@@ -80,10 +76,10 @@ class Settler {
   void take_care_of(World& world, Packet& packet);
   rte_mbuf* buffer_of(World& world, const GeneratedFrame& frame);  // nullptr: none is free
   void copy_to_others(World& world, const Packet& packet);
-  // `slot`: ports_max stands for the exception port.
-  void put(World& world, std::optional<std::uint16_t> slot, Entry entry);
-  void flush(World& world, std::uint16_t slot);
-  static void refuse(World& world, const Entry& entry);
+  // Into the batch of the port with this row of the snapshot, or of the exception port.
+  void put(World& world, std::uint16_t tx_port, rte_mbuf* mbuf, Verdict* verdict);
+  void flush(World& world, std::uint16_t slot);  // ports_max stands for the exception port
+  static void refuse(World& world, Verdict* verdict, Verdict reason);
   std::optional<std::uint16_t> slot_of(std::uint16_t tx_port) const;
 
   SettlePlan plan_;

@@ -34,13 +34,6 @@ const std::array<std::string, verdict_count>& counter_names() {
 
 std::string_view name_of(Verdict verdict) { return texts[static_cast<std::size_t>(verdict)].name; }
 std::string_view help_of(Verdict verdict) { return texts[static_cast<std::size_t>(verdict)].help; }
-bool is_drop(Verdict verdict) { return verdict >= Verdict::drop_frame_truncated; }
-bool is_reject(Verdict verdict) {
-  return verdict >= Verdict::reject_no_endpoint && verdict < Verdict::punt;
-}
-bool is_sent(Verdict verdict) {
-  return verdict == Verdict::forward || verdict == Verdict::reply || is_reject(verdict);
-}
 std::string_view counter_name_of(Verdict verdict) { return counter_names()[static_cast<std::size_t>(verdict)]; }
 
 }  // namespace sluice

@@ -124,10 +124,11 @@ inline constexpr std::size_t verdict_count = static_cast<std::size_t>(Verdict::c
 
 std::string_view name_of(Verdict verdict);  // "drop_no_flow"
 std::string_view help_of(Verdict verdict);
-bool is_drop(Verdict verdict);
-bool is_reject(Verdict verdict);  // answered with a reset or an ICMP error
+inline bool is_drop(Verdict verdict) { return verdict >= Verdict::drop_frame_truncated; }
+// Answered with a reset or an ICMP error.
+inline bool is_reject(Verdict verdict) { return verdict >= Verdict::reject_no_endpoint && verdict < Verdict::punt; }
 // Whether the packet itself leaves by a port: forward, reply, reject_*.
-bool is_sent(Verdict verdict);
+inline bool is_sent(Verdict verdict) { return verdict == Verdict::forward || verdict == Verdict::reply || is_reject(verdict); }
 // "drop.no_flow": the form in which counters are shown.
 std::string_view counter_name_of(Verdict verdict);
 
