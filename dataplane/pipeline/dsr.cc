@@ -24,12 +24,14 @@
 // next, by the client's own reset, which is sent on while the flow is remembered; one that is silent keeps its half until
 // its keepalive ends it.
 #include "dataplane/net/ip_writer.h"
+#include "dataplane/pipeline/families.h"
 #include "dataplane/pipeline/stages.h"
 
 namespace sluice {
 namespace {
 
 constexpr std::uint16_t checksum_of_nothing = 0xffff;  // one's complement zero
+constexpr std::uint64_t sum_of_nothing = 0xffffull << 32;  // likewise, and more than any pseudo header's
 
 bool is_outer_v6(const FlowRecord& flow) { return (flow.flags & flow_flag::endpoint_is_v6) != 0; }
 
@@ -62,8 +64,8 @@ std::uint64_t inner_sum(const Packet& packet, const std::byte* inner, std::size_
   const std::size_t headers = packet.frame.l4_offset - packet.frame.l3_offset;
   if (!is_checksum_telling(packet, inner + headers)) return checksum_sum({inner, inner_bytes});
   const FlowKey& key = packet.frame.key;
-  const auto transport = static_cast<std::uint16_t>(
-      ~fold_checksum(pseudo_header_sum(key.source, key.destination, key.protocol, packet.frame.l4_bytes)));
+  const std::uint64_t transport =
+      sum_of_nothing - pseudo_header_sum(key.source, key.destination, key.protocol, packet.frame.l4_bytes);
   return key.source.is_v4() ? transport : checksum_sum({inner, headers}, transport);
 }
 

@@ -13,37 +13,17 @@
 //           does not fit leaves behind the packet, in fragments of our own; they need a next hop whose address is known. What
 //           fits is what the next link takes, not 1,280 bytes: of a narrower one behind it the sender is told, DF or not.
 //   UDP     A datagram without checksum cannot be given one from its first fragment: a drop of its own (RFC 7915 4.5).
+#include "dataplane/pipeline/families.h"
+
 #include "dataplane/net/fragment.h"
 #include "dataplane/net/icmp_inner.h"
-#include "dataplane/net/ip_writer.h"
 #include "dataplane/pipeline/stages.h"
 
 namespace sluice {
 namespace {
 
-constexpr std::uint16_t bytes_never_told = 1'260;  // RFC 7915 5.1: below it an IPv6 sender cannot go, so routers may cut
 constexpr std::size_t fragment_headers_v6 = sizeof(Ipv6Header) + sizeof(FragmentHeader);
 constexpr std::uint16_t fragment_difference = fragment_headers_v6 - sizeof(Ipv4Header);
-
-struct HeaderFacts {
-  std::uint8_t traffic_class = 0;
-  std::uint8_t ttl = 0;
-};
-
-HeaderFacts facts_of(const std::byte* ip, bool is_v4) {
-  if (is_v4) {
-    const auto& header = *reinterpret_cast<const Ipv4Header*>(ip);
-    return {header.tos, header.ttl};
-  }
-  const auto& header = *reinterpret_cast<const Ipv6Header*>(ip);
-  return {static_cast<std::uint8_t>(header.version_class_flow.host() >> 20), header.hop_limit};
-}
-
-// A packet that an IPv6 sender could not make shorter may be cut.
-IpFields fields_of(std::uint8_t protocol_number, std::size_t payload_bytes, HeaderFacts facts, std::uint16_t id) {
-  const bool may_be_cut = sizeof(Ipv4Header) + payload_bytes <= bytes_never_told;
-  return {protocol_number, facts.traffic_class, facts.ttl, !may_be_cut, id, 0};
-}
 
 // Writes a header for `payload_bytes` of payload at `out`.
 void write_header(std::byte* out, const FlowKey& key, std::uint8_t protocol_number, std::size_t payload_bytes, HeaderFacts facts,
@@ -54,13 +34,6 @@ void write_header(std::byte* out, const FlowKey& key, std::uint8_t protocol_numb
   } else {
     write_ipv6(out, key.source, key.destination, payload_bytes, fields);
   }
-}
-
-// For a datagram whose sender computed none, which IPv6 does not allow. `key`: of the addresses that the packet has, or will.
-void give_checksum(const FlowKey& key, std::byte* l4) {
-  auto& udp = *reinterpret_cast<UdpHeader*>(l4);
-  udp.checksum = checksum_of({l4, udp.bytes.host()}, pseudo_header_sum(key.source, key.destination, protocol::udp, udp.bytes.host()));
-  if (udp.checksum == 0) udp.checksum = 0xffff;
 }
 
 std::size_t header_bytes(const FlowKey& key) { return key.source.is_v4() ? sizeof(Ipv4Header) : sizeof(Ipv6Header); }
@@ -133,18 +106,6 @@ void cut_to(std::uint32_t fitting, World& world, Packet& packet, const FlowKey& 
   packet.frame.l4_bytes = static_cast<std::uint16_t>(fitting);
 }
 
-// A whole packet with a fragment header (RFC 6946): its sender was told that IPv4 may have to cut it.
-bool is_atomic_fragment(const Packet& packet) {
-  const std::byte* const ip = packet.data + packet.frame.l3_offset;
-  const std::size_t end = packet.frame.l4_offset - packet.frame.l3_offset;
-  std::uint8_t next = reinterpret_cast<const Ipv6Header*>(ip)->next_header;
-  for (std::size_t at = sizeof(Ipv6Header); at < end && next != protocol::fragment;) {
-    next = static_cast<std::uint8_t>(ip[at]);
-    at += (static_cast<std::size_t>(ip[at + 1]) + 1) * 8;
-  }
-  return next == protocol::fragment;
-}
-
 struct ErrorKind {
   std::uint8_t type, code;
 };
@@ -176,16 +137,22 @@ std::optional<ErrorKind> kind_in_v4(const IcmpHeader& icmp) {
 
 }  // namespace
 
-void move_start(Packet& packet, std::byte* payload, std::size_t l3_bytes, bool is_v4) {
-  std::byte* const end = packet.data + packet.frame.l4_offset + packet.frame.l4_bytes;  // padding stays behind
-  std::byte* const data = payload - l3_bytes - sizeof(EthernetHeader);
-  packet.headroom = static_cast<std::uint16_t>(packet.headroom + (data - packet.data));
-  packet.data = data;
-  packet.bytes = static_cast<std::uint16_t>(end - data);
-  packet.frame.l3_offset = sizeof(EthernetHeader);  // a VLAN tag is the next hop's business too
-  packet.at<EthernetHeader>(0).type = is_v4 ? ether_type::ipv4 : ether_type::ipv6;
+void give_checksum(const FlowKey& key, std::byte* l4) {
+  auto& udp = *reinterpret_cast<UdpHeader*>(l4);
+  udp.checksum = checksum_of({l4, udp.bytes.host()}, pseudo_header_sum(key.source, key.destination, protocol::udp, udp.bytes.host()));
+  if (udp.checksum == 0) udp.checksum = 0xffff;
 }
 
+bool is_atomic_fragment(const Packet& packet) {
+  const std::byte* const ip = packet.data + packet.frame.l3_offset;
+  const std::size_t end = packet.frame.l4_offset - packet.frame.l3_offset;
+  std::uint8_t next = reinterpret_cast<const Ipv6Header*>(ip)->next_header;
+  for (std::size_t at = sizeof(Ipv6Header); at < end && next != protocol::fragment;) {
+    next = static_cast<std::uint8_t>(ip[at]);
+    at += (static_cast<std::size_t>(ip[at + 1]) + 1) * 8;
+  }
+  return next == protocol::fragment;
+}
 bool may_fit_other_family(World& world, Packet& packet, FlowRecord& flow, bool is_v4) {
   const bool is_part = leaves_as_fragment(packet);
   if (is_v4 && packet.is_fragment && packet.frame.kind == FrameKind::udp && packet.at<UdpHeader>(packet.frame.l4_offset).checksum == 0) {
@@ -205,30 +172,6 @@ bool may_fit_other_family(World& world, Packet& packet, FlowRecord& flow, bool i
   }
   if (packet.headroom < (leaves_as_fragment(packet) ? fragment_difference : header_difference)) packet.verdict = Verdict::drop_no_buffer;
   return packet.is_live();
-}
-
-void exchange_header_for_v6(Packet& packet, const IpAddress& source, const IpAddress& destination) {
-  HeaderFacts facts = facts_of(packet.data + packet.frame.l3_offset, true);
-  --facts.ttl;
-  std::byte* const l4 = packet.data + packet.frame.l4_offset;
-  if (packet.frame.kind == FrameKind::udp && reinterpret_cast<UdpHeader*>(l4)->checksum == 0) {
-    give_checksum({source, destination, {}, {}, protocol::udp}, l4);
-  }
-  move_start(packet, l4, sizeof(Ipv6Header), false);
-  write_ipv6(packet.data + sizeof(EthernetHeader), source, destination, packet.frame.l4_bytes,
-             fields_of(packet.frame.key.protocol, packet.frame.l4_bytes, facts, 0));
-  packet.frame.l4_offset = sizeof(EthernetHeader) + sizeof(Ipv6Header);
-}
-
-void exchange_header_for_v4(Packet& packet, Be32 source, Be32 destination, std::uint16_t id) {
-  HeaderFacts facts = facts_of(packet.data + packet.frame.l3_offset, false);
-  --facts.ttl;
-  IpFields fields = fields_of(packet.frame.key.protocol, packet.frame.l4_bytes, facts, id);
-  const bool has_extensions = packet.frame.l4_offset - packet.frame.l3_offset != sizeof(Ipv6Header);
-  if (has_extensions && is_atomic_fragment(packet)) [[unlikely]] fields.is_kept_whole = false;  // RFC 7915 5.1.1
-  move_start(packet, packet.data + packet.frame.l4_offset, sizeof(Ipv4Header), true);
-  write_ipv4(packet.data + sizeof(EthernetHeader), source, destination, packet.frame.l4_bytes, fields);
-  packet.frame.l4_offset = sizeof(EthernetHeader) + sizeof(Ipv4Header);
 }
 
 void exchange_fragment(World& world, Packet& packet, FlowRecord& flow, const FlowKey& leaving) {

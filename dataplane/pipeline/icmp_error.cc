@@ -14,6 +14,7 @@
 #include "dataplane/net/fragment.h"
 #include "dataplane/net/icmp_inner.h"
 #include "dataplane/net/ip_writer.h"
+#include "dataplane/pipeline/families.h"
 #include "dataplane/pipeline/owner.h"
 #include "dataplane/pipeline/stages.h"
 

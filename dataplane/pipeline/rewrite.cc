@@ -1,6 +1,8 @@
 #include "dataplane/flow/tcp_state.h"
 #include "dataplane/net/mss_clamp.h"
+#include "dataplane/pipeline/families.h"
 #include "dataplane/pipeline/pipelined.h"
+#include "dataplane/pipeline/splice.h"
 #include "dataplane/pipeline/stages.h"
 
 namespace sluice {

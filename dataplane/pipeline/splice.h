@@ -61,6 +61,25 @@ bool is_tcp_checksum_right(Packet& packet);
 // verdict for the client's packet, and the pending splice is as before.
 Verdict call_endpoint(World& world, PendingSplice& pending, const VipRow& vip);
 
+// splice_join.cc. What a segment says about a connection that is not joined yet, or a SYN about one that is. False: the packet
+// has its verdict.
+bool attend_to_segment(World& world, Packet& packet, FlowRecord& flow);
+void lend_timestamps(World& world, Packet& packet, const SpliceRecord& splice);
+
+// Translates the TCP header of a spliced flow's segment, which is rewritten after that like any other. Inlined into the stage
+// that calls it for every segment.
+inline void splice_packet(World& world, Packet& packet, FlowRecord& flow) {
+  const bool is_plain = flow.state == FlowState::established && (packet.frame.tcp_flags & tcp_flag::syn) == 0;
+  if (!is_plain || world.splices[flow.splice_slot].pending != 0) [[unlikely]] {
+    if (!attend_to_segment(world, packet, flow)) return;
+  }
+  SpliceRecord& splice = world.splices[flow.splice_slot];
+  if (packet.direction == Direction::to_endpoint) return translate_to_endpoint(splice, tcp_header(packet));
+  translate_to_client(splice, tcp_header(packet));
+  if (flow.state == FlowState::established) splice.sent_to_client = packet.at<TcpHeader>(packet.frame.l4_offset).sequence;
+  if ((splice.flags & splice_flag::lends_timestamps) != 0) [[unlikely]] lend_timestamps(world, packet, splice);
+}
+
 // A segment that we send ourselves.
 struct OwnSegment {
   std::uint32_t sequence = 0;

@@ -362,6 +362,8 @@ void hear(World& world, Packet& packet, FlowRecord& flow, SpliceRecord& splice) 
   return hear_delivered(world, packet, pending, flow, splice);
 }
 
+}  // namespace
+
 // Puts the timestamps into a segment of an endpoint that has none. The headers move forward into the headroom.
 void lend_timestamps(World& world, Packet& packet, const SpliceRecord& splice) {
   const auto& before = packet.at<TcpHeader>(packet.frame.l4_offset);
@@ -400,8 +402,6 @@ void lend_timestamps(World& world, Packet& packet, const SpliceRecord& splice) {
   }
 }
 
-}  // namespace
-
 Verdict call_endpoint(World& world, PendingSplice& pending, const VipRow& vip) {
   const ClusterRow& cluster = world.tables->clusters()[vip.cluster];
   if (vip.state == VipState::pending) return Verdict::drop_vip_pending;
@@ -418,29 +418,24 @@ Verdict call_endpoint(World& world, PendingSplice& pending, const VipRow& vip) {
   return call_this_endpoint(world, pending, vip, *endpoint);
 }
 
-void splice_packet(World& world, Packet& packet, FlowRecord& flow) {
+bool attend_to_segment(World& world, Packet& packet, FlowRecord& flow) {
   // Another packet of this burst may have ended the flow, or opened another one in its place.
   if (flow.state == FlowState::unused) [[unlikely]] {
     packet.verdict = Verdict::drop_no_flow;
     packet.flow = nullptr;
-    return;
+    return false;
   }
   SpliceRecord& splice = world.splices[flow.splice_slot];
-  const bool is_to_endpoint = packet.direction == Direction::to_endpoint;
-  if (splice.pending != 0) [[unlikely]] {
-    if (!world.flows.arrives_as(flow, packet.direction, packet.frame.key)) {
+  if (splice.pending != 0) {
+    if (world.flows.arrives_as(flow, packet.direction, packet.frame.key)) {
+      hear(world, packet, flow, splice);
+    } else {
       packet.verdict = Verdict::drop_no_flow;
-      return;
     }
-    hear(world, packet, flow, splice);
-    if (!packet.is_live()) return;
-  } else if (!is_to_endpoint && (packet.frame.tcp_flags & tcp_flag::syn) != 0) [[unlikely]] {
-    return acknowledge_syn(packet);  // the acknowledgment of an endpoint's SYN was lost
+  } else if (packet.direction == Direction::to_client && (packet.frame.tcp_flags & tcp_flag::syn) != 0) {
+    acknowledge_syn(packet);  // the acknowledgment of an endpoint's SYN was lost
   }
-  if (is_to_endpoint) return translate_to_endpoint(splice, tcp_header(packet));
-  translate_to_client(splice, tcp_header(packet));
-  if (flow.state == FlowState::established) splice.sent_to_client = packet.at<TcpHeader>(packet.frame.l4_offset).sequence;
-  if ((splice.flags & splice_flag::lends_timestamps) != 0) [[unlikely]] lend_timestamps(world, packet, splice);
+  return packet.is_live();
 }
 
 void forget_splice(World& world, FlowRecord& flow) {

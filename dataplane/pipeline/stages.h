@@ -55,10 +55,6 @@ void refuse_unrewritten(World& world, Packet& packet, std::uint16_t mtu);  // be
 // MTU of the port by which a packet of `flow` will leave; 0 with a verdict when there is none.
 std::uint16_t mtu_ahead(World& world, Packet& packet, FlowRecord& flow);
 
-// Lets the frame begin so that `l3_bytes` of headers end at `payload`, a place in it. Of the Ethernet header only the type is
-// written: the hardware addresses are the next hop's business.
-void move_start(Packet& packet, std::byte* payload, std::size_t l3_bytes, bool is_v4);
-
 // Direct server return, see dsr.cc: whether the packet, as it came, fits into the tunnel of its flow. False: it has its
 // verdict. Then: one hop less to live, and the outer headers.
 bool fits_direct(World& world, Packet& packet, FlowRecord& flow);
@@ -79,10 +75,8 @@ inline bool fits_other_family(World& world, Packet& packet, FlowRecord& flow, bo
   if (is_small && packet.headroom >= header_difference && !packet.is_fragment) [[likely]] return true;
   return may_fit_other_family(world, packet, flow, is_v4);
 }
-// Ports and transport checksum are rewritten already.
-void exchange_header_for_v6(Packet& packet, const IpAddress& source, const IpAddress& destination);
-void exchange_header_for_v4(Packet& packet, Be32 source, Be32 destination, std::uint16_t id);
-// The same for one that leaves as a fragment (packet.is_fragment), as fits_other_family() has found it.
+// families.h exchanges the header. Here for a packet that leaves as a fragment (packet.is_fragment), as fits_other_family() has
+// found it; ports and transport checksum are rewritten already.
 void exchange_fragment(World& world, Packet& packet, FlowRecord& flow, const FlowKey& leaving);
 // An ICMP error with all that it quotes, but for its checksum. False: the packet has its verdict.
 bool exchange_error(World& world, Packet& packet, const FlowKey& leaving, const InnerPacket& inner);
@@ -109,8 +103,7 @@ const EndpointRow* endpoint_with_room(const World& world, const ClusterRow& clus
 Verdict open_toward(World& world, const VipRow& vip, const EndpointRow& endpoint, const FlowOpening& wanted,
                     FlowHash client_hash, FlowRecord*& flow);
 
-// Spliced flows (splice.h): the TCP header of a packet, as its receiver knows the connection.
-void splice_packet(World& world, Packet& packet, FlowRecord& flow);
+// Spliced flows: see splice.h.
 void forget_splice(World& world, FlowRecord& flow);
 void attend_to_pending(World& world, PendingSplice& pending);
 
