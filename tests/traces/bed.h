@@ -91,6 +91,7 @@ class Bed {
 
  private:
   static constexpr std::size_t headroom_bytes = 128;  // as an mbuf has
+  static constexpr MacAddress kernel_mac{{0x02, 0, 0, 0, 0, 0xee}};
   static Bytes with_headroom(const Bytes& frame);
 
   struct Buffer {
