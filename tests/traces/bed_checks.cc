@@ -11,9 +11,11 @@
 namespace sluice::trace {
 namespace {
 
+std::size_t end_of_packet(const Bytes& frame) { return frame[12] == std::byte{0x08} ? 14 + read(frame, 16, 2) : 54 + read(frame, 18, 2); }
+
 // The last bytes of what an IP packet carries.
 Bytes end_of(const Bytes& frame, std::size_t length) {
-  const std::size_t end = frame[12] == std::byte{0x08} ? 14 + read(frame, 16, 2) : 54 + read(frame, 18, 2);
+  const std::size_t end = end_of_packet(frame);
   return Bytes(frame.begin() + static_cast<long>(end - length), frame.begin() + static_cast<long>(end));
 }
 
@@ -26,6 +28,14 @@ Bytes carried_by_fragment(const Bytes& frame) {
 }
 
 std::size_t l3_bytes_of_addresses(bool is_v4) { return is_v4 ? 8 : 32; }
+
+// An MSS may be lowered on the way, never raised: `bytes` gets those of `sent` that are lower.
+void lower_mss(Bytes& bytes, const std::vector<std::size_t>& places, const Bytes& sent) {
+  for (const std::size_t mss : places) {
+    if (mss + 2 > sent.size() || mss + 2 > bytes.size() || read(sent, mss, 2) >= read(bytes, mss, 2)) continue;
+    std::copy_n(sent.begin() + static_cast<long>(mss), 2, bytes.begin() + static_cast<long>(mss));
+  }
+}
 
 // A packet of a health check as it is without its mark; other packets as they are.
 Bytes without_mark(const Bytes& frame) {
@@ -95,9 +105,7 @@ void Bed::check_output(const Output& output, const Buffer* from) {
     const auto source = IpAddress::parse(before.source);
     const bool is_rewritten = !is_routed_only || (source && model_.is_kernel_address(*source));
     if (is_rewritten && before.options.contains("piece")) return check_fragment(output, *from);
-    for (const std::size_t mss : mss_offsets(expected)) {
-      if (read(output.frame, mss, 2) < read(expected, mss, 2)) take(mss, 2);  // lowered, never raised
-    }
+    lower_mss(expected, mss_offsets(expected), output.frame);
     const Bytes quoted = quoted_frame(output.frame);
     if (!quoted.empty()) {
       // An ICMP error: the quoted packet changes too, and stays as true or as false as it was.
@@ -174,7 +182,13 @@ void Bed::check_exchange(const Output& output, const Buffer& from) {
 // It may have been cut, but where it begins its payload is what came; and what the fragments make together is right.
 void Bed::check_exchanged_fragment(const Output& output, const Buffer& from) {
   const PacketText before = read_frame(from.original), after = read_frame(output.frame);
-  const Bytes came = carried_by_fragment(from.original), left = carried_by_fragment(output.frame);
+  Bytes came = carried_by_fragment(from.original);
+  const Bytes left = carried_by_fragment(output.frame);
+  if (after.kind == "tcp" && !after.source_port.empty()) {
+    auto places = mss_offsets(from.original);
+    for (std::size_t& place : places) place -= end_of_packet(from.original) - came.size();
+    lower_mss(came, places, left);
+  }
   const std::size_t header = after.source_port.empty() ? 0 : after.kind == "udp" ? 8 : 20;
   const bool is_whole = came.size() == left.size() && before.option("more", "0") == after.option("more");
   const bool is_cut = left.size() < came.size() && left.size() % 8 == 0 && after.option("more") == "1";
@@ -204,15 +218,15 @@ void Bed::check_reassembled(const Output& output, const Buffer* from) {
 // what the fragments make together is right.
 void Bed::check_fragment(const Output& output, const Buffer& from) {
   const PacketText before = read_frame(from.original), after = read_frame(output.frame);
-  const bool is_v4 = output.frame[12] == std::byte{0x08};
   const bool is_same_place = before.option("piece") == after.option("piece") && before.option("more") == after.option("more");
   // What it carries ends where the packet does, however long the headers before it are.
   const std::string piece = before.option("piece");
   const std::size_t carried = std::stoul(piece.substr(piece.find('-') + 1)) - std::stoul(piece);
-  const std::size_t end = is_v4 ? 14 + read(output.frame, 16, 2) : 54 + read(output.frame, 18, 2);
-  const std::size_t begin = end - carried + (after.source_port.empty() ? 0 : after.kind == "udp" ? 8 : 20);
-  if (!is_same_place || from.original.size() != output.frame.size() ||
-      !std::equal(output.frame.begin() + static_cast<long>(begin), output.frame.end(), from.original.begin() + static_cast<long>(begin))) {
+  const std::size_t begin = end_of_packet(output.frame) - carried + (after.source_port.empty() ? 0 : after.kind == "udp" ? 8 : 20);
+  Bytes expected = from.original;
+  if (!after.source_port.empty()) lower_mss(expected, mss_offsets(expected), output.frame);
+  if (!is_same_place || expected.size() != output.frame.size() ||
+      !std::equal(output.frame.begin() + static_cast<long>(begin), output.frame.end(), expected.begin() + static_cast<long>(begin))) {
     fault(fmt::format("a fragment was changed: {} became {}", before.text(), after.text()));
   }
   if (before.number("ttl", 0) != after.number("ttl", 0) + 1) fault("a fragment's time to live");
