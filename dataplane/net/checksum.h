@@ -6,6 +6,7 @@
 // All sums are over 16-bit words as they lie in memory; byte order does not matter (RFC 1071, 2B).
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -15,12 +16,11 @@
 
 namespace sluice {
 
+// Halves are added by adding the sum to itself turned by half its width: the carry out of the lower half arrives where the end-around
+// carry belongs, and the upper half has it all.
 inline std::uint16_t fold_checksum(std::uint64_t sum) {
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return static_cast<std::uint16_t>(sum);
+  const auto half = static_cast<std::uint32_t>((sum + std::rotl(sum, 32)) >> 32);
+  return static_cast<std::uint16_t>((half + std::rotl(half, 16)) >> 16);
 }
 
 // One's complement sum, not yet folded or inverted. At most 64 KiB.
