@@ -51,11 +51,12 @@ std::uint32_t seal_of(const SpliceRecord& splice, std::uint32_t flow_check);
 // bytes of a connection in the wrong place, and nobody could tell.
 bool is_sealed(const SpliceRecord& splice, std::uint32_t flow_check);
 
-// Rewrites the TCP header in place, its checksum included: by difference (RFC 1624, equation 3), so that a wrong one stays
-// wrong, and nothing waits for the words that were just written. `header` is the whole header with its options, lengths
-// checked. Inlined into the stage that calls it for every segment; options, which are rarer, are out of line.
-void translate_to_endpoint(SpliceRecord& splice, std::span<std::byte> header);
-void translate_to_client(const SpliceRecord& splice, std::span<std::byte> header);
+// Translates the TCP header in place, all but its checksum: gives what that changes in the sum of it (RFC 1624, equation 3),
+// not folded, so that the segment's checksum is updated once for all that a rewrite changes, a wrong one stays wrong, and
+// nothing waits for the words that were just written. `header` is the whole header with its options, lengths checked.
+// Inlined into the stage that calls it for every segment; options, which are rarer, are out of line.
+std::uint64_t translate_to_endpoint(SpliceRecord& splice, std::span<std::byte> header);
+std::uint64_t translate_to_client(const SpliceRecord& splice, std::span<std::byte> header);
 
 // The options of a header; what they change in the sum of it, not folded.
 std::uint32_t translate_options_to_endpoint(SpliceRecord& splice, std::span<std::byte> options);
@@ -80,22 +81,19 @@ inline std::uint64_t add_to(Be32& number, std::uint32_t delta) {
   return change;
 }
 
-inline void translate_to_endpoint(SpliceRecord& splice, std::span<std::byte> header) {
+inline std::uint64_t translate_to_endpoint(SpliceRecord& splice, std::span<std::byte> header) {
   auto& tcp = *reinterpret_cast<TcpHeader*>(header.data());
-  std::uint64_t change = static_cast<std::uint16_t>(~tcp.checksum);
+  std::uint64_t change = shift_window(tcp, splice.shift_to_endpoint);
   if ((tcp.flags & tcp_flag::ack) != 0) change += add_to(tcp.acknowledgment, 0 - splice.sequence_delta);
-  change += shift_window(tcp, splice.shift_to_endpoint);
   if (header.size() > sizeof tcp) change += translate_options_to_endpoint(splice, header.subspan(sizeof tcp));
-  tcp.checksum = static_cast<std::uint16_t>(~fold_checksum(change));
+  return change;
 }
 
-inline void translate_to_client(const SpliceRecord& splice, std::span<std::byte> header) {
+inline std::uint64_t translate_to_client(const SpliceRecord& splice, std::span<std::byte> header) {
   auto& tcp = *reinterpret_cast<TcpHeader*>(header.data());
-  std::uint64_t change = static_cast<std::uint16_t>(~tcp.checksum);
-  change += add_to(tcp.sequence, splice.sequence_delta);
-  change += shift_window(tcp, splice.shift_to_client);
+  std::uint64_t change = add_to(tcp.sequence, splice.sequence_delta) + shift_window(tcp, splice.shift_to_client);
   if (header.size() > sizeof tcp) change += translate_options_to_client(splice, header.subspan(sizeof tcp));
-  tcp.checksum = static_cast<std::uint16_t>(~fold_checksum(change));
+  return change;
 }
 
 }  // namespace sluice

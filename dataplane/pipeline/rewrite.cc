@@ -8,12 +8,9 @@
 namespace sluice {
 namespace {
 
-// `delta`: of two words at most.
-std::uint16_t updated(std::uint16_t checksum, std::uint32_t delta) {
-  std::uint32_t sum = static_cast<std::uint16_t>(~checksum) + delta;
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return static_cast<std::uint16_t>(~sum);
+// ~(~checksum + delta), RFC 1624 equation 3. `delta` need not be folded.
+std::uint16_t updated(std::uint16_t checksum, std::uint64_t delta) {
+  return static_cast<std::uint16_t>(~fold_checksum(delta + static_cast<std::uint16_t>(~checksum)));
 }
 
 template <Direction direction>
@@ -36,21 +33,22 @@ void rewrite_v6(Packet& packet, const SideView& leaving) {
   --ip.hop_limit;
 }
 
+// `l4_delta`: of all that is changed in the transport's header and its pseudo header, not folded.
 template <Direction direction>
-void rewrite_ports(Packet& packet, const FlowRecord& flow, std::uint16_t l4_delta) {
+void rewrite_ports(Packet& packet, const FlowRecord& flow, std::uint64_t l4_delta) {
   const SidePorts& leaving = flow.ports[leaving_side<direction>];
   if (packet.frame.kind == FrameKind::tcp) {
     auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
     tcp.source_port = leaving.local;
     tcp.destination_port = leaving.remote;
-    tcp.checksum = ChecksumDelta(l4_delta).apply_to(tcp.checksum);
+    tcp.checksum = updated(tcp.checksum, l4_delta);
     return;
   }
   auto& udp = packet.at<UdpHeader>(packet.frame.l4_offset);
   udp.source_port = leaving.local;
   udp.destination_port = leaving.remote;
   if (udp.checksum == 0) return;  // none was sent, which IPv4 allows (RFC 768)
-  const std::uint16_t checksum = ChecksumDelta(l4_delta).apply_to(udp.checksum);
+  const std::uint16_t checksum = updated(udp.checksum, l4_delta);
   udp.checksum = checksum == 0 ? 0xffff : checksum;
 }
 
@@ -83,8 +81,9 @@ void exchange_header(World& world, Packet& packet, const FlowRecord& flow) {
   exchange_header_for_v6(packet, *leaving.local, *leaving.remote);
 }
 
+// `spliced`: what splice_packet() has changed.
 template <Direction direction>
-void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
+void rewrite_one(World& world, Packet& packet, FlowRecord& flow, std::uint64_t spliced) {
   constexpr bool is_to_endpoint = direction == Direction::to_endpoint;
   const auto l3_delta = is_to_endpoint ? flow.l3_delta : static_cast<std::uint16_t>(~flow.l3_delta);
   const auto l4_delta = is_to_endpoint ? flow.l4_delta : static_cast<std::uint16_t>(~flow.l4_delta);
@@ -92,13 +91,17 @@ void rewrite_one(World& world, Packet& packet, FlowRecord& flow) {
   const std::uint8_t families = flow.flags & both_v6;
   if constexpr (!is_to_endpoint) note_sequence(packet, flow);
   if (families == 0) [[likely]] {
-    rewrite_ports<direction>(packet, flow, l4_delta);
+    rewrite_ports<direction>(packet, flow, spliced + l4_delta);
     rewrite_v4<direction>(packet, flow, l3_delta);
   } else if (families == both_v6) {
-    rewrite_ports<direction>(packet, flow, l4_delta);
+    rewrite_ports<direction>(packet, flow, spliced + l4_delta);
     rewrite_v6(packet, world.flows.wide_side(flow, leaving_side<direction>));
   } else {
     const bool is_v4 = packet.frame.key.source.is_v4();
+    if (spliced != 0) {  // whose packet does not fit is quoted it, with the checksum of its numbers
+      auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
+      tcp.checksum = updated(tcp.checksum, spliced);
+    }
     if (!fits_other_family(world, packet, flow, is_v4)) return;
     rewrite_ports<direction>(packet, flow, l4_delta);
     if (packet.is_fragment) [[unlikely]] {
@@ -214,16 +217,17 @@ void rewrite(World& world, Burst& burst) {
     FlowRecord& flow = *packet.flow;
     if (flow.state == FlowState::ended) [[unlikely]] return tell_the_end(world, packet, flow);
     if (packet.frame.ttl <= 1) [[unlikely]] return refuse_ttl(world, packet);
+    std::uint64_t spliced = 0;
     if (!is_rewritten_only(flow)) [[unlikely]] {
       if (is_one_sided(flow)) return forward_direct(world, packet, flow);
-      splice_packet(world, packet, flow);
+      spliced = splice_packet(world, packet, flow);
       if (!packet.is_live()) return;
     }
     if (!track(world, packet, flow)) return;
     if (packet.direction == Direction::to_endpoint) {
-      rewrite_one<Direction::to_endpoint>(world, packet, flow);
+      rewrite_one<Direction::to_endpoint>(world, packet, flow, spliced);
     } else {
-      rewrite_one<Direction::to_client>(world, packet, flow);
+      rewrite_one<Direction::to_client>(world, packet, flow, spliced);
     }
   });
 }

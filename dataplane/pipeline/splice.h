@@ -66,18 +66,19 @@ Verdict call_endpoint(World& world, PendingSplice& pending, const VipRow& vip);
 bool attend_to_segment(World& world, Packet& packet, FlowRecord& flow);
 void lend_timestamps(World& world, Packet& packet, const SpliceRecord& splice);
 
-// Translates the TCP header of a spliced flow's segment, which is rewritten after that like any other. Inlined into the stage
-// that calls it for every segment.
-inline void splice_packet(World& world, Packet& packet, FlowRecord& flow) {
+// Translates the TCP header of a spliced flow's segment, which is rewritten after that like any other if it is still live:
+// what rewrite() has to add to the sum of it. Inlined into the stage that calls it for every segment.
+inline std::uint64_t splice_packet(World& world, Packet& packet, FlowRecord& flow) {
   const bool is_plain = flow.state == FlowState::established && (packet.frame.tcp_flags & tcp_flag::syn) == 0;
   if (!is_plain || world.splices[flow.splice_slot].pending != 0) [[unlikely]] {
-    if (!attend_to_segment(world, packet, flow)) return;
+    if (!attend_to_segment(world, packet, flow)) return 0;
   }
   SpliceRecord& splice = world.splices[flow.splice_slot];
   if (packet.direction == Direction::to_endpoint) return translate_to_endpoint(splice, tcp_header(packet));
-  translate_to_client(splice, tcp_header(packet));
+  const std::uint64_t change = translate_to_client(splice, tcp_header(packet));
   if (flow.state == FlowState::established) splice.sent_to_client = packet.at<TcpHeader>(packet.frame.l4_offset).sequence;
   if ((splice.flags & splice_flag::lends_timestamps) != 0) [[unlikely]] lend_timestamps(world, packet, splice);
+  return change;
 }
 
 // A segment that we send ourselves.
