@@ -35,11 +35,6 @@ constexpr std::uint64_t sum_of_nothing = 0xffffull << 32;  // likewise, and more
 
 bool is_outer_v6(const FlowRecord& flow) { return (flow.flags & flow_flag::endpoint_is_v6) != 0; }
 
-// From the inner IP header to the end of the packet; Ethernet's padding stays behind.
-std::size_t inner_bytes_of(const Packet& packet) {
-  return std::size_t{packet.frame.l4_offset} - packet.frame.l3_offset + packet.frame.l4_bytes;
-}
-
 std::uint8_t pass_hop(std::byte* ip, bool is_v4) {  // the traffic class
   if (is_v4) {
     auto& header = *reinterpret_cast<Ipv4Header*>(ip);
@@ -86,13 +81,7 @@ void write_gue(std::byte* out, const Packet& packet, const FlowRecord& flow, std
 
 }  // namespace
 
-std::uint16_t tunnel_bytes(const FlowRecord& flow) {
-  if (flow.dsr == Dsr::l2) return 0;
-  const std::size_t ip = is_outer_v6(flow) ? sizeof(Ipv6Header) : sizeof(Ipv4Header);
-  return static_cast<std::uint16_t>(flow.dsr == Dsr::gue ? ip + sizeof(UdpHeader) + sizeof(GueHeader) : ip);
-}
-
-bool fits_direct(World& world, Packet& packet, FlowRecord& flow) {
+bool may_fit_direct(World& world, Packet& packet, FlowRecord& flow) {
   const std::uint16_t added = tunnel_bytes(flow);
   const std::size_t inner_bytes = inner_bytes_of(packet);
   if (inner_bytes + added > world.mtu_min) [[unlikely]] {

@@ -57,9 +57,22 @@ std::uint16_t mtu_ahead(World& world, Packet& packet, FlowRecord& flow);
 
 // Direct server return, see dsr.cc: whether the packet, as it came, fits into the tunnel of its flow. False: it has its
 // verdict. Then: one hop less to live, and the outer headers.
-bool fits_direct(World& world, Packet& packet, FlowRecord& flow);
 void send_direct(World& world, Packet& packet, const FlowRecord& flow);
-std::uint16_t tunnel_bytes(const FlowRecord& flow);  // of the outer headers
+bool may_fit_direct(World& world, Packet& packet, FlowRecord& flow);
+inline std::uint16_t tunnel_bytes(const FlowRecord& flow) {  // of the outer headers
+  constexpr std::uint8_t v4 = sizeof(Ipv4Header), v6 = sizeof(Ipv6Header), gue = sizeof(UdpHeader) + sizeof(GueHeader);
+  static constexpr std::uint8_t bytes[][2] = {{0, 0}, {0, 0}, {v4, v6}, {v4 + gue, v6 + gue}};  // by Dsr
+  return bytes[static_cast<std::size_t>(flow.dsr)][(flow.flags & flow_flag::endpoint_is_v6) != 0];
+}
+// From the inner IP header to the end of the packet; Ethernet's padding stays behind.
+inline std::size_t inner_bytes_of(const Packet& packet) {
+  return std::size_t{packet.frame.l4_offset} - packet.frame.l3_offset + packet.frame.l4_bytes;
+}
+inline bool fits_direct(World& world, Packet& packet, FlowRecord& flow) {
+  const std::uint16_t added = tunnel_bytes(flow);
+  if (inner_bytes_of(packet) + added <= world.mtu_min && packet.headroom >= added) [[likely]] return true;
+  return may_fit_direct(world, packet, flow);
+}
 // The way to the endpoint, for a packet of `opening.from_client`: the outer header of its cluster.
 void set_direct(const Snapshot& tables, const EndpointRow& endpoint, FlowHash hash, FlowOpening& opening);
 // A packet of our kernel to a VIP: if it is marked as a health check's (probe.cc), it leaves as a client's would.
