@@ -373,6 +373,8 @@ void Benchmarks::latency() {
     row("max", latency.max, 0, 0);
   };
   const std::string republished = fmt::format("{} VIPs republished", vips);
+  report_.add({group, "the CPU is taken away from the loop alone for", figures.stalls.us, "us", Better::lower, {}, {},
+               fmt::format("{:.0f} times a second, {:.1f} % of the time", figures.stalls.per_second, figures.stalls.share * 100)});
   add("the loop alone", figures.loop, false);
   add("additions instead of the pipeline", figures.additions, false);
   add("forwarding", figures.quiet, true);

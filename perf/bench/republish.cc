@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <numeric>
 #include <optional>
 #include <thread>
 
@@ -42,6 +43,9 @@ void publish_until_over(const Setup& setup, Channel& channel) {
   // The rig goes back to its own tables before these are freed.
   while (channel.adopted.load(std::memory_order_acquire) != nullptr) std::this_thread::yield();
 }
+
+constexpr double stall_us_min = 5;  // 32 copies take less
+constexpr double warm_up_seconds = 0.03;
 
 struct Prepared {  // a frame as it arrives, again and again
   Frame frame[2];
@@ -116,8 +120,9 @@ class Poller {
     const std::uint64_t begin = tsc();
     const auto end = begin + static_cast<std::uint64_t>(seconds * tsc_hz());
     const auto begin_ms = world.now.ms;
-    std::uint64_t served = 0;
-    for (std::uint64_t now = tsc(); now < end; now = tsc()) {
+    std::uint64_t served = 0, before = begin;
+    for (std::uint64_t now = tsc(); now < end; before = now, now = tsc()) {
+      if (work == Work::none) note_stall(now - before);
       // While the pipeline rests its time does, or it would begin its turn with what expiry owes for the others'.
       if (work == Work::pipeline) {
         world.now.ms = begin_ms + static_cast<std::uint64_t>(static_cast<double>(now - begin) * ns_per_clk / 1e6);
@@ -146,7 +151,14 @@ class Poller {
       served += count;
       if (work == Work::pipeline) check();
     }
+    if (work == Work::none) alone_seconds_ += seconds;
     return latency_ns;
+  }
+
+  Stalls stalls() const {
+    if (stalls_us_.empty()) return {};
+    const double sum = std::accumulate(stalls_us_.begin(), stalls_us_.end(), 0.0);
+    return {figure_of(stalls_us_), static_cast<double>(stalls_us_.size()) / alone_seconds_, sum / 1e6 / alone_seconds_};
   }
 
   std::uint64_t adopted() const { return adopted_count_; }
@@ -163,6 +175,11 @@ class Poller {
     Packet& packet = burst_.add();
     packet.data = buffers_[2 * to].bytes;
     packet.bytes = frames_[from].bytes;
+  }
+
+  void note_stall(std::uint64_t clk) {
+    const double us = static_cast<double>(clk) * 1e6 / tsc_hz();
+    if (us > stall_us_min) stalls_us_.push_back(us);
   }
 
   void adopt() {
@@ -191,6 +208,8 @@ class Poller {
   Burst burst_;
   const PublishedTables* adopted_ = nullptr;
   std::uint64_t adopted_count_ = 0;
+  std::vector<double> stalls_us_;
+  double alone_seconds_ = 0;
 };
 
 std::vector<double> quantiles_us(const std::vector<Histogram>& turns, double share) {
@@ -235,17 +254,21 @@ LatencyFigures measure_latency(std::uint32_t flows, std::uint32_t vip_count, int
     rig.answer_neighbors();
   }
   const double half_clk = 2 * full_clk;
+  // What rested while others had their turn finds its memory out of the cache: steady traffic is what counts.
+  const auto turn_of = [&](Work work) {
+    poller->poll(half_clk, warm_up_seconds, work);
+    Histogram latency_ns = poller->poll(half_clk, seconds, work);
+    rig.answer_neighbors();
+    return latency_ns;
+  };
   std::vector<Histogram> loop, additions, quiet, reload;
   for (int turn = 0; turn < turns; ++turn) {
-    loop.push_back(poller->poll(half_clk, seconds, Work::none));
-    additions.push_back(poller->poll(half_clk, seconds, Work::additions));
-    rig.answer_neighbors();
-    quiet.push_back(poller->poll(half_clk, seconds, Work::pipeline));
-    rig.answer_neighbors();
+    loop.push_back(turn_of(Work::none));
+    additions.push_back(turn_of(Work::additions));
+    quiet.push_back(turn_of(Work::pipeline));
     channel.is_over = false;
     std::thread publisher(publish_until_over, std::cref(setup), std::ref(channel));
-    reload.push_back(poller->poll(half_clk, seconds, Work::pipeline));
-    rig.answer_neighbors();
+    reload.push_back(turn_of(Work::pipeline));
     channel.is_over.store(true, std::memory_order_release);  // pairs with publish_until_over
     poller->leave();
     publisher.join();
@@ -253,7 +276,7 @@ LatencyFigures measure_latency(std::uint32_t flows, std::uint32_t vip_count, int
   }
   return {latency_of(loop),   latency_of(additions),           latency_of(quiet),
           latency_of(reload), latency_beyond(quiet, additions), latency_beyond(reload, additions),
-          poller->adopted()};
+          poller->stalls(),      poller->adopted()};
 }
 
 }  // namespace sluice::perf

@@ -11,12 +11,20 @@ struct Latency {  // microseconds, over the turns
   Figure p50, p99, p999, max;
 };
 
+// How often and for how long the CPU was taken away from the loop alone, which does nothing that takes as long.
+struct Stalls {
+  Figure us;
+  double per_second = 0;
+  double share = 0;  // of the time
+};
+
 struct LatencyFigures {
   Latency loop;       // the loop and the copies alone: what this machine does to anyone
   Latency additions;  // with as much work as the pipeline's, which touches nothing: what it does to anyone at this load
   Latency quiet;      // the pipeline
   Latency reload;     // the pipeline while snapshots come
   Latency quiet_added, reload_added;  // beyond `additions`, turn by turn
+  Stalls stalls;
   std::uint64_t snapshots = 0;        // that were adopted
 };
 
