@@ -118,22 +118,6 @@ bool is_left_alone(const World& world, const FlowRecord* flow, const FlowKey& ke
   return vip != nullptr && is_dsr(world.tables->clusters()[vip->cluster].forwarding);
 }
 
-void rewrite_addresses(Packet& packet, const FlowKey& leaving) {
-  if (leaving.source.is_v4()) {
-    auto& ip = packet.at<Ipv4Header>(packet.frame.l3_offset);
-    ip.source = leaving.source.as_v4();
-    ip.destination = leaving.destination.as_v4();
-    --ip.ttl;
-    ip.checksum = 0;
-    ip.checksum = checksum_of(packet.span().subspan(packet.frame.l3_offset, ip.header_bytes()));
-  } else {
-    auto& ip = packet.at<Ipv6Header>(packet.frame.l3_offset);
-    std::memcpy(ip.source, &leaving.source, sizeof ip.source);
-    std::memcpy(ip.destination, &leaving.destination, sizeof ip.destination);
-    --ip.hop_limit;
-  }
-}
-
 // To the other family, as its first went.
 void send_to_other_family(World& world, Packet& packet, FlowRecord& flow, const Datagram& datagram, const FlowKey& leaving) {
   const bool is_v4 = !leaving.source.is_v4();
@@ -167,7 +151,7 @@ void forward(World& world, Packet& packet, const Datagram& datagram, FlowRecord&
       return;
     }
   } else {
-    rewrite_addresses(packet, leaving);
+    set_ends(packet, leaving, static_cast<std::uint8_t>(packet.frame.ttl - 1));
   }
   packet.frame.key.destination = leaving.destination;
   flow.last_seen = world.now.stamp();

@@ -169,19 +169,7 @@ void hand_on_unchanged(World& world, Packet& packet, FlowRecord& flow) {
 
 void rewrite_within_family(Packet& packet, const FlowKey& leaving, const InnerPacket& inner) {
   readdress(quoted_by(packet), inner, leaving.reversed());
-  if (is_v4(packet)) {
-    auto& ip = packet.at<Ipv4Header>(packet.frame.l3_offset);
-    ip.source = leaving.source.as_v4();
-    ip.destination = leaving.destination.as_v4();
-    --ip.ttl;
-    ip.checksum = 0;
-    ip.checksum = checksum_of(packet.span().subspan(packet.frame.l3_offset, ip.header_bytes()));
-  } else {
-    auto& ip = packet.at<Ipv6Header>(packet.frame.l3_offset);
-    std::memcpy(ip.source, &leaving.source, sizeof ip.source);
-    std::memcpy(ip.destination, &leaving.destination, sizeof ip.destination);
-    --ip.hop_limit;
-  }
+  set_ends(packet, leaving, static_cast<std::uint8_t>(packet.frame.ttl - 1));
 }
 
 void translate(World& world, Packet& packet, const FlowKey& leaving, const InnerPacket& inner) {

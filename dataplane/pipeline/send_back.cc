@@ -4,25 +4,32 @@
 
 namespace sluice {
 
+void set_ends(Packet& packet, const FlowKey& ends, std::uint8_t ttl) {
+  if (ends.source.is_v4()) {
+    auto& ip = packet.at<Ipv4Header>(packet.frame.l3_offset);
+    ip.source = ends.source.as_v4();
+    ip.destination = ends.destination.as_v4();
+    ip.ttl = ttl;
+    ip.checksum = 0;
+    ip.checksum = checksum_of(packet.span().subspan(packet.frame.l3_offset, ip.header_bytes()));
+  } else {
+    auto& ip = packet.at<Ipv6Header>(packet.frame.l3_offset);
+    std::memcpy(ip.source, &ends.source, sizeof ip.source);
+    std::memcpy(ip.destination, &ends.destination, sizeof ip.destination);
+    ip.hop_limit = ttl;
+  }
+}
+
 void send_back(Packet& packet, std::size_t l3_bytes, Verdict verdict) {
   auto& ethernet = packet.at<EthernetHeader>(0);
   std::swap(ethernet.source, ethernet.destination);
   const FlowKey back = packet.frame.key.reversed();
   if (back.source.is_v4()) {
-    auto& ip = packet.at<Ipv4Header>(packet.frame.l3_offset);
-    ip.source = back.source.as_v4();
-    ip.destination = back.destination.as_v4();
-    ip.total_bytes = be16(static_cast<std::uint16_t>(l3_bytes));
-    ip.ttl = initial_ttl;
-    ip.checksum = 0;
-    ip.checksum = checksum_of(packet.span().subspan(packet.frame.l3_offset, ip.header_bytes()));
+    packet.at<Ipv4Header>(packet.frame.l3_offset).total_bytes = be16(static_cast<std::uint16_t>(l3_bytes));
   } else {
-    auto& ip = packet.at<Ipv6Header>(packet.frame.l3_offset);
-    std::memcpy(ip.source, &back.source, sizeof ip.source);
-    std::memcpy(ip.destination, &back.destination, sizeof ip.destination);
-    ip.payload_bytes = be16(static_cast<std::uint16_t>(l3_bytes - sizeof ip));
-    ip.hop_limit = initial_ttl;
+    packet.at<Ipv6Header>(packet.frame.l3_offset).payload_bytes = be16(static_cast<std::uint16_t>(l3_bytes - sizeof(Ipv6Header)));
   }
+  set_ends(packet, back, initial_ttl);
   packet.bytes = static_cast<std::uint16_t>(packet.frame.l3_offset + l3_bytes);
   packet.tx_port = packet.port;
   packet.verdict = verdict;

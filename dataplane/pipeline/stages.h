@@ -93,6 +93,8 @@ inline bool fits_other_family(World& world, Packet& packet, FlowRecord& flow, bo
 void exchange_fragment(World& world, Packet& packet, FlowRecord& flow, const FlowKey& leaving);
 // An ICMP error with all that it quotes, but for its checksum. False: the packet has its verdict.
 bool exchange_error(World& world, Packet& packet, const FlowKey& leaving, const InnerPacket& inner);
+// The IP header of a packet off the main path: other ends (ports are not looked at), another time to live, its checksum anew.
+void set_ends(Packet& packet, const FlowKey& ends, std::uint8_t ttl);
 // Turns a packet of `l3_bytes` around: addresses, lengths, TTL, header checksum. The transport is the caller's.
 void send_back(Packet& packet, std::size_t l3_bytes, Verdict verdict);
 // Answers a TCP segment, which is no RST itself, with the RST that its sender will believe.

@@ -62,6 +62,16 @@ ConfigError located(const Problem& problem,
   return error;
 }
 
+// What a commit would make of the state.
+struct Candidate {
+  ObjectStore objects;
+  IdMap ids;
+  Drains drains;
+  HealthRecords health;
+  SnapshotPtr snapshot;  // null: nothing to publish yet
+  std::uint64_t generation = 0;
+};
+
 }  // namespace
 
 struct Manager::State {
@@ -102,7 +112,10 @@ struct Manager::State {
            1;
   }
   Findings validate_candidate(const ObjectStore& candidate) const;
-  ChangeResult commit(ObjectStore candidate, ChangeResult result, bool is_dry_run);
+  ChangeResult commit(ObjectStore wanted, ChangeResult result, bool is_dry_run);
+  Result<Candidate> prepare(ObjectStore wanted, ChangeResult& result);
+  Result<void> put_through(const Candidate& candidate, std::vector<std::string>& warnings);
+  void take_over(Candidate candidate, std::vector<std::string>& warnings);
   Result<void> publish_and_wait(const SnapshotPtr& fresh, std::uint64_t fresh_generation,
                                 std::vector<std::string>& warnings);
   void add_consequences(const SnapshotPtr& fresh, ChangeResult& result) const;
@@ -268,7 +281,69 @@ Result<void> Manager::State::publish_and_wait(const SnapshotPtr& fresh,
   return {};
 }
 
-ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, bool is_dry_run) {
+// All that a commit would change, and its warnings and consequences in `result`. Touches nothing.
+Result<Candidate> Manager::State::prepare(ObjectStore wanted, ChangeResult& result) {
+  Candidate candidate{std::move(wanted), ids, drains, {}, nullptr, next_generation()};
+  if (auto covered = candidate.ids.cover(candidate.objects); !covered) return tl::unexpected(covered.error());
+  std::erase_if(candidate.drains,
+                [&](const auto& entry) { return candidate.objects.find(entry.first) == nullptr; });
+  candidate.health = health_after(objects, candidate.objects, health, probed_places,
+                                  places_of(probes_of(candidate.objects, candidate.ids)), unix_ms());
+  if (node_of(candidate.objects) != nullptr) {
+    auto built = compile_with(candidate.objects, candidate.ids, candidate.drains, candidate.health, candidate.generation);
+    if (!built) return tl::unexpected(built.error());
+    candidate.snapshot = *built;
+    add_consequences(candidate.snapshot, result);
+  } else if (node_of(objects) != nullptr) {
+    return fail("this would remove the node, without which nothing can be published: "
+                "replace it in one step, or stop the dataplane");
+  } else {
+    result.warnings.push_back("there is no node object yet: nothing is forwarded");
+  }
+  return candidate;
+}
+
+// To the disk and to the dataplane, or to neither: what was done before an error is taken back.
+Result<void> Manager::State::put_through(const Candidate& candidate, std::vector<std::string>& warnings) {
+  // Ids first: should the machine stop here, ids that nobody uses do no harm.
+  if (auto saved = state_dir.write(ids_file, encode_ids(candidate.ids), Durability::synced); !saved) return saved;
+  if (candidate.snapshot != nullptr) {
+    if (auto published = publish_and_wait(candidate.snapshot, candidate.generation, warnings); !published) {
+      publisher->publish(snapshot, generation, true);
+      return published;
+    }
+  }
+  auto saved = state_dir.write(config_file, to_yaml(candidate.objects), Durability::synced);
+  if (!saved && candidate.snapshot != nullptr && snapshot != nullptr) {
+    generation = candidate.generation + 1;  // the dataplane goes on, not back
+    if (auto old = compile_with(objects, ids, drains, health, generation)) {
+      snapshot = *old;
+      publisher->publish(snapshot, generation);
+    }
+  }
+  return saved;
+}
+
+void Manager::State::take_over(Candidate candidate, std::vector<std::string>& warnings) {
+  objects = std::move(candidate.objects);
+  ids = std::move(candidate.ids);
+  if (candidate.drains != drains) {
+    drains = std::move(candidate.drains);
+    if (auto saved = state_dir.write(drains_file, encode_drains(drains), Durability::synced); !saved) {
+      warnings.push_back(saved.error().message);
+    }
+  }
+  if (candidate.snapshot != nullptr) {
+    snapshot = candidate.snapshot;
+    generation = candidate.generation;
+  }
+  health = std::move(candidate.health);
+  next_change_unix_ms = next_change(objects, drains, health, unix_ms());
+  update_probes();
+  save_health();
+}
+
+ChangeResult Manager::State::commit(ObjectStore wanted, ChangeResult result, bool is_dry_run) {
   const auto refuse = [&](std::string message) {
     result.errors.push_back({"", 0, 0, "", std::move(message), "", ""});
     return result;
@@ -278,71 +353,13 @@ ChangeResult Manager::State::commit(ObjectStore candidate, ChangeResult result, 
       std::any_of(result.changes.begin(), result.changes.end(),
                   [](const Change& change) { return change.action != "unchanged"; });
   if (!is_changed) return result;
-
-  IdMap candidate_ids = ids;
-  if (auto covered = candidate_ids.cover(candidate); !covered)
-    return refuse(covered.error().message);
-  Drains candidate_drains = drains;
-  std::erase_if(candidate_drains,
-                [&](const auto& entry) { return candidate.find(entry.first) == nullptr; });
-  HealthRecords candidate_health = health_after(objects, candidate, health, probed_places,
-                                                places_of(probes_of(candidate, candidate_ids)), unix_ms());
-  if (node_of(objects) != nullptr && node_of(candidate) == nullptr) {
-    return refuse(
-        "this would remove the node, without which nothing can be published: "
-        "replace it in one step, or stop the dataplane");
-  }
-  SnapshotPtr fresh;
-  const std::uint64_t fresh_generation = next_generation();
-  if (node_of(candidate) != nullptr) {
-    auto built = compile_with(candidate, candidate_ids, candidate_drains, candidate_health,
-                              fresh_generation);
-    if (!built) return refuse(built.error().message);
-    fresh = *built;
-    add_consequences(fresh, result);
-  } else {
-    result.warnings.push_back("there is no node object yet: nothing is forwarded");
-  }
+  auto candidate = prepare(std::move(wanted), result);
+  if (!candidate) return refuse(candidate.error().message);
   if (is_dry_run) return result;
-
-  // Ids first: should the machine stop here, ids that nobody uses do no harm.
-  if (auto saved = state_dir.write(ids_file, encode_ids(candidate_ids), Durability::synced);
-      !saved) {
-    return refuse(saved.error().message + "; nothing was changed");
+  if (auto done = put_through(*candidate, result.warnings); !done) {
+    return refuse(done.error().message + "; nothing was changed");
   }
-  if (fresh != nullptr) {
-    if (auto published = publish_and_wait(fresh, fresh_generation, result.warnings); !published) {
-      publisher->publish(snapshot, generation, true);
-      return refuse(published.error().message + "; nothing was changed");
-    }
-  }
-  if (auto saved = state_dir.write(config_file, to_yaml(candidate), Durability::synced); !saved) {
-    if (fresh != nullptr && snapshot != nullptr) {
-      generation = fresh_generation + 1;
-      if (auto old = compile_with(objects, ids, drains, health, generation)) {
-        snapshot = *old;
-        publisher->publish(snapshot, generation);
-      }
-    }
-    return refuse(saved.error().message + "; nothing was changed");
-  }
-  objects = std::move(candidate);
-  ids = std::move(candidate_ids);
-  if (candidate_drains != drains) {
-    drains = std::move(candidate_drains);
-    if (auto saved = state_dir.write(drains_file, encode_drains(drains), Durability::synced);
-        !saved) {
-      result.warnings.push_back(saved.error().message);
-    }
-  }
-  if (fresh != nullptr) {
-    snapshot = fresh;
-    generation = fresh_generation;
-  }
-  health = std::move(candidate_health);
-  next_change_unix_ms = next_change(objects, drains, health, unix_ms());
-  update_probes();
-  save_health();
+  take_over(std::move(*candidate), result.warnings);
   result.generation = generation;
   log_info("committed {} objects, generation {}", objects.size(), generation);
   return result;
