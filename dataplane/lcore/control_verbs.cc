@@ -70,6 +70,10 @@ Instant now() { return {monotonic_ns() / 1'000'000}; }
 
 }  // namespace
 
+std::uint64_t pending_clients(const Engine& engine) {
+  return sum(engine, [](const Worker& worker) { return std::uint64_t{worker.world().pending.count()}; });
+}
+
 std::uint64_t flows_in_use(const Engine& engine) {
   // The sum of what the VIPs hold: the lcores count it anyway, and it may be read while they do.
   return sum(engine, [&](const Worker& worker) {
@@ -212,7 +216,7 @@ std::string splices_reply(const Engine& engine) {
        "flows that may be spliced at once");
   line("in_use", sum(engine, [](const Worker& worker) { return std::uint64_t{worker.world().splices.count()}; }),
        "flows that are spliced now, those on their way included");
-  line("pending", sum(engine, [](const Worker& worker) { return std::uint64_t{worker.world().pending.count()}; }),
+  line("pending", pending_clients(engine),
        "clients that are through the handshake and not yet joined with an endpoint");
   line("held_bytes", sum(engine, [](const Worker& worker) { return worker.world().pending.held_memory_bytes(); }),
        "memory that holds their first bytes");

@@ -21,6 +21,8 @@ std::string flows_reply(const Engine& engine, const ControlRequest& request);
 std::string neighbors_reply(const Engine& engine);
 std::string splices_reply(const Engine& engine);
 std::uint64_t flows_in_use(const Engine& engine);
+// Clients that have shaken hands with us and have no flow yet.
+std::uint64_t pending_clients(const Engine& engine);
 
 // What a flow must be to be shown. Empty: anything.
 struct FlowFilter {

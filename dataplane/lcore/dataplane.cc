@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -28,6 +29,7 @@ namespace sluice {
 namespace {
 
 constexpr char hugepage_mount[] = "/dev/hugepages";
+constexpr std::uint64_t shutdown_deadline_s_max = 86'400;
 constexpr std::uint64_t watching_wait_ms = 5;  // the rings of traces and captures are read this often
 constexpr std::string_view waiting_text =
     "the dataplane waits for its first configuration; apply one with `sluice apply -f FILE`";
@@ -198,11 +200,21 @@ void Dataplane::run() {
     if (watching_) watching_->look();
     if (engine_ != nullptr) engine_->look_around();
     watch_limits();
+    leave_when_idle();
   }
   server_->serve({0});  // the answer to `shutdown`
   watching_.reset();
   engine_.reset();
   log_info("ended");
+}
+
+void Dataplane::leave_when_idle() {
+  if (!leaves_by_ms_) return;
+  const std::uint64_t flows = engine_ == nullptr ? 0 : flows_in_use(*engine_);
+  const bool is_idle = engine_ == nullptr || (flows == 0 && pending_clients(*engine_) == 0);
+  if (!is_idle && monotonic_ns() / 1'000'000 < *leaves_by_ms_) return;
+  log_info("the graceful shutdown ends: {} flows are left", flows);
+  is_ending_ = true;
 }
 
 void Dataplane::load_saved() {
@@ -293,7 +305,12 @@ std::string Dataplane::status() const {
   JsonWriter json;
   json.open_object().field("ok", true).field("process", "dataplane").field("version", SLUICE_VERSION);
   json.field("pid", getpid()).field("uptime_ms", monotonic_ns() / 1'000'000 - started_ms_);
-  json.field("state", engine_ == nullptr ? "waiting for configuration" : "forwarding");
+  json.field("state", leaves_by_ms_ ? "leaving" : engine_ == nullptr ? "waiting for configuration" : "forwarding");
+  if (leaves_by_ms_) {
+    const std::uint64_t now_ms = monotonic_ns() / 1'000'000;
+    json.key("leaving").open_object().field("flows", engine_ == nullptr ? 0 : flows_in_use(*engine_));
+    json.field("ends_in_ms", *leaves_by_ms_ - std::min(*leaves_by_ms_, now_ms)).close_object();
+  }
   json.field("generation", engine_ == nullptr ? 0 : engine_->tables().generation());
   json.key("restart_required").open_array();
   if (engine_ != nullptr) {
@@ -315,13 +332,39 @@ std::string Dataplane::status() const {
   return json.text();
 }
 
-std::string Dataplane::handle(ControlRequest& request) {
-  if (request.verb == "status") return status();
-  if (request.verb == "publish") return publish(request);
-  if (request.verb == "shutdown") {
+// mode: none, at once; "graceful", with deadline_s; "cancel", of one that is on.
+std::string Dataplane::shut_down(const ControlRequest& request) {
+  const std::string mode = request.argument("mode");
+  if (mode.empty()) {
     is_ending_ = true;
     return R"({"ok":true})";
   }
+  const std::string text = request.argument("deadline_s", "0");
+  std::uint64_t deadline_s = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), deadline_s);
+  if (error != std::errc() || end != text.data() + text.size() || deadline_s > shutdown_deadline_s_max) {
+    return json_error(fmt::format("deadline_s: a number of seconds from 0 to {}", shutdown_deadline_s_max));
+  }
+  if (mode == "cancel") {
+    if (!leaves_by_ms_) return json_error("no graceful shutdown is on");
+    leaves_by_ms_.reset();
+    log_info("the graceful shutdown was called off");
+  } else if (mode == "graceful") {
+    leaves_by_ms_ = monotonic_ns() / 1'000'000 + deadline_s * 1000;
+    log_info("a graceful shutdown: no new flows, {} s for those that are open", deadline_s);
+  } else {
+    return json_error(fmt::format("mode: '{}' is none of graceful, cancel", mode));
+  }
+  if (engine_ != nullptr) {
+    for (const auto& worker : engine_->workers()) worker->show_leaving(leaves_by_ms_.has_value());
+  }
+  return status();
+}
+
+std::string Dataplane::handle(ControlRequest& request) {
+  if (request.verb == "status") return status();
+  if (request.verb == "publish") return publish(request);
+  if (request.verb == "shutdown") return shut_down(request);
   using Reply = std::string (*)(const Engine&, const ControlRequest&);
   static constexpr std::pair<std::string_view, Reply> replies[] = {
       {"ports", [](const Engine& engine, const ControlRequest&) { return ports_reply(engine); }},

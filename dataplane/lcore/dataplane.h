@@ -32,7 +32,8 @@ struct DataplaneOptions {
 class Dataplane {
  public:
   static Result<std::unique_ptr<Dataplane>> create(DataplaneOptions options);
-  // Until `shutdown`, SIGTERM or SIGINT.
+  // Until `shutdown`, SIGTERM or SIGINT. A graceful shutdown opens no more flows and ends when those that are open have, or
+  // at its deadline; the next process takes up those that are left then, as after any end.
   void run();
 
  private:
@@ -43,6 +44,8 @@ class Dataplane {
   std::string publish(ControlRequest& request);
   Result<void> put_in_force(SnapshotMemory memory);
   std::string refuse(const Error& error);
+  std::string shut_down(const ControlRequest& request);
+  void leave_when_idle();
   std::string status() const;
   void watch_limits();
 
@@ -55,6 +58,7 @@ class Dataplane {
   std::uint64_t started_ms_ = 0;
   std::uint64_t refused_count_ = 0;
   std::string refused_reason_;
+  std::optional<std::uint64_t> leaves_by_ms_;  // monotonic; a graceful shutdown is on
   bool is_ending_ = false;
 };
 

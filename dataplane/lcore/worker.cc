@@ -135,6 +135,7 @@ void Worker::run() {
   while (!is_stopping_.load(std::memory_order_acquire)) {
     world.now = clock.now();
     adopt_newest();
+    world.is_leaving = is_leaving_.load(std::memory_order_relaxed);
     world.watch = watch_.load(std::memory_order_acquire);  // pairs with show_watch
     receive(*burst);
     if (world.watch != nullptr) [[unlikely]] world.watch->time_ns = unix_ns();

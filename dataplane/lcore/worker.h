@@ -45,6 +45,9 @@ class Worker {
 
   bool is_registered() const { return is_registered_.load(std::memory_order_acquire); }  // pairs with run()
 
+  // From its next burst on: it goes on with the flows that it has and opens none.
+  void show_leaving(bool is_leaving) { is_leaving_.store(is_leaving, std::memory_order_relaxed); }
+
   // What it shall note from its next burst on; nullptr for nothing. It may look at the one before until RCU says not.
   void show_watch(Watch* watch) { watch_.store(watch, std::memory_order_release); }  // pairs with the acquire in run()
 
@@ -75,6 +78,7 @@ class Worker {
   Instant announced_;
   std::atomic<bool> is_registered_{false};
   std::atomic<bool> is_stopping_{false};
+  std::atomic<bool> is_leaving_{false};
   std::atomic<Watch*> watch_{nullptr};
   std::atomic<std::vector<Neighbor>*> copy_request_{nullptr};
   std::vector<Neighbor> copy_;

@@ -204,6 +204,10 @@ bool admit(World& world, Packet& packet) {
     refuse_ttl(world, packet);  // traceroute opens no flows
     return false;
   }
+  if (world.is_leaving) [[unlikely]] {
+    packet.verdict = Verdict::drop_leaving;
+    return false;
+  }
   if (const VipLimitsRow* limits = world.tables->limits_of(*packet.vip)) {
     packet.verdict = verdict_by_limits(world, *limits, packet.vip->id, packet.frame.key.source);
     if (packet.verdict == Verdict::drop_connection_limit) refuse_for_limit(packet);

@@ -15,6 +15,10 @@ constexpr std::byte unknown_name_alert[] = {std::byte{21}, std::byte{3}, std::by
 // No state, no look at any: this is what a flood of SYNs meets.
 void answer_with_cookie(World& world, Packet& packet) {
   const VipRow& vip = *packet.vip;
+  if (world.is_leaving) {
+    packet.verdict = Verdict::drop_leaving;
+    return;
+  }
   if (!world.tables->trusts(vip, packet.frame.key.source)) return reject(packet, Verdict::reject_proxy_untrusted);
   const bool may_any_answer = vip.is_peeking != 0 || world.tables->clusters()[vip.cluster].slot_count > 0;
   if (vip.state == VipState::pending) {

@@ -78,6 +78,7 @@ namespace sluice {
   X(drop_icmp_mtu_refused, "an ICMP error that claims an MTU below 552 (IPv4) or 1280 (IPv6): made up to slow a flow down") \
   X(drop_probe_lost, "a health check of an endpoint that is no longer configured, or is reached another way now")  \
   X(drop_vip_pending, "the VIP waits for its first health verdicts")                                        \
+  X(drop_leaving, "a new connection or flow while the dataplane drains (drain dataplane); the client's next try may find another box") \
   X(drop_blocklisted, "the source is in node.blocklist")                                                   \
   X(drop_source_denied, "a service policy of the virtual host denies the source")                           \
   X(drop_connection_limit, "UDP to a VIP that has all the flows that it or its endpoints may have")         \

@@ -85,6 +85,7 @@ struct World {
   bool has_packet_limits = false;    // some VIP limits packets a second
   bool has_probes = false;           // health checks may go the way of clients, see probe.cc
   bool is_rss_stable = true;         // false: any lcore may see any packet of a flow, see classify.cc
+  bool is_leaving = false;           // set between bursts: a graceful shutdown, nothing new is taken
   Watch* watch = nullptr;            // set between bursts while an operator traces or captures
   SipKey cookie_secret{};            // of SYN cookies: the same on every lcore, new for each process
   std::uint16_t mtu_min = 1'500;     // of the ports

@@ -4,6 +4,7 @@
 
 #include "mgmt/shell/configure.h"
 #include "mgmt/shell/context.h"
+#include "mgmt/shell/drain.h"
 #include "mgmt/shell/exit_code.h"
 #include "mgmt/shell/show.h"
 #include "mgmt/shell/watch.h"
@@ -186,6 +187,15 @@ const std::vector<Command>& rows() {
        "let a drained endpoint take new flows again",
        "",
        undrain_endpoint},
+      {"drain dataplane",
+       {},
+       {{"deadline", 0, ValueKind::count, "SECONDS", "end then, whatever is left (60 when not given)"}},
+       "let the dataplane keep its flows, get no new ones, and end after the last",
+       "A graceful shutdown. Waits until the dataplane has ended; Ctrl-C ends the waiting, not the draining. New flows\n"
+       "are dropped (drop.leaving), so that a client's next try may find another box. What is left at the deadline is gone on with by a\n"
+       "dataplane that is started then, as after any end. Undone by: undrain dataplane.",
+       drain_dataplane},
+      {"undrain dataplane", {}, {}, "let a drained dataplane take new flows again", "", undrain_dataplane},
       {"help",
        {{ValueKind::command_word, "COMMAND", "the command to explain", true, true}},
        {},

@@ -273,8 +273,13 @@ std::string Grammar::suggest_command(const Walk& walk, const std::string& word) 
   const auto known = distinct_words(walk.commands, depth);
   const auto abbreviated = matching_words(known, word, true);
   if (abbreviated.size() == 1) return full(abbreviated.front());
-  // `sluice drain web-1` is most likely `sluice drain endpoint web-1`.
-  if (depth > 0) return known.size() == 1 ? full(known.front()) + " " + word : "";
+  if (depth > 0) {
+    // `sluice drain web-1` is most likely `sluice drain endpoint web-1`, when nothing else takes a word there.
+    std::vector<const Command*> takers;
+    std::copy_if(walk.commands.begin(), walk.commands.end(), std::back_inserter(takers),
+                 [](const Command* command) { return !command->arguments.empty(); });
+    return takers.size() == 1 ? std::string(takers.front()->words) + " " + word : "";
+  }
   // `sluice endpoints` is most likely `sluice show endpoints`.
   for (const Command* command : walk.commands) {
     const auto words = words_of(*command);

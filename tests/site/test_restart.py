@@ -2,6 +2,7 @@
 wire is silent."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from sluice_site import host, layout, objects
 
@@ -71,6 +72,54 @@ def test_the_first_packet_passes_within_a_second_of_the_restart(site):
         site.wait_dataplane()
     ended = udp.finish()
     assert ended["moved"] == ended["broken"] == ended["wrong_flow"] == 0, ended
+
+
+def start_draining(site, pool, *words):
+    """`drain dataplane` in a thread of its own, once the dataplane says that it does."""
+    draining = pool.submit(site.shell, "drain", "dataplane", *words, check=False)
+    host.wait_for(lambda: site.ask_dataplane("status")["state"] == "leaving", "the dataplane to drain")
+    return draining
+
+
+def test_a_drained_dataplane_takes_nothing_new_and_ends_after_its_last_flow(site):
+    site.apply(configuration(timeouts={"tcp_closed": "1s"}))
+    site.wait_endpoints(6)
+    flows = site.flows(FLOWS, count=200, interval_ms=100)
+    with ThreadPoolExecutor(1) as pool:
+        draining = start_draining(site, pool)
+        refused = site.cps(WEB, "client-2", count=20, concurrency=20, timeout_ms=1500).result()
+        assert refused["succeeded"] == 0 and refused["failed"] == 20, refused
+        assert site.drops()["drop.leaving"] >= 20
+        assert "leaving" in site.shell("show", "version").stdout
+        site.shell("undrain", "dataplane")
+        assert "called off" in draining.result(10).stderr
+        assert site.cps(WEB, "client-2", count=20).result()["failed"] == 0
+        draining = start_draining(site, pool)
+        wait_rounds(flows, 5)
+        assert not draining.done()
+        ended = flows.finish()
+        assert ended["broken"] == ended["moved"] == 0, ended
+        assert "The dataplane has ended; no flow was left." in draining.result(30).stdout
+    assert site.dataplane.wait(10) == 0
+    site.start_dataplane()
+    assert site.cps(WEB, "client-2", count=20).result()["failed"] == 0
+
+
+def test_what_a_drained_dataplane_leaves_at_its_deadline_goes_on_with_the_next_one(site):
+    site.apply(configuration())
+    site.wait_endpoints(6)
+    flows = site.flows(FLOWS, count=200, interval_ms=100)
+    with ThreadPoolExecutor(1) as pool:
+        begin = time.monotonic()
+        draining = start_draining(site, pool, "--deadline", "2")
+        output = draining.result(10).stdout
+        assert "ended at its deadline; 20" in output, output
+        assert 2 <= time.monotonic() - begin < 4
+    assert site.dataplane.wait(10) == 0
+    site.start_dataplane()
+    wait_rounds(flows, 3)
+    ended = flows.finish()
+    assert ended["broken"] == ended["moved"] == 0, ended
 
 
 def test_the_wire_is_silent_while_the_dataplane_is_dead(site):

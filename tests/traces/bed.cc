@@ -426,6 +426,10 @@ void Bed::leap(std::uint64_t ms) {
   if (checks_flows_often) check_flows();
 }
 
+void Bed::leave(bool is_leaving) {
+  for (const auto& world : worlds_) world->is_leaving = is_leaving;
+}
+
 void Bed::announce_all() {
   const auto addresses = tables_->local_addresses();
   std::size_t cursor = 0;

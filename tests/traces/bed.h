@@ -47,6 +47,7 @@ class Bed {
   void advance(std::uint64_t ms);  // in steps of at most 25 ms, maintain() in each
   void leap(std::uint64_t ms);     // in one step: lcores that slept
   void announce_all();
+  void leave(bool is_leaving);  // a graceful shutdown begins, or is called off
 
   // Every packet that matches from now on is noted; what was noted since the last call, of all lcores.
   Result<void> watch(std::string_view filter, std::uint16_t snap_bytes = 0);

@@ -54,6 +54,8 @@ class Run {
       bed_->restart();
     } else if (keyword == "announce") {
       bed_->announce_all();
+    } else if (keyword == "leave" || keyword == "stay") {
+      bed_->leave(keyword == "leave");
     } else {
       return fail(fmt::format("'{}' is no statement of a trace", keyword));
     }

@@ -42,7 +42,7 @@ TEST_F(Completion, FinishesTheOnlyCandidate) {
   EXPECT_EQ(inserted("sh"), "ow ");
   EXPECT_EQ(inserted("show end"), "points ");
   EXPECT_EQ(inserted("show flows --cl"), "ient ");
-  EXPECT_EQ(inserted("drain "), "endpoint ");
+  EXPECT_EQ(inserted("drain e"), "ndpoint ");
   EXPECT_EQ(inserted("sh f"), "lows ") << "after an abbreviation";
 }
 
@@ -53,7 +53,7 @@ TEST_F(Completion, GoesAsFarAsAllAgreeThenLists) {
   EXPECT_EQ(listed("d"),
             "  diff    show what apply would change, and what that does to traffic\n"
             "  delete  remove a configuration object\n"
-            "  drain   let an endpoint keep its flows and get no new ones\n");
+            "  drain   endpoint, dataplane\n");
 }
 
 TEST_F(Completion, NeverStopsInsideACharacter) {
@@ -85,7 +85,8 @@ TEST_F(Completion, HasNothingForNonsense) {
 TEST_F(Completion, ExplainsEverythingThatMayCome) {
   EXPECT_EQ(explained("show flows --limit "), "  N  at most N flows (50 when not given)\n");
   EXPECT_EQ(explained("drain "),
-            "  endpoint  let an endpoint keep its flows and get no new ones\n");
+            "  endpoint   let an endpoint keep its flows and get no new ones\n"
+            "  dataplane  let the dataplane keep its flows, get no new ones, and end after the last\n");
   EXPECT_EQ(explained("drain endpoint "),
             "  NAME         name of the endpoint\n"
             "  web-1        up\n"
@@ -102,8 +103,10 @@ TEST_F(Completion, ExplainsEverythingThatMayCome) {
 
 TEST_F(Completion, FoldsLongHelpUnderItself) {
   EXPECT_EQ(explained("drain ", 50),
-            "  endpoint  let an endpoint keep its flows and get\n"
-            "            no new ones\n");
+            "  endpoint   let an endpoint keep its flows and\n"
+            "             get no new ones\n"
+            "  dataplane  let the dataplane keep its flows, get\n"
+            "             no new ones, and end after the last\n");
 }
 
 TEST_F(Completion, TheEmptyLineListsEveryFirstWord) {
