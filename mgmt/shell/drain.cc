@@ -63,19 +63,20 @@ int drain_dataplane(Context& context, const Invocation& invocation) {
     context.console.out(fmt::format("The dataplane takes no new flows. It ends when the {} that it has are over, in {} s at the latest.\n",
                                     count_text(flows), deadline));
   }
+  bool is_interrupted = false;
   {
     Progress progress(context.console);
     ControlRequest request;
     request.verb = "status";
-    while (is_leaving()) {
+    while (status && !is_interrupted && is_leaving()) {
       progress.show(flows, ends_in_ms);
-      if (!context.pause(look_interval)) {
-        context.console.err("note: the draining goes on; call it off with: undrain dataplane\n");
-        return exit_ok;
-      }
-      status = context.peers.ask(Process::dataplane, request);
-      if (!status) break;
+      is_interrupted = !context.pause(look_interval);
+      if (!is_interrupted) status = context.peers.ask(Process::dataplane, request);
     }
+  }
+  if (is_interrupted) {
+    context.console.err("note: the draining goes on; call it off with: undrain dataplane\n");
+    return exit_ok;
   }
   if (status) return report(context, exit_refused, "the draining was called off, or another dataplane runs by now");
   if (ends_in_ms > near_deadline_ms) flows = 0;  // it ended earlier than it had to
