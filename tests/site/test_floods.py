@@ -1,12 +1,15 @@
 """Floods on the wire. The generator, the balancer and the kernels at both ends share this machine's cores: each test prints
 what the generator really sent, and what of it the balancer has seen."""
 
+import contextlib
 import json
+import signal
 import time
 
 import pytest
 
 from sluice_site import host, layout, objects
+from sluice_site.process import Process
 
 WEB = f"{layout.vip(1)}:80"
 FLOWS = f"{layout.vip(2)}:7000"
@@ -29,8 +32,11 @@ def flood_site(make_site):
     return made
 
 
-def configure(site, **web):
-    site.apply([objects.node(routes=[SPOOFED], timeouts={"tcp_opening": "2s"}),
+def configure(site, node={}, **web):
+    lb = objects.node(routes=[SPOOFED], timeouts={"tcp_opening": "2s"})
+    lb["spec"]["workers"] = node.get("workers", lb["spec"]["workers"])
+    lb["spec"]["ports"] += node.get("ports", [])
+    site.apply([lb,
                 *virtual_host(objects.service("web", 1, 80, layout.ANSWER_PORT), **web),
                 *objects.service("flows", 2, 7000, layout.FLOWS_PORT),
                 *objects.service("other", 3, 81, layout.ANSWER_PORT)])
@@ -70,6 +76,50 @@ def test_a_syn_flood_makes_no_flows_and_keeps_nobody_out(flood_site):  # OV-01
     assert status["flows_in_use"] < 200 + 2 * 500 + 50, status
     ended = tool.finish()
     assert ended["broken"] == ended["wrong_bytes"] == ended["lost"] == 0, ended
+
+
+def cookies_sent(site):
+    return next(line["count"] for line in site.ask_dataplane("splices")["splices"] if line["name"] == "cookie_sent")
+
+
+@contextlib.contextmanager
+def shared_memory_flood(site, rate):
+    """sluice-pktgen behind a memif port of its own, which takes more packets than any kernel sends: SYNs of ever new
+    five-tuples at WEB. Its port, for the node; and a function for how many it has sent, which ends it."""
+    socket, report = site.directory / "flood.sock", site.directory / "flood.json"
+    flood = Process("flood", [site.build / "perf" / "sluice-pktgen", "--port",
+                              f"net_memif0,role=server,socket={socket},socket-abstract=no,id={len(layout.SUBNETS)}", "--cpu", 0, "--gateway", "10.77.0.1",
+                              "--vip", WEB, "--clients", "10.77.0.10+200", "--traffic", "syn", "--rate", rate,
+                              "--wait", 30, "--seconds", 120, "--json", report], site.directory).start()
+
+    def sent():
+        assert flood.is_running(), flood.log_tail()
+        flood.signal(signal.SIGINT)
+        assert flood.wait(10) == 0, flood.output_text()
+        return json.loads(report.read_text())["steps"][0]
+
+    try:
+        host.wait_for(socket.exists, "the generator to listen", 20)
+        yield {"name": "flood", "profile": "memif", "device": str(socket), "addresses": ["10.77.0.1/16"]}, sent
+    finally:
+        flood.stop()
+
+
+def test_half_a_million_syns_a_second_keep_nobody_out(flood_site):  # OV-01
+    site = flood_site
+    with shared_memory_flood(site, "500k") as (port, sent):
+        configure(site, syn_cookies="ALWAYS", node={"workers": [1], "ports": [port]})
+        tool = site.flows(FLOWS, count=200, interval_ms=200)
+        host.wait_for(lambda: cookies_sent(site) > 100_000, "the flood to arrive", 40)
+        results = [site.cps(address, count=500, concurrency=8, timeout_ms=10_000) for address in (WEB, OTHER)]
+        honest = [result.result() for result in results]
+        assert min(result["succeeded"] for result in honest) >= 495, honest
+        assert site.ask_dataplane("status")["flows_in_use"] < 200 + 2 * 500 + 50
+        ended = tool.finish()
+        assert ended["broken"] == ended["wrong_bytes"] == ended["lost"] == 0, ended
+        step = sent()
+        print(f"{step['counts']['sent'] / step['microseconds'] * 1e6:,.0f} SYNs a second; honest clients connected in "
+              f"{[result['connect_us']['p50'] / 1e3 for result in honest]} ms")
 
 
 def test_cookies_come_with_a_flood_and_go_after_it(flood_site):  # OV-03
