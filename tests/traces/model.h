@@ -139,10 +139,27 @@ class Model {
 
  private:
   static const std::vector<PortModel>& usual_ports();
-  std::uint16_t tunnel_source_for(IpAddress endpoint) const;
+  // model_words.cc
   Result<void> change_cluster(const Words& words, std::size_t& at);
   Result<void> change_vip(const Words& words, std::size_t& at);
+  Result<void> set_cluster(ClusterModel& cluster, const Words& statement);
   Result<void> set_endpoint(ClusterModel& cluster, const std::string& text, const Words& rest);
+  Result<void> change_node(const Words& line);
+  Result<void> change_port(const Words& line);
+  Result<void> change_route(const Words& line);
+  Result<void> change_snat(const Words& line);
+  Result<void> change_timeouts(const Words& line);
+  Result<void> change_exception(const Words& line);
+  Result<void> change_blocklist(const Words& line);
+  // model_compile.cc
+  std::uint16_t tunnel_source_for(IpAddress endpoint) const;
+  std::uint32_t row_of(const std::string& cluster) const;
+  void write_node(SnapshotWriter& writer) const;
+  void write_ports(SnapshotWriter& writer) const;
+  Result<void> write_routes(SnapshotWriter& writer) const;
+  void write_clusters(SnapshotWriter& writer) const;
+  Result<void> write_vip(SnapshotWriter& writer, const VipModel& vip) const;
+  Result<void> write_names(SnapshotWriter& writer, const VipModel& vip, const VipRow& row, std::uint32_t listener) const;
 
   bool is_usual_ports_ = true, is_usual_routes_ = true, is_usual_snats_ = true;
   std::vector<PortModel> ports_;
