@@ -74,18 +74,22 @@ std::string fault_of(const FlowFileHeader& header, std::uint64_t file_bytes) {
   return {};
 }
 
-// The unit in which the file grows: a huge page on hugetlbfs.
 std::uint64_t block_bytes_of(int fd) {
   struct statfs info {};
   if (fstatfs(fd, &info) != 0 || info.f_type != HUGETLBFS_MAGIC) return 4'096;
   return static_cast<std::uint64_t>(info.f_bsize);
 }
 
+std::uint64_t in_blocks(std::uint64_t bytes, std::uint64_t block_bytes) { return (bytes + block_bytes - 1) / block_bytes * block_bytes; }
+
 }  // namespace
 
 FlowFile::FlowFile(FlowFile&& other) noexcept
     : fd_(std::move(other.fd_)),
-      base_(std::exchange(other.base_, nullptr)),
+      block_bytes_(other.block_bytes_),
+      reserved_(std::exchange(other.reserved_, nullptr)),
+      reserved_bytes_(other.reserved_bytes_),
+      base_(other.base_),
       mapped_bytes_(other.mapped_bytes_),
       lcore_count_(other.lcore_count_),
       records_per_lcore_(other.records_per_lcore_),
@@ -94,14 +98,32 @@ FlowFile::FlowFile(FlowFile&& other) noexcept
       leftovers_(std::move(other.leftovers_)),
       fresh_reason_(std::move(other.fresh_reason_)) {}
 
-FlowFile::~FlowFile() {
-  if (base_ != nullptr) munmap(base_, mapped_bytes_);
+FlowFile::~FlowFile() { unmap(); }
+
+void FlowFile::unmap() {
+  if (reserved_ != nullptr) munmap(std::exchange(reserved_, nullptr), reserved_bytes_);
+}
+
+std::uint64_t FlowFile::named_clients_at() const {
+  return header_area_bytes + bytes_of_records(records_per_lcore_, splices_per_lcore_, lcore_count_);
+}
+
+std::uint64_t FlowFile::named_clients_end() const { return named_clients_at() + splices_per_lcore_ * lcore_count_ * sizeof(NamedClient); }
+
+// errno says what it lacks.
+bool FlowFile::map_part(std::uint64_t begin, std::uint64_t end) {
+  constexpr int flags = MAP_SHARED | MAP_POPULATE | MAP_FIXED;
+  return mmap(base_ + begin, end - begin, PROT_READ | PROT_WRITE, flags, fd_.get(), static_cast<off_t>(begin)) != MAP_FAILED;
 }
 
 Result<void> FlowFile::map(std::uint64_t bytes, const std::string& path) {
-  if (base_ != nullptr) munmap(std::exchange(base_, nullptr), mapped_bytes_);
-  void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd_.get(), 0);
-  if (base == MAP_FAILED) {
+  unmap();
+  reserved_bytes_ = std::max(bytes, in_blocks(named_clients_end(), block_bytes_)) + block_bytes_;
+  void* reserved = mmap(nullptr, reserved_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved == MAP_FAILED) return fail(fmt::format("flow records: {}: no addresses for it: {}", path, strerror(errno)));
+  reserved_ = reserved;
+  base_ = reinterpret_cast<std::byte*>(in_blocks(reinterpret_cast<std::uintptr_t>(reserved), block_bytes_));
+  if (!map_part(0, bytes)) {
     if (errno == ENOMEM) {
       return fail(fmt::format("flow records: {} MiB do not fit in the free hugepages of {}; reserve more in "
                               "/proc/sys/vm/nr_hugepages, lower node.flows.capacity, or name a --flow-file on a tmpfs",
@@ -109,7 +131,6 @@ Result<void> FlowFile::map(std::uint64_t bytes, const std::string& path) {
     }
     return fail(fmt::format("flow records: {}: cannot be mapped: {}", path, strerror(errno)));
   }
-  base_ = static_cast<std::byte*>(base);
   mapped_bytes_ = bytes;
   return {};
 }
@@ -133,12 +154,10 @@ Result<FlowFile> FlowFile::open(const std::string& path, FlowFileShape shape) {
   struct stat info {};
   fstat(file.fd_.get(), &info);
   const auto old_bytes = static_cast<std::uint64_t>(info.st_size);
-  const std::uint64_t block = block_bytes_of(file.fd_.get());
-  const std::uint64_t used =
-      header_area_bytes + bytes_of_records(file.records_per_lcore_, file.splices_per_lcore_, shape.lcore_count);
-  const std::uint64_t bytes = (used + block - 1) / block * block;
+  file.block_bytes_ = block_bytes_of(file.fd_.get());
+  const std::uint64_t bytes = in_blocks(file.named_clients_at(), file.block_bytes_);
 
-  if (old_bytes >= block) {
+  if (old_bytes >= file.block_bytes_) {
     if (auto mapped = file.map(old_bytes, path); !mapped) return tl::unexpected(mapped.error());
     const auto& header = *reinterpret_cast<const FlowFileHeader*>(file.base_);
     file.fresh_reason_ = fault_of(header, old_bytes);
@@ -150,18 +169,25 @@ Result<FlowFile> FlowFile::open(const std::string& path, FlowFileShape shape) {
       }
       const auto* flows = reinterpret_cast<const FlowRecord*>(file.base_ + header_area_bytes);
       const auto* splices = reinterpret_cast<const SpliceRecord*>(flows + header.records_per_lcore * header.lcore_count);
+      const std::uint64_t splice_count = header.splices_per_lcore * header.lcore_count;
+      const auto* clients = reinterpret_cast<const NamedClient*>(splices + splice_count);
+      const bool has_clients = reinterpret_cast<const std::byte*>(clients + splice_count) <= file.base_ + old_bytes;
       for (std::uint64_t i = 0; i < header.records_per_lcore * header.lcore_count; ++i) {
         if (flows[i].state == FlowState::unused || !is_sealed(flows[i])) continue;
-        LeftoverFlow left{flows[i], {}};
+        LeftoverFlow left{flows[i], {}, {}};
         if ((flows[i].flags & flow_flag::is_spliced) != 0) {
           if (flows[i].splice_slot >= header.splices_per_lcore) continue;
-          left.splice = splices[i / header.records_per_lcore * header.splices_per_lcore + flows[i].splice_slot];
+          const std::uint64_t first = i / header.records_per_lcore * header.splices_per_lcore;
+          left.splice = splices[first + flows[i].splice_slot];
           if (!is_sealed(left.splice, flows[i].check)) continue;  // damaged, or its two sides were not joined yet
+          if (has_clients) {
+            left.client = find_named_client(flows[i], {splices + first, header.splices_per_lcore}, {clients + first, header.splices_per_lcore});
+          }
         }
         file.leftovers_.push_back(left);
       }
     }
-    munmap(std::exchange(file.base_, nullptr), file.mapped_bytes_);
+    file.unmap();
   } else if (old_bytes > 0) {
     file.fresh_reason_ = "it is shorter than its header";
   }
@@ -177,6 +203,18 @@ Result<FlowFile> FlowFile::open(const std::string& path, FlowFileShape shape) {
   return file;
 }
 
+Result<void> FlowFile::hold_named_clients() {
+  const std::uint64_t end = std::max(mapped_bytes_, in_blocks(named_clients_end(), block_bytes_));
+  if (end == mapped_bytes_) return {};
+  // The pages first: to touch one that cannot be had would be the end of the process.
+  const auto bytes = static_cast<off_t>(end - mapped_bytes_);
+  if (fallocate(fd_.get(), 0, static_cast<off_t>(mapped_bytes_), bytes) != 0 || !map_part(mapped_bytes_, end)) {
+    return fail(fmt::format("{} KiB more in the file of flow records: {}", bytes >> 10, strerror(errno)));
+  }
+  mapped_bytes_ = end;
+  return {};
+}
+
 std::span<FlowRecord> FlowFile::records_of(std::uint32_t lcore) const {
   auto* first = reinterpret_cast<FlowRecord*>(base_ + header_area_bytes);
   return {first + lcore * records_per_lcore_, records_per_lcore_};
@@ -184,6 +222,12 @@ std::span<FlowRecord> FlowFile::records_of(std::uint32_t lcore) const {
 
 std::span<SpliceRecord> FlowFile::splices_of(std::uint32_t lcore) const {
   auto* first = reinterpret_cast<SpliceRecord*>(base_ + header_area_bytes + records_per_lcore_ * lcore_count_ * sizeof(FlowRecord));
+  return {first + lcore * splices_per_lcore_, splices_per_lcore_};
+}
+
+std::span<NamedClient> FlowFile::named_clients_of(std::uint32_t lcore) const {
+  if (mapped_bytes_ < named_clients_end()) return {};
+  auto* first = reinterpret_cast<NamedClient*>(base_ + named_clients_at());
   return {first + lcore * splices_per_lcore_, splices_per_lcore_};
 }
 

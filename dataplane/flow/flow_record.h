@@ -21,7 +21,7 @@
 
 namespace sluice {
 
-inline constexpr std::uint32_t flow_layout = 5;
+inline constexpr std::uint32_t flow_layout = 6;
 
 enum class Direction : std::uint8_t { to_endpoint, to_client };
 

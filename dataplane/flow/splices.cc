@@ -4,7 +4,7 @@
 
 namespace sluice {
 
-Splices::Splices(std::span<SpliceRecord> records) : records_(records) {
+Splices::Splices(std::span<SpliceRecord> records, std::span<NamedClient> clients) : records_(records), clients_(clients) {
   free_.reserve(records.size());
   for (std::size_t i = records.size(); i-- > 0;) {
     if (records[i].is_used == 0) free_.push_back(static_cast<std::uint32_t>(i));
@@ -26,6 +26,10 @@ void Splices::close(std::uint32_t slot) {
   free_.push_back(slot);
 }
 
+void Splices::name_client(const FlowRecord& flow, IpAddress address, Be16 port) {
+  if (flow.splice_slot < clients_.size()) sluice::name_client(clients_[flow.splice_slot], flow, records_[flow.splice_slot], address, port);
+}
+
 bool Splices::is_adoptable(const FlowRecord& flow) const {
   if ((flow.flags & flow_flag::is_spliced) == 0) return true;
   if (flow.splice_slot >= records_.size()) return false;
@@ -40,19 +44,20 @@ void Splices::adopt(std::span<const FlowRecord> flows) {
     records_[flow.splice_slot].is_used = 1;
     records_[flow.splice_slot].pending = 0;
   }
-  *this = Splices(records_);
+  *this = Splices(records_, clients_);
 }
 
 SpliceRecord Splices::copy_for(const FlowRecord& flow) const {
   return (flow.flags & flow_flag::is_spliced) != 0 ? records_[flow.splice_slot] : SpliceRecord{};
 }
 
-std::uint32_t Splices::import(const SpliceRecord& record) {
+std::uint32_t Splices::import(const SpliceRecord& record, const std::optional<NamedClient>& client) {
   const std::uint32_t slot = open();
   if (slot == no_splice) return no_splice;
   records_[slot] = record;
   records_[slot].is_used = 1;
   records_[slot].pending = 0;
+  if (client && slot < clients_.size()) clients_[slot] = *client;
   return slot;
 }
 

@@ -322,9 +322,10 @@ Result<FlowFilter> FlowFilter::parse(const ControlRequest& request, const Snapsh
   return filter;
 }
 
-bool FlowFilter::matches(const Snapshot& tables, const FlowRecord& record) const {
+bool FlowFilter::matches(const Snapshot& tables, const FlowRecord& record, const std::optional<NamedClient>& named) const {
   if (protocol != 0 && record.protocol != protocol) return false;
-  if (client && arriving_key(record, Direction::to_endpoint).source != *client) return false;
+  const bool is_named = client && named && named->address == *client;
+  if (client && !is_named && arriving_key(record, Direction::to_endpoint).source != *client) return false;
   if (!vip.empty()) {
     const VipRow* row = tables.vip_by_id(record.vip_id);
     if (row == nullptr || (tables.name(row->name) != vip && tables.name(row->virtual_host) != vip)) return false;
@@ -336,7 +337,12 @@ bool FlowFilter::matches(const Snapshot& tables, const FlowRecord& record) const
   if (more.text().empty()) return true;
   const FlowKey client_key = arriving_key(record, Direction::to_endpoint);
   const FlowKey endpoint_key = leaving_key(record, Direction::to_endpoint);
+  FlowKey named_key;
   PacketFacts facts;
+  if (named) {
+    named_key = key_of(*named, record);
+    facts.named = &named_key;
+  }
   facts.before = &client_key;
   facts.after = &endpoint_key;
   facts.kind = record.protocol == protocol::tcp ? FrameKind::tcp : FrameKind::udp;
@@ -359,7 +365,9 @@ std::string flows_reply(const Engine& engine, const ControlRequest& request) {
   for (const auto& worker : engine.workers()) {
     for (const FlowRecord& live : worker->world().flows.records()) {
       const auto record = copy_of(live);
-      if (!record || !filter->matches(tables, *record)) continue;
+      if (!record) continue;
+      const auto named = engine.named_client_of(worker->world().lcore, *record);
+      if (!filter->matches(tables, *record, named)) continue;
       ++total;
       if (shown >= filter->limit) continue;
       ++shown;
@@ -371,6 +379,7 @@ std::string flows_reply(const Engine& engine, const ControlRequest& request) {
       const EndpointRow* endpoint = tables.endpoint_by_id(record->endpoint_id);
       json.open_object().field("protocol", protocol_name(record->protocol));
       json.field("client", address_port_text(client.source, client.source_port));
+      if (named) json.field("named_client", address_port_text(named->address, named->port));
       json.field("vip", address_port_text(client.destination, client.destination_port));
       if (is_one_sided(*record)) {
         json.field("dsr", sluice::name_of(record->dsr));

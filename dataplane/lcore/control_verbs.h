@@ -26,7 +26,7 @@ std::uint64_t pending_clients(const Engine& engine);
 
 // What a flow must be to be shown. Empty: anything.
 struct FlowFilter {
-  std::optional<IpAddress> client;
+  std::optional<IpAddress> client;  // or the client that a proxy has named
   std::string vip;       // name of the VIP or of its virtual_host
   std::string endpoint;  // name
   std::uint8_t protocol = 0;
@@ -34,7 +34,7 @@ struct FlowFilter {
   PacketFilter more;
 
   static Result<FlowFilter> parse(const ControlRequest& request, const Snapshot& tables);
-  bool matches(const Snapshot& tables, const FlowRecord& record) const;
+  bool matches(const Snapshot& tables, const FlowRecord& record, const std::optional<NamedClient>& named) const;
 };
 
 }  // namespace sluice

@@ -106,7 +106,26 @@ Result<void> Engine::open_flows(const std::string& path) {
   if (!flow_file_->fresh_reason().empty()) {
     log_warning("flow records: {}: not taken over, all flows begin anew: {}", path, flow_file_->fresh_reason());
   }
+  hold_named_clients(*published_.back());
   return {};
+}
+
+// Only who has proxies before him pays for what they say of their clients.
+void Engine::hold_named_clients(Published& next) {
+  const auto vips = next.tables.vips();
+  if (std::any_of(vips.begin(), vips.end(), [](const VipRow& vip) { return vip.proxies != 0; })) {
+    if (auto held = flow_file_->hold_named_clients(); !held) {
+      log_warning("clients named by PROXY headers are not shown: {}", held.error().message);
+    }
+  }
+  next.named_clients.clear();
+  for (std::uint32_t lcore = 0; lcore < started_with_->node().worker_count; ++lcore) {
+    next.named_clients.push_back(flow_file_->named_clients_of(lcore));
+  }
+}
+
+std::optional<NamedClient> Engine::named_client_of(std::uint32_t lcore, const FlowRecord& flow) const {
+  return find_named_client(flow, flow_file_->splices_of(lcore), flow_file_->named_clients_of(lcore));
 }
 
 Result<void> Engine::adopt_flows() {
@@ -128,7 +147,7 @@ Result<void> Engine::adopt_flows() {
     world.snat_ports = SnatPorts(*seed);
     world.random_state = *seed | 1;
     world.cookie_secret = *cookie_secret;
-    world.splices = Splices(flow_file_->splices_of(lcore));
+    world.splices = Splices(flow_file_->splices_of(lcore), flow_file_->named_clients_of(lcore));
   }
   flows_adopted_ = take_over(tables, worlds_, flow_file_->is_adoptable(), flow_file_->take_leftovers());
   return {};
@@ -197,6 +216,7 @@ bool Engine::wait_until_taken() {
 
 Result<void> Engine::publish(std::unique_ptr<Published> next) {
   next->slot_of_row = ports_->slot_of_row(next->tables);
+  hold_named_clients(*next);
   auto before = tables().local_addresses(), after = next->tables.local_addresses();
   std::sort(before.begin(), before.end());
   std::sort(after.begin(), after.end());

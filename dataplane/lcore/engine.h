@@ -51,10 +51,13 @@ class Engine {
   std::span<const std::unique_ptr<Worker>> workers() const { return workers_; }
   std::uint64_t flows_adopted() const { return flows_adopted_; }
   std::uint64_t flows_capacity() const;
+  // Of a copy of a record of this lcore's.
+  std::optional<NamedClient> named_client_of(std::uint32_t lcore, const FlowRecord& flow) const;
 
  private:
   Engine() = default;
   Result<void> open_flows(const std::string& path);
+  void hold_named_clients(Published& next);
   Result<void> adopt_flows();  // where each belongs, the ports say
   Result<void> open_rings(std::uint32_t lcore_count);
   WorkerPlan plan_for(std::uint32_t worker, std::uint32_t worker_count);

@@ -65,7 +65,7 @@ Result<SnapshotMemory> SnapshotMemory::of_file(const std::string& path) {
 Result<std::unique_ptr<Published>> Published::verify(SnapshotMemory memory) {
   auto tables = Snapshot::verify(memory.bytes());
   if (!tables) return tl::unexpected(tables.error());
-  return std::unique_ptr<Published>(new Published{std::move(memory), *tables, {}, {}});
+  return std::unique_ptr<Published>(new Published{std::move(memory), *tables, {}, {}, {}});
 }
 
 Result<void> save_snapshot(const Snapshot& snapshot, const std::string& path) {

@@ -12,11 +12,13 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "dataplane/base/control_channel.h"
 #include "dataplane/base/result.h"
+#include "dataplane/flow/named_client.h"
 #include "dataplane/tables/snapshot.h"
 
 namespace sluice {
@@ -47,6 +49,8 @@ struct Published {
   std::array<std::optional<std::uint16_t>, ports_max> slot_of_row{};
   // What the neighbours have not heard of: worker 0 announces it. Sorted.
   std::vector<IpAddress> new_addresses;
+  // By lcore, see flow_file.h: empty ones, as long as nobody wanted any.
+  std::vector<std::span<NamedClient>> named_clients;
 
   static Result<std::unique_ptr<Published>> verify(SnapshotMemory memory);
 };

@@ -59,6 +59,7 @@ std::string comment_of(const WatchEntry& entry) {
   std::string text = ending_text(entry);
   if (!entry.vip.view().empty()) text += fmt::format("; VIP {}", entry.vip.view());
   if (!entry.endpoint.view().empty()) text += fmt::format("; endpoint {}", entry.endpoint.view());
+  if (entry.has_named) text += fmt::format("; for {}", address_port_text(entry.named.source, entry.named.source_port));
   return text;
 }
 
@@ -74,6 +75,7 @@ void add_walk(JsonWriter& json, const WatchEntry& entry) {
     json.key("flow").open_object();
     json.field("client",
                address_port_text(entry.from_client.source, entry.from_client.source_port));
+    if (entry.has_named) json.field("named_client", address_port_text(entry.named.source, entry.named.source_port));
     json.field("vip", address_port_text(entry.from_client.destination,
                                         entry.from_client.destination_port));
     json.field("snat", address_port_text(entry.from_endpoint.destination,

@@ -40,9 +40,10 @@ std::optional<Verdict> verdict_of(std::string_view text) {
 }
 
 template <class Test>
-bool of_either(const PacketFacts& facts, Test test) {
+bool of_any(const PacketFacts& facts, Test test) {
   return (facts.before != nullptr && test(*facts.before)) ||
-         (facts.after != nullptr && test(*facts.after));
+         (facts.after != nullptr && test(*facts.after)) ||
+         (facts.named != nullptr && test(*facts.named));
 }
 
 }  // namespace
@@ -268,20 +269,20 @@ Result<PacketFilter> PacketFilter::parse(std::string_view text, const Snapshot& 
 bool PacketFilter::is_true(const Step& step, const PacketFacts& facts) {
   switch (step.kind) {
     case Kind::host:
-      return of_either(facts, [&](const FlowKey& key) {
+      return of_any(facts, [&](const FlowKey& key) {
         return step.prefix.contains(key.source) || step.prefix.contains(key.destination);
       });
     case Kind::source:
-      return of_either(facts, [&](const FlowKey& key) { return step.prefix.contains(key.source); });
+      return of_any(facts, [&](const FlowKey& key) { return step.prefix.contains(key.source); });
     case Kind::destination:
-      return of_either(facts,
+      return of_any(facts,
                        [&](const FlowKey& key) { return step.prefix.contains(key.destination); });
     case Kind::ports: {
       if (facts.kind != FrameKind::tcp && facts.kind != FrameKind::udp) return false;
       const auto is_in = [&](Be16 port) {
         return port.host() >= step.first && port.host() <= step.last;
       };
-      return of_either(facts, [&](const FlowKey& key) {
+      return of_any(facts, [&](const FlowKey& key) {
         return is_in(key.source_port) || is_in(key.destination_port);
       });
     }

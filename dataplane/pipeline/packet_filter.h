@@ -11,7 +11,8 @@
 //   filter  terms joined by `and`, `or`, `not` and parentheses; terms side by side mean `and`
 //
 // An address or port matches the packet as it came in and as it leaves: `host` of an endpoint finds
-// both directions of its flows. `vip` takes the name of a VIP or of its virtual host. Empty means
+// both directions of its flows, and where proxies stand before a VIP, the client that their PROXY
+// header names is found as they are. `vip` takes the name of a VIP or of its virtual host. Empty means
 // any. Errors: parse() says which word is wrong and what may stand there. Cost: not for the packet
 // path while nobody looks.
 #pragma once
@@ -33,6 +34,7 @@ namespace sluice {
 struct PacketFacts {
   const FlowKey* before = nullptr;  // as it came in; nullptr when it has no addresses
   const FlowKey* after = nullptr;   // as it leaves
+  const FlowKey* named = nullptr;   // of the client that a PROXY header names, toward the VIP
   FrameKind kind = FrameKind::other;
   std::string_view vip, virtual_host, endpoint, port_in, port_out;
   Verdict verdict = Verdict::undecided;

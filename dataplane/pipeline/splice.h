@@ -15,7 +15,8 @@
 //
 // Where a VIP has proxies before it (accept_proxy_protocol), the first bytes are a PROXY header. It is taken off when it is whole:
 // `client_isn` moves behind it, and all that is told above happens to a client that began there. Its bytes may come again;
-// to the endpoint they are numbers from before the connection, to be passed over as any TCP does.
+// to the endpoint they are numbers from before the connection, to be passed over as any TCP does. Whom it names is remembered
+// beside the flow, for operators (named_client.h).
 //
 // Who keeps what reliable: bytes that we have not acknowledged are the client's to send again. A ClientHello in one segment
 // is never acknowledged by us. Of an incomplete one the prefix without gaps always is (a client that is never answered

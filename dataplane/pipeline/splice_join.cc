@@ -180,6 +180,8 @@ Verdict call_this_endpoint(World& world, PendingSplice& pending, const VipRow& v
   SpliceRecord& splice = world.splices[slot];
   splice.client_isn = pending.client_isn;
   splice.pending = world.pending.number_of(pending);
+  const bool is_named = pending.header_bytes != 0 && pending.origin != pending.from_client;
+  if (is_named) world.splices.name_client(*flow, pending.origin.source, pending.origin.source_port);
   std::array<std::byte, proxy_header_bytes_max> header;
   pending.proxy_protocol = world.tables->clusters()[endpoint.cluster].proxy_protocol;
   pending.proxy_bytes = static_cast<std::uint8_t>(write_proxy_header(pending.proxy_protocol, pending.origin, header));

@@ -28,10 +28,11 @@ bool is_configured(const Snapshot& tables, const FlowRecord& record) {
 }
 
 // A flow that lay elsewhere, with its SpliceRecord when it is spliced. Full, or known already: it is left out.
-void import_flow(World& world, FlowRecord flow, const SpliceRecord& splice) {
+void import_flow(World& world, const LeftoverFlow& left) {
+  FlowRecord flow = left.flow;
   const bool is_spliced = (flow.flags & flow_flag::is_spliced) != 0;
   if (is_spliced) {
-    flow.splice_slot = world.splices.import(splice);
+    flow.splice_slot = world.splices.import(left.splice, left.client);
     if (flow.splice_slot == no_splice) return;
   }
   if (world.flows.import(flow) == nullptr && is_spliced) world.splices.close(flow.splice_slot);
@@ -76,7 +77,7 @@ std::uint64_t take_over(const Snapshot& tables, std::span<const std::unique_ptr<
     };
     for (const FlowRecord& record : world->flows.records()) {
       if (!may_go_on(record) || stays(record) || !world->splices.is_adoptable(record)) continue;
-      strays.push_back({record, world->splices.copy_for(record)});
+      strays.push_back({record, world->splices.copy_for(record), world->splices.named_client_of(record)});
     }
     world->flows.adopt_all(
         [&](const FlowRecord& record) { return may_go_on(record) && stays(record) && world->splices.is_adoptable(record); });
@@ -85,7 +86,7 @@ std::uint64_t take_over(const Snapshot& tables, std::span<const std::unique_ptr<
   for (const LeftoverFlow& left : strays) {
     if (!may_go_on(left.flow)) continue;
     for (const auto& world : worlds) {
-      if (is_ours(left.flow, *world)) import_flow(*world, left.flow, left.splice);
+      if (is_ours(left.flow, *world)) import_flow(*world, left);
     }
   }
   std::uint64_t count = 0;

@@ -33,9 +33,10 @@ std::string tuple_text(const WatchEntry& entry, FrameKind kind, const FlowKey& k
 }
 
 std::string flow_text(const WatchEntry& entry) {
-  return fmt::format("{} {}, {}", entry.is_flow_new ? "new flow to endpoint" : "flow to endpoint",
+  const std::string named = entry.has_named ? fmt::format(", for {}", address_port_text(entry.named.source, entry.named.source_port)) : "";
+  return fmt::format("{} {}, {}{}", entry.is_flow_new ? "new flow to endpoint" : "flow to endpoint",
                      entry.endpoint.view().empty() ? "(removed)" : entry.endpoint.view(),
-                     name_of(entry.flow_state));
+                     name_of(entry.flow_state), named);
 }
 
 std::string vip_text(const WatchEntry& entry) {

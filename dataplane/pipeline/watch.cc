@@ -119,6 +119,10 @@ void Watch::fill(const World& world, const Packet& packet, const Note& note, Wat
     entry.flow_state = flow.state;
     entry.from_client = arriving_key(flow, Direction::to_endpoint);
     entry.from_endpoint = arriving_key(flow, Direction::to_client);
+    if (const auto named = world.splices.named_client_of(flow)) {
+      entry.has_named = true;
+      entry.named = key_of(*named, flow);
+    }
     if (vip == nullptr) vip = world.tables->vip_by_id(flow.vip_id);
     if (const EndpointRow* endpoint = world.tables->endpoint_by_id(flow.endpoint_id)) {
       entry.endpoint.set(world.tables->name(endpoint->name));
@@ -155,6 +159,7 @@ void Watch::offer(WatchEntry& entry, const std::byte* received, const std::byte*
   PacketFacts facts;
   facts.before = entry.has_before ? &entry.before : nullptr;
   facts.after = entry.has_after ? &entry.after : nullptr;
+  facts.named = entry.has_named ? &entry.named : nullptr;
   facts.kind = entry.kind;
   facts.vip = entry.vip.view();
   facts.virtual_host = entry.virtual_host.view();

@@ -70,7 +70,7 @@ struct WatchEntry {
   std::uint8_t hops = 0;                 // lcores that handed it on before
   Verdict verdict = Verdict::undecided;  // undecided: a frame that the balancer made
   Stage decided_in = Stage::settle;
-  bool has_before = false, has_after = false, has_flow = false;
+  bool has_before = false, has_after = false, has_flow = false, has_named = false;
   bool is_flow_new = false;
   bool was_received = false;  // false: made by the balancer, or it left the hold queue
   FrameKind kind = FrameKind::other;
@@ -81,6 +81,7 @@ struct WatchEntry {
   MacAddress next_mac{};  // to which it leaves
   FlowKey before, after;
   FlowKey from_client, from_endpoint;  // of the flow, as packets arrive
+  FlowKey named;                       // of the client that a PROXY header names
   EntryName port_in, port_out, vip, virtual_host, endpoint;
 };
 

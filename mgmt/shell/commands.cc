@@ -44,7 +44,8 @@ constexpr std::string_view filter_help =
     "A filter is made of: host ADDRESS, net PREFIX, src and dst ADDRESS or PREFIX, port N or N-M,\n"
     "proto tcp|udp|icmp|icmpv6|arp, vip NAME, endpoint NAME, port-name NAME, verdict NAME, any;\n"
     "joined by and, or, not and parentheses. Side by side they are joined by and. An address or a port\n"
-    "matches a packet as it came in and as it leaves.";
+    "matches a packet as it came in and as it leaves, and of a flow that a PROXY header began the client\n"
+    "that it names.";
 
 const std::vector<Command>& rows() {
   static const std::string trace_details = fmt::format(
@@ -105,7 +106,7 @@ const std::vector<Command>& rows() {
        show_endpoints},
       {"show flows",
        {{ValueKind::filter_word, "FILTER", "only flows that match, as in: host 10.1.0.11 port 80", true, true}},
-       {{"client", 0, ValueKind::address, "ADDRESS", "only flows of this client"},
+       {{"client", 0, ValueKind::address, "ADDRESS", "only flows of this client, itself or named by a proxy"},
         {"vip", 0, ValueKind::vip, "NAME", "only flows to this VIP"},
         {"endpoint", 0, ValueKind::endpoint, "NAME", "only flows to this endpoint"},
         {"protocol", 0, ValueKind::protocol, "tcp|udp", "only flows of this protocol"},
@@ -113,7 +114,8 @@ const std::vector<Command>& rows() {
         watch_option},
        "tracked flows",
        "Asks the dataplane itself. The filters are combined with and. FILTER is that of trace add,\n"
-       "without port-name and verdict.",
+       "without port-name and verdict. Of a connection that begins with a PROXY header CLIENT is the\n"
+       "proxy and FOR CLIENT whom the header names; filters find both.",
        show_flows},
       {"show ports",
        {{ValueKind::text, "NAME", "only this one", true}},

@@ -412,6 +412,7 @@ int show_flows(Context& context, const Invocation& invocation) {
   static const std::vector<FieldRow> fields = {
       {{"PROTO"}, [](const Json& r) { return text_of(r, "protocol"); }},
       {{"CLIENT"}, [](const Json& r) { return text_of(r, "client"); }},
+      {{"FOR CLIENT", Align::left, 0, true}, [](const Json& r) { return text_of(r, "named_client"); }},
       {{"VIP"}, [](const Json& r) { return text_of(r, "vip"); }},
       {{"SNAT", Align::left, 2}, [](const Json& r) { return text_of(r, "snat", not_known); }},
       {{"DSR", Align::left, 1, true}, [](const Json& r) { return text_of(r, "dsr"); }},

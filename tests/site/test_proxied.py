@@ -1,6 +1,7 @@
 """Clients that come through a proxy: its PROXY header is read and taken off, and whom it names is whom endpoints are told."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -156,18 +157,42 @@ def test_bad_headers_are_refused_by_name_and_the_next_client_is_served(site, web
     assert splices(site)["pending"] == 0
 
 
+def flow_file(site):
+    return pathlib.Path(f"/dev/hugepages/sluice-{site.run_directory.name}-flows")
+
+
+def assert_is_found(site):
+    """The connection of the client whom the header names, by him and by the proxy."""
+    for words in (["host", "203.0.113.9"], ["--client", "203.0.113.9"], ["host", PROXY.v4, "port", "4000"], ["--client", PROXY.v4]):
+        reply = site.shell("show", "flows", *words, "--json")
+        flow, = json.loads(reply.stdout)["flows"]
+        assert flow["client"].startswith(f"{PROXY.v4}:") and flow["named_client"] == "203.0.113.9:4000", flow
+    assert "203.0.113.9:4000" in site.shell("show", "flows").stdout
+    assert json.loads(site.shell("show", "flows", "host", "203.0.113.8", "--json").stdout)["flows"] == []
+
+
 def test_a_connection_behind_a_header_goes_on_after_kill_9_of_the_dataplane(site):
-    echo = objects.service("echo", 4, 7, layout.ECHO_PORT, origins=layout.ORIGINS[:1], forwarding="SPLICE")
-    site.apply([objects.node(), *proxied(echo, f"{PROXY.v4}/32")])
+    def echo():
+        return objects.service("echo", 4, 7, layout.ECHO_PORT, origins=layout.ORIGINS[:1], forwarding="SPLICE")
+
+    # So many that the clients whom headers name do not fit into the last hugepage of the flow file: it grows by one, when the
+    # first proxy is configured.
+    node = objects.node(flows={"capacity": 131072, "splice_capacity": 131072})
+    site.apply([node, *echo()])
+    without_proxies = flow_file(site).stat().st_size
+    site.apply([node, *proxied(echo(), f"{PROXY.v4}/32")])
+    assert flow_file(site).stat().st_size == without_proxies + (2 << 20)
     header = version_2(V4_BLOCK)
     before, after, go = b"before the restart\n", b"and after it\n", site.directory / "go"
     steps = [[[header[:9].hex(), (header[9:] + before).hex()], 2], [[after.hex()], 1]]
     client = Process("speaker", ["/usr/bin/python3", "-c", SPEAK, json.dumps(steps), layout.vip(4), "7", go], site.directory,
                      site.network.namespace("client-2")).start()
     host.wait_for(lambda: client.output_text() == "web-1\n" + before.decode(), "the first echo")
+    assert_is_found(site)
     site.dataplane.kill()
     site.start_dataplane()
     assert site.ask_dataplane("status")["flows_adopted"] == 1
+    assert_is_found(site)
     go.touch()
     assert client.wait(10) == 0
     assert client.output_text() == "web-1\n" + (before + after).decode()

@@ -39,7 +39,10 @@ Result<std::unique_ptr<Bed>> Bed::create(const Model& model) {
     records.resize(std::max<std::uint64_t>(1, model.flow_capacity / model.lcore_count));
   }
   bed->splices_.resize(model.lcore_count);
-  for (auto& splices : bed->splices_) splices.resize(model.splice_capacity / model.lcore_count);
+  for (auto& splices : bed->splices_) {
+    splices.resize(model.splice_capacity / model.lcore_count);
+    bed->named_clients_.emplace_back(splices.size());
+  }
   bed->make_worlds(false);
   if (auto published = bed->publish(model); !published) return tl::unexpected(published.error());
   return bed;
@@ -65,7 +68,7 @@ void Bed::make_worlds(bool is_restart) {
     world.snat_ports = SnatPorts(7 + lcore);
     world.exception_mac = kernel_mac;
     world.cookie_secret = {0x5bd1e9955bd1e995ull + is_restart, 77};
-    world.splices = Splices(std::span(splices_[lcore]));
+    world.splices = Splices(std::span(splices_[lcore]), std::span(named_clients_[lcore]));
     world.pending_checked = now_;
   }
 }

@@ -139,6 +139,7 @@ class Bed {
   std::unique_ptr<Snapshot> tables_;
   std::vector<std::vector<FlowRecord>> records_;  // by lcore; outlive the worlds
   std::vector<std::vector<SpliceRecord>> splices_;
+  std::vector<std::vector<NamedClient>> named_clients_;
   std::vector<std::unique_ptr<World>> worlds_;
   std::vector<std::unique_ptr<Watch>> watches_;
   std::vector<std::deque<std::unique_ptr<Buffer>>> rings_;

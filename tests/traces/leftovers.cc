@@ -21,9 +21,12 @@ constexpr FlowFileShape left_shape{32, 2, 8};
 constexpr FlowFileShape next_shapes[] = {left_shape, {64, 2, 8}, {32, 1, 8}, {32, 4, 16}, {32, 2, 2}, {3, 1, 1}};
 constexpr std::size_t header_bytes = 40, header_crc_at = 36, records_at = 4'096;
 constexpr Instant now{2'000'000};
+// Of the spliced flows: not two alike.
+const IpAddress named_client = *IpAddress::parse("2001:db8:9::9");
+Be16 named_port(const FlowRecord& record) { return be16(static_cast<std::uint16_t>(record.ports[0].remote.host() + 711)); }
 
 constexpr std::size_t left_bytes() {
-  return records_at + left_shape.capacity * sizeof(FlowRecord) + left_shape.splice_capacity * sizeof(SpliceRecord);
+  return records_at + left_shape.capacity * sizeof(FlowRecord) + left_shape.splice_capacity * (sizeof(SpliceRecord) + sizeof(NamedClient));
 }
 
 std::string text_of(const FlowKey& key) {
@@ -46,6 +49,8 @@ void seal_header(std::span<std::uint8_t> image) {
 
 constexpr std::size_t record_place(std::size_t index) { return records_at + index * sizeof(FlowRecord); }
 constexpr std::size_t splice_place(std::size_t index) { return record_place(left_shape.capacity) + index * sizeof(SpliceRecord); }
+
+constexpr std::size_t client_place(std::size_t index) { return splice_place(left_shape.splice_capacity) + index * sizeof(NamedClient); }
 
 template <class Record>
 Record record_at(std::span<const std::uint8_t> image, std::size_t place) {
@@ -87,6 +92,8 @@ Result<std::unique_ptr<Leftovers>> Leftovers::create(std::string path) {
   const std::string unharmed = left->damage_and_take_over({});
   if (!unharmed.empty()) return fail("leftovers: before any damage: " + unharmed);
   if (left->outcome().taken_over != left->flow_count()) return fail("leftovers: before any damage not all is taken over");
+  left->named_count_ = left->outcome().named;
+  if (left->named_count_ == 0) return fail("leftovers: before any damage no client is named");
   return left;
 }
 
@@ -167,6 +174,10 @@ Result<void> Leftovers::add_splice(const std::string& client, std::uint32_t lcor
   const auto called = send(lcore, parse(fmt::format("{}ack seq=101 ack={} tsval=7001 tsecr={}", start, isn + 1, cookie.option("tsval"))), 0);
   if (!called) return fail("leftovers: the endpoint is not called");
   const PacketText there = read_frame(called->frame);
+  World& world = bed_->world(lcore);
+  for (const FlowRecord& record : world.flows.records()) {
+    if ((record.flags & flow_flag::is_spliced) != 0) world.splices.name_client(record, named_client, named_port(record));
+  }
   const std::string back = fmt::format("{}:{} > {}:{} tcp ", there.destination, there.destination_port, there.source, there.source_port);
   send(lcore, parse(back + "syn ack seq=900 ack=101 mss=1460 sackok=1 tsval=50 tsecr=7001 ws=9"), 1);
   return say_more(parse(fmt::format("{}ack psh seq=101 ack={} tsval=7002 tsecr={} text=question", start, isn + 1, cookie.option("tsval"))),
@@ -206,7 +217,11 @@ Result<void> Leftovers::live() {
   for (std::uint32_t lcore = 0; lcore < left_shape.lcore_count; ++lcore) {
     const auto records = bed_->world(lcore).flows.records();
     std::copy(records.begin(), records.end(), file->records_of(lcore).begin());
-    for (std::uint32_t slot = 0; slot < file->splices_of(lcore).size(); ++slot) file->splices_of(lcore)[slot] = bed_->world(lcore).splices[slot];
+    const Splices& splices = bed_->world(lcore).splices;
+    for (std::uint32_t slot = 0; slot < file->splices_of(lcore).size(); ++slot) file->splices_of(lcore)[slot] = splices[slot];
+    for (const FlowRecord& record : records) {
+      if (const auto client = splices.named_client_of(record)) file->named_clients_of(lcore)[record.splice_slot] = *client;
+    }
   }
   image_.resize(left_bytes());
   const Fd fd(open(path_.c_str(), O_RDONLY | O_CLOEXEC));
@@ -238,9 +253,10 @@ std::vector<std::uint8_t> Leftovers::damaged(std::span<const std::uint8_t> bytes
   Script script(bytes);
   std::vector<std::uint8_t> image = image_;
   const auto record = [&] { return record_place(script.byte() % left_shape.capacity); };
+  const auto client = [&] { return client_place(script.byte() % left_shape.splice_capacity); };
   const auto splice = [&] { return splice_place(script.byte() % left_shape.splice_capacity); };
   while (!script.is_over() && image.size() >= left_bytes()) {
-    switch (script.byte() % 13) {
+    switch (script.byte() % 15) {
       case 0: {
         const std::size_t at = script.below(image.size());
         image[at] = static_cast<std::uint8_t>(image[at] ^ 1u << script.byte() % 8);
@@ -294,6 +310,14 @@ std::vector<std::uint8_t> Leftovers::damaged(std::span<const std::uint8_t> bytes
         outcome_.is_forged = true;
         break;
       }
+      case 13: {
+        const std::size_t one = client(), other = client();
+        const auto kept = record_at<NamedClient>(image, one);
+        put(image, one, record_at<NamedClient>(image, other));
+        put(image, other, kept);
+        break;
+      }
+      case 14: image[client() + script.byte() % sizeof(NamedClient)] = static_cast<std::uint8_t>(script.byte()); break;
     }
   }
   return image;
@@ -316,7 +340,7 @@ std::string Leftovers::damage_and_take_over(std::span<const std::uint8_t> script
   auto& worlds = worlds_for(shape.lcore_count);
   for (std::uint32_t lcore = 0; lcore < shape.lcore_count; ++lcore) {
     worlds[lcore]->flows = Conntrack(file->records_of(lcore), {now.ms, lcore});
-    worlds[lcore]->splices = Splices(file->splices_of(lcore));
+    worlds[lcore]->splices = Splices(file->splices_of(lcore), file->named_clients_of(lcore));
   }
   outcome_.taken_over = take_over(bed_->tables(), worlds, file->is_adoptable(), file->take_leftovers());
   std::string fault = check_records(worlds);
@@ -351,6 +375,11 @@ std::string Leftovers::check_records(std::span<const std::unique_ptr<World>> wor
       if ((record.flags & flow_flag::is_spliced) != 0) {
         if (record.splice_slot >= world->splices.capacity() || !slots.insert(record.splice_slot).second) return name + ": its splice is another's";
         if (!is_sealed(world->splices[record.splice_slot], record.check)) return name + ": its splice is damaged";
+        const auto named = world->splices.named_client_of(record);
+        if (named && (named->address != named_client || named->port != named_port(record))) {
+          return name + ": named is " + address_port_text(named->address, named->port);
+        }
+        outcome_.named += named.has_value();
       }
       const bool was_there = std::any_of(flows_.begin(), flows_.end(), [&](const LeftFlow& left) {
         return left.from_client == client && left.to_endpoint == leaving_key(record, Direction::to_endpoint);

@@ -33,9 +33,11 @@ class Leftovers {
     bool is_begun_anew = false;  // nothing in the file was believed
     bool is_forged = false;      // the script has sealed something
     std::uint64_t taken_over = 0;
+    std::uint64_t named = 0;  // of these, how many still have the client that a PROXY header named
   };
   const Outcome& outcome() const { return outcome_; }
   std::size_t flow_count() const { return flows_.size(); }  // in the file as it was left
+  std::uint64_t named_count() const { return named_count_; }
 
  private:
   struct LeftFlow {
@@ -62,6 +64,7 @@ class Leftovers {
   std::vector<std::uint8_t> image_;  // the file as it was left
   std::vector<std::vector<std::unique_ptr<World>>> worlds_;  // by lcore count
   std::vector<FlowRecord> nothing_{1};
+  std::uint64_t named_count_ = 0;
   Outcome outcome_;
 };
 

@@ -37,6 +37,7 @@ class Run {
     if (keyword == "verdict") return verdict(words);
     if (keyword == "count") return count(words);
     if (keyword == "walk") return walk(words);
+    if (keyword == "named") return named(words);
     if (keyword == "discard") {
       if (bed_ != nullptr) bed_->outputs.clear();
       needs_verdict_ = false;
@@ -281,6 +282,23 @@ class Run {
     const std::string actual = walks.empty() ? "nothing" : fmt::format("{}", fmt::join(walks, " / "));
     if (actual == expected) return {};
     return fail(fmt::format("expected walk {}\n      got      {}", expected, actual));
+  }
+
+  // named CLIENT NAMED|nobody
+  Result<void> named(const Words& words) {
+    if (words.size() != 2 || bed_ == nullptr) return fail("named: the client of a flow is needed, and whom the PROXY header names");
+    std::string actual = "no such flow";
+    for (std::uint32_t lcore = 0; lcore < bed_->lcore_count(); ++lcore) {
+      const World& world = bed_->world(lcore);
+      for (const FlowRecord& record : world.flows.records()) {
+        const FlowKey key = arriving_key(record, Direction::to_endpoint);
+        if (record.state == FlowState::unused || address_port_text(key.source, key.source_port) != words[0]) continue;
+        const auto client = world.splices.named_client_of(record);
+        actual = client ? address_port_text(client->address, client->port) : "nobody";
+      }
+    }
+    if (actual != words[1]) return fail(fmt::format("expected {}, got {}", words[1], actual));
+    return {};
   }
 
   Result<void> verdict(const Words& words) {

@@ -49,14 +49,16 @@ TEST(TakeOver, DamagedFilesAreBegunAnewOrTheirSoundFlowsGoOnExactly) {
   RecordProperty("some_taken_over", static_cast<int>(some));
 }
 
-// What is believed after one bit has changed, wherever it is: all flows but at most one go on, or (header) none does.
+// What is believed after one bit has changed, wherever it is: all flows but at most one go on, or (header) none does; and of a flow
+// that goes on nobody else is named than the client that was.
 TEST(TakeOver, OneBitAnywhereCostsOneFlowAtMost) {
   const auto left = leftovers();
   ASSERT_NE(left, nullptr);
   constexpr std::size_t records_at = 4'096, header_bytes = 40, splices_at = records_at + 32 * sizeof(FlowRecord);
+  constexpr std::size_t clients_at = splices_at + 8 * sizeof(SpliceRecord), end = clients_at + 8 * sizeof(NamedClient);
   const unsigned step = test::tries(10) == 1 ? 8 : 1;  // sanitized: one bit of each byte
-  std::uint64_t lost = 0, unnoticed = 0;
-  for (std::size_t byte = 0; byte < splices_at + 8 * sizeof(SpliceRecord); byte = byte == header_bytes - 1 ? records_at : byte + 1) {
+  std::uint64_t lost = 0, unnoticed = 0, unnamed = 0;
+  for (std::size_t byte = 0; byte < end; byte = byte == header_bytes - 1 ? records_at : byte + 1) {
     for (unsigned bit = byte % step; bit < 8; bit += step) {
       ASSERT_EQ(left->damage_and_take_over(flip(byte, bit)), "") << "byte " << byte << ", bit " << bit;
       const auto& outcome = left->outcome();
@@ -64,10 +66,26 @@ TEST(TakeOver, OneBitAnywhereCostsOneFlowAtMost) {
       if (outcome.is_begun_anew) continue;
       ASSERT_GE(outcome.taken_over + 1, left->flow_count()) << "byte " << byte << ", bit " << bit;
       (outcome.taken_over == left->flow_count() ? unnoticed : lost) += 1;
+      if (byte < clients_at) continue;
+      ASSERT_EQ(outcome.taken_over, left->flow_count()) << "byte " << byte << ", bit " << bit;
+      ASSERT_GE(outcome.named + 1, left->named_count()) << "byte " << byte << ", bit " << bit;
+      unnamed += outcome.named < left->named_count();
     }
   }
   EXPECT_GT(lost * step, left->flow_count() * 40 * 8);  // the identity of every one
+  EXPECT_EQ(unnamed * step, left->named_count() * sizeof(NamedClient) * 8);
   EXPECT_GT(unnoticed, 0u);                      // free records, and what no check covers
+}
+
+// With more room, or on fewer lcores, all go on, and whom a PROXY header named with them.
+TEST(TakeOver, AnotherShapeKeepsTheNamedClients) {
+  const auto left = leftovers();
+  ASSERT_NE(left, nullptr);
+  for (const std::uint8_t shape : {0, 1, 2}) {
+    ASSERT_EQ(left->damage_and_take_over(std::span(&shape, 1)), "");
+    EXPECT_EQ(left->outcome().taken_over, left->flow_count()) << "shape " << int{shape};
+    EXPECT_EQ(left->outcome().named, left->named_count()) << "shape " << int{shape};
+  }
 }
 
 // A flow that has ended is not brought back by one bit in the state of its record.

@@ -46,7 +46,26 @@ TEST(FlowFilter, matches_what_it_was_asked_for) {
   for (const auto& test : cases) {
     const auto filter = FlowFilter::parse(request(std::string("flows") + test.arguments), *tables);
     ASSERT_TRUE(filter) << test.arguments;
-    EXPECT_EQ(filter->matches(*tables, record), test.is_match) << test.arguments;
+    EXPECT_EQ(filter->matches(*tables, record, {}), test.is_match) << test.arguments;
+  }
+}
+
+TEST(FlowFilter, finds_the_client_that_a_proxy_has_named_and_the_proxy) {
+  const auto buffer = small_snapshot(1);
+  const auto tables = Snapshot::verify(buffer.bytes());
+  const FlowRecord record = some_flow();
+  const NamedClient named{*IpAddress::parse("2001:db8::9"), be16(5'555), 0, 0};
+  struct {
+    const char* arguments;
+    bool is_match;
+  } const cases[] = {{" client=2001:db8::9", true},        {" client=10.1.0.5", true},          {" client=2001:db8::8", false},
+                     {" client=10.2.0.11", false},         {"\nhost 2001:db8::9", true},        {"\nsrc 2001:db8::/32 port 5555", true},
+                     {"\nhost 10.1.0.5 port 4000", true},  {"\ndst 2001:db8::9", false},        {"\nnot host 2001:db8::9", false},
+                     {" client=2001:db8::9\nvip shop", true}, {" client=2001:db8::9\nport 5556", false}};
+  for (const auto& test : cases) {
+    const auto filter = FlowFilter::parse(request(std::string("flows") + test.arguments), *tables);
+    ASSERT_TRUE(filter) << test.arguments;
+    EXPECT_EQ(filter->matches(*tables, record, named), test.is_match) << test.arguments;
   }
 }
 
@@ -55,8 +74,8 @@ TEST(FlowFilter, a_flow_of_a_vip_that_is_gone_has_no_name_to_match) {
   FlowRecord record = some_flow();
   record.vip_id = 99;
   const auto tables = Snapshot::verify(buffer.bytes());
-  EXPECT_FALSE(FlowFilter::parse(request("flows vip=web"), *tables)->matches(*tables, record));
-  EXPECT_TRUE(FlowFilter::parse(request("flows"), *tables)->matches(*tables, record));
+  EXPECT_FALSE(FlowFilter::parse(request("flows vip=web"), *tables)->matches(*tables, record, {}));
+  EXPECT_TRUE(FlowFilter::parse(request("flows"), *tables)->matches(*tables, record, {}));
 }
 
 TEST(FlowFilter, says_what_it_cannot_read) {

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -95,6 +97,64 @@ TEST_F(FlowFileTest, another_shape_hands_splices_out_with_their_flows) {
   ASSERT_EQ(leftovers.size(), 1u);  // the other one was not joined with its endpoint
   EXPECT_EQ(arriving_key(leftovers[0].flow, Direction::to_endpoint).source_port, be16(1));
   EXPECT_EQ(leftovers[0].splice.sequence_delta, 4'711u);
+}
+
+// Nobody pays for named clients who has none: 100,000 of them are 2.4 MB.
+TEST_F(FlowFileTest, room_for_named_clients_is_made_when_asked_and_outlives_the_process) {
+  constexpr FlowFileShape shape{64, 2, 100'000};
+  const auto written = [](NamedClient client) { return client.address == *IpAddress::parse("2001:db8::9") && client.port == be16(4'000); };
+  {
+    auto file = FlowFile::open(path_, shape);
+    ASSERT_TRUE(file);
+    EXPECT_TRUE(file->named_clients_of(1).empty());
+    const auto before = std::filesystem::file_size(path_);
+    FlowRecord* records = file->records_of(1).data();
+    SpliceRecord* splices = file->splices_of(1).data();
+    ASSERT_TRUE(file->hold_named_clients());
+    EXPECT_EQ(file->records_of(1).data(), records);
+    EXPECT_EQ(file->splices_of(1).data(), splices);
+    EXPECT_GE(std::filesystem::file_size(path_), before + 2'390'000);
+    ASSERT_EQ(file->named_clients_of(1).size(), 50'000u);
+    write_flow(records[7], 1, true);
+    records[7].splice_slot = 49'999;
+    splices[49'999].client_isn = 100;
+    splices[49'999].check = seal_of(splices[49'999], records[7].check);
+    name_client(file->named_clients_of(1)[49'999], records[7], splices[49'999], *IpAddress::parse("2001:db8::9"), be16(4'000));
+    ASSERT_TRUE(file->hold_named_clients());  // once more: nothing changes
+    EXPECT_TRUE(find_named_client(records[7], file->splices_of(1), file->named_clients_of(1)));
+    EXPECT_FALSE(find_named_client(records[7], file->splices_of(0), file->named_clients_of(0)));
+    EXPECT_FALSE(find_named_client(records[7], file->splices_of(1), {}));
+  }
+  {
+    auto file = FlowFile::open(path_, shape);
+    ASSERT_TRUE(file);
+    ASSERT_TRUE(file->is_adoptable());
+    const auto client = find_named_client(file->records_of(1)[7], file->splices_of(1), file->named_clients_of(1));
+    ASSERT_TRUE(client);
+    EXPECT_TRUE(written(*client));
+  }
+  auto file = FlowFile::open(path_, {64, 1, 100'000});
+  const auto leftovers = file->take_leftovers();
+  ASSERT_EQ(leftovers.size(), 1u);
+  ASSERT_TRUE(leftovers[0].client);
+  EXPECT_TRUE(written(*leftovers[0].client));
+}
+
+TEST_F(FlowFileTest, without_room_for_named_clients_all_stays_as_it_is) {
+  auto file = FlowFile::open(path_, {64, 2, 100'000});
+  write_flow(file->records_of(1)[5], 4'000);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto old_handler = signal(SIGXFSZ, SIG_IGN);
+  const rlimit lower{std::filesystem::file_size(path_), before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &lower), 0);
+  const auto held = file->hold_named_clients();
+  setrlimit(RLIMIT_FSIZE, &before);
+  signal(SIGXFSZ, old_handler);
+  ASSERT_FALSE(held);
+  EXPECT_NE(held.error().message.find("KiB more in the file of flow records: "), std::string::npos) << held.error().message;
+  EXPECT_TRUE(file->named_clients_of(1).empty());
+  EXPECT_TRUE(is_sealed(file->records_of(1)[5]));
 }
 
 TEST_F(FlowFileTest, what_cannot_be_read_is_begun_anew_and_said) {
