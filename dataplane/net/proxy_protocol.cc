@@ -5,6 +5,7 @@
 #include <charconv>
 #include <string_view>
 
+#include "dataplane/base/crc32c.h"
 #include "dataplane/net/headers.h"
 
 namespace sluice {
@@ -14,6 +15,7 @@ constexpr std::string_view line_start = "PROXY ";
 constexpr std::string_view signature("\r\n\r\n\0\r\nQUIT\n", 12);
 constexpr std::byte version_2_local{0x20}, version_2_proxy{0x21};
 constexpr std::byte tcp_over_v4{0x11}, tcp_over_v6{0x21};
+constexpr std::byte tlv_crc32c{3};
 constexpr std::size_t fixed_bytes = 16;  // of version 2: as far as its length
 
 std::size_t write_version_1(const FlowKey& key, std::span<std::byte> out) {
@@ -100,20 +102,34 @@ Be16 be16_at(std::span<const std::byte> bytes, std::size_t at) {
   return word;
 }
 
-// Each a type, two bytes of length, and so many more.
-bool do_tlvs_add_up(std::span<const std::byte> rest) {
-  constexpr std::size_t head_bytes = 3;
-  while (!rest.empty()) {
-    if (rest.size() < head_bytes) return false;
-    const std::size_t bytes = head_bytes + be16_at(rest, 1).host();
-    if (bytes > rest.size()) return false;
-    rest = rest.subspan(bytes);
-  }
-  return true;
+// Of the whole header, its own four bytes taken as zero.
+bool is_checksum_right(std::span<const std::byte> header, std::size_t at) {
+  constexpr std::byte zeros[4] = {};
+  Be32 said;
+  std::memcpy(&said, header.data() + at, sizeof said);
+  return said.host() == crc32c(header.subspan(at + sizeof said), crc32c(zeros, crc32c(header.first(at))));
 }
 
-// Two addresses, their ports, TLVs: all that follows the length.
-ProxyHeader read_tcp_block(std::span<const std::byte> block, std::size_t address_bytes) {
+// Each a type, two bytes of length, and so many more. `complete`: there is nothing against them.
+ProxyHeaderStatus check_tlvs(std::span<const std::byte> header, std::size_t at) {
+  constexpr std::size_t head_bytes = 3;
+  auto status = ProxyHeaderStatus::complete;
+  while (at < header.size()) {
+    if (header.size() - at < head_bytes) return ProxyHeaderStatus::malformed;
+    const std::size_t value_at = at + head_bytes, value_bytes = be16_at(header, at + 1).host();
+    if (value_bytes > header.size() - value_at) return ProxyHeaderStatus::malformed;
+    if (header[at] == tlv_crc32c) {
+      if (value_bytes != sizeof(Be32)) return ProxyHeaderStatus::malformed;
+      if (!is_checksum_right(header, value_at)) status = ProxyHeaderStatus::checksum_wrong;
+    }
+    at = value_at + value_bytes;
+  }
+  return status;
+}
+
+// Behind the length: two addresses, their ports, TLVs.
+ProxyHeader read_tcp_header(std::span<const std::byte> header, std::size_t address_bytes) {
+  const auto block = header.subspan(fixed_bytes);
   const std::size_t ports_at = 2 * address_bytes, tlvs_at = ports_at + 4;
   const auto address_at = [&](std::size_t at) {
     if (address_bytes == 16) return IpAddress::v6(block.data() + at);
@@ -121,9 +137,10 @@ ProxyHeader read_tcp_block(std::span<const std::byte> block, std::size_t address
     std::memcpy(&four, block.data() + at, sizeof four);
     return IpAddress::v4(four);
   };
-  if (!do_tlvs_add_up(block.subspan(tlvs_at))) return answer(ProxyHeaderStatus::malformed);
+  const ProxyHeaderStatus status = check_tlvs(header, fixed_bytes + tlvs_at);
+  if (status != ProxyHeaderStatus::complete) return answer(status);
   return named({address_at(0), address_at(address_bytes), be16_at(block, ports_at), be16_at(block, ports_at + 2), protocol::tcp},
-               fixed_bytes + block.size());
+               header.size());
 }
 
 ProxyHeader read_version_2(std::span<const std::byte> bytes) {
@@ -140,7 +157,7 @@ ProxyHeader read_version_2(std::span<const std::byte> bytes) {
   if (address_bytes != 0 && block_bytes < 2 * address_bytes + 4) return answer(ProxyHeaderStatus::malformed);
   if (bytes.size() < fixed_bytes + block_bytes) return answer(ProxyHeaderStatus::need_more);
   if (address_bytes == 0) return answer(ProxyHeaderStatus::complete, fixed_bytes + block_bytes);
-  return read_tcp_block(bytes.subspan(fixed_bytes, block_bytes), address_bytes);
+  return read_tcp_header(bytes.first(fixed_bytes + block_bytes), address_bytes);
 }
 
 }  // namespace

@@ -26,6 +26,7 @@ enum class ProxyHeaderStatus : std::uint8_t {
   complete,
   not_proxy,  // begins like neither version
   malformed,
+  checksum_wrong,  // of a version 2 that carries one
   too_long,   // a line of more than 107 bytes, or a version 2 that says it ends beyond proxy_header_read_max
 };
 
@@ -40,7 +41,7 @@ struct ProxyHeader {
 
 // Either version, from the first bytes of a connection; what follows the header is not looked at. The bytes may be cut
 // anywhere: the answer for a prefix is either `need_more` or what it will be for every continuation. What version 2 carries
-// behind the addresses (TLVs) must add up and is stepped over, a checksum in it too. Addresses ::ffff:a.b.c.d are IPv4, as
+// behind the addresses (TLVs) must add up and is stepped over, but for a checksum (PP2_TYPE_CRC32C), which must be right. Addresses ::ffff:a.b.c.d are IPv4, as
 // everywhere; the two must be of one family.
 ProxyHeader read_proxy_header(std::span<const std::byte> bytes);
 

@@ -148,6 +148,7 @@ bool take_proxy_header(World& world, Packet& packet, PendingSplice& pending) {
     }
     case ProxyHeaderStatus::not_proxy: return refused(Verdict::reject_not_proxy);
     case ProxyHeaderStatus::malformed: return refused(Verdict::reject_proxy_malformed);
+    case ProxyHeaderStatus::checksum_wrong: return refused(Verdict::reject_proxy_checksum_wrong);
     case ProxyHeaderStatus::too_long: return refused(Verdict::reject_proxy_too_long);
     case ProxyHeaderStatus::complete: break;
   }

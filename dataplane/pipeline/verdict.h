@@ -24,6 +24,7 @@ namespace sluice {
   X(reject_proxy_untrusted, "to a VIP with accept_proxy_protocol from outside of its trusted_prefixes; answered with a reset") \
   X(reject_not_proxy, "a VIP with accept_proxy_protocol was sent something else than a PROXY header; does the proxy before it send one? Answered with a reset") \
   X(reject_proxy_malformed, "a PROXY header that breaks the rules of its version; answered with a reset")             \
+  X(reject_proxy_checksum_wrong, "a PROXY header (version 2) whose CRC32C is not that of its bytes; answered with a reset") \
   X(reject_proxy_too_long, "a PROXY line of more than 107 bytes, or a PROXY header (version 2) of more than 4 KiB; answered with a reset") \
   X(reject_not_tls, "a VIP that looks at server names was sent something else than TLS; answered with a reset")      \
   X(reject_hello_malformed, "a ClientHello that breaks the rules of TLS; answered with a reset")                      \

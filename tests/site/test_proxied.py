@@ -142,6 +142,7 @@ BAD = {
     "malformed": [b"PROXY TCP4 203.0.113.9 192.0.2.1 65536 443\r\n", b"PROXY TCP4 2001:db8::9 192.0.2.1 4000 443\r\n",
                   b"PROXY TCP4 203.0.113.09 192.0.2.1 4000 443\r\n", version_2(V4_BLOCK[:-1]), version_2(V4_BLOCK + b"\x04\x00\x09x"),
                   version_2(V4_BLOCK, command=2), version_2(V4_BLOCK, family=0x41)],
+    "checksum_wrong": [version_2(V4_BLOCK + b"\x03\x00\x04\x44\xf5\xfc\xec")],
     "too_long": [SIGNATURE + b"\x21\x11\xff\xff", b"PROXY UNKNOWN " + b"x" * 100],
 }
 

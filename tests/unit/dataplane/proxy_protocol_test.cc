@@ -106,6 +106,18 @@ std::vector<Case> cases() {
       {"v2_tcp6_mapped", version_2(0x21, 0x21, mapped_client + mapped_server + ports), complete, v4_names},
       {"v2_mixed_by_mapping", version_2(0x21, 0x21, mapped_client + v6_server + ports), malformed},
       {"v2_tlvs", version_2(0x21, 0x11, v4_block + tlv(0x02, "a.example") + tlv(0x04, "") + tlv(0xee, std::string(300, 'x'))), complete, v4_names},
+      // Checksums computed with another program, bit by bit.
+      {"v2_checksum", version_2(0x21, 0x11, v4_block + tlv(0x03, "\x44\xf5\xfc\xeb")), complete, v4_names},
+      {"v2_checksum_between", version_2(0x21, 0x21, v6_block + tlv(0x04, "ab") + tlv(0x03, "\x53\x7d\xbc\xd4") + tlv(0xee, "x")), complete, v6_names},
+      {"v2_checksum_of_others", version_2(0x21, 0x21, v6_block + tlv(0x04, "ac") + tlv(0x03, "\x53\x7d\xbc\xd4") + tlv(0xee, "x")), checksum_wrong},
+      {"v2_checksum_of_others_behind", version_2(0x21, 0x21, v6_block + tlv(0x04, "ab") + tlv(0x03, "\x53\x7d\xbc\xd4") + tlv(0xee, "y")), checksum_wrong},
+      {"v2_checksum_in_the_other_order", version_2(0x21, 0x11, v4_block + tlv(0x03, "\xeb\xfc\xf5\x44")), checksum_wrong},
+      {"v2_checksum_of_0", version_2(0x21, 0x11, v4_block + tlv(0x03, std::string(4, '\0'))), checksum_wrong},
+      {"v2_checksum_twice", version_2(0x21, 0x11, v4_block + tlv(0x03, "\x44\xf5\xfc\xeb") + tlv(0x03, "\x44\xf5\xfc\xeb")), checksum_wrong},
+      {"v2_checksum_of_3_bytes", version_2(0x21, 0x11, v4_block + tlv(0x03, "abc")), malformed},
+      {"v2_checksum_of_5_bytes", version_2(0x21, 0x11, v4_block + tlv(0x03, "\x44\xf5\xfc\xeb\x01")), malformed},
+      {"v2_checksum_wrong_and_tlv_overruns", version_2(0x21, 0x11, v4_block + tlv(0x03, "abcd") + "\x04\x00\x01"s), malformed},
+      {"v2_checksum_of_unix", version_2(0x21, 0x31, std::string(216, '/') + tlv(0x03, "abcd")), complete},  // not looked at
       {"v2_4096_bytes", version_2(0x21, 0x11, v4_block + tlv(0x04, std::string(4'096 - 16 - 12 - 3, 'x'))), complete, v4_names},
       {"v2_4097_bytes", version_2(0x21, 0x11, v4_block + tlv(0x04, std::string(4'097 - 16 - 12 - 3, 'x'))), too_long},
       {"v2_64_kB", version_2(0x21, 0x11, v4_block, 0xffff), too_long},
@@ -167,6 +179,23 @@ TEST(ProxyHeader, EveryTruncationWaitsOrIsTheAnswer) {  // PP-01
     const ProxyHeader followed = read_exactly(c.bytes + "\x16\x03\x01");
     EXPECT_EQ(followed.bytes, c.bytes.size());
     EXPECT_EQ(names(followed), c.names);
+  }
+}
+
+TEST(ProxyHeader, NoByteUnderAChecksumMayChange) {  // PP-01
+  const std::string header = version_2(0x21, 0x21, v6_block + tlv(0x04, "ab") + tlv(0x03, "\x53\x7d\xbc\xd4") + tlv(0xee, "x"));
+  for (std::size_t bit = 0; bit < header.size() * 8; ++bit) {
+    std::string changed = header;
+    changed[bit / 8] = static_cast<char>(changed[bit / 8] ^ 1 << bit % 8);
+    const ProxyHeader read = read_exactly(changed);
+    const bool is_told_by_type = bit / 8 == 16 + v6_block.size() + 5;  // of the checksum: then it is another TLV
+    const bool ends_before_it = bit / 8 == 15 && read.bytes == 16 + v6_block.size();
+    const bool is_of_nobody = bit / 8 == 12 || bit / 8 == 13;           // LOCAL, UDP and the like
+    if (is_of_nobody) {
+      ASSERT_EQ(names(read), own) << bit;
+    } else if (!is_told_by_type && !ends_before_it) {
+      ASSERT_NE(read.status, ProxyHeaderStatus::complete) << bit;
+    }
   }
 }
 
