@@ -15,7 +15,9 @@
 //                  it costs no look at the payload, whose own checksum says what it sums up to.
 //
 // A packet that a tunnel makes too long is refused before it is put in, in the terms of who sent it: he is told what fits
-// inside, or, when he asked for fragments, it is a named drop as anywhere else. No MSS is lowered for it: the MSS in the
+// inside. Who cannot send less gets fragments, of the outer packet: the endpoint puts it together before it takes the inner one
+// out, which is whole or as it came. That is IPv6 of at most 1,280 bytes (RFC 2473 7.1) and IPv4 without DF, of which some are
+// fragments already (RFC 2473 7.2; for IPv4 outside RFC 2003 5.1, whose outer DF is the inner one). No MSS is lowered for it: the MSS in the
 // client's SYN is about what the endpoint sends, which passes no tunnel, and the one in the SYN-ACK does not pass us. Jumbo
 // frames toward the endpoints or `advmss` on them spare every connection the first refusal. A router behind us that finds the
 // tunnel too long, or its end out of reach, tells us; we tell the client (icmp_error.cc).
@@ -79,7 +81,77 @@ void write_gue(std::byte* out, const Packet& packet, const FlowRecord& flow, std
   *reinterpret_cast<GueHeader*>(out + sizeof(UdpHeader)) = {0, inner_protocol, be16(0)};
 }
 
+// Whether its sender could not have sent less, or does not mind.
+bool may_be_cut(Packet& packet, std::size_t inner_bytes) {
+  if (!packet.frame.key.source.is_v4()) return inner_bytes <= mtu_min_v6;
+  return !packet.at<Ipv4Header>(packet.frame.l3_offset).is_kept_whole();
+}
+
+std::uint16_t mtu_told(const Packet& packet, std::uint16_t fitting) {
+  return packet.frame.key.source.is_v4() ? fitting : std::max(fitting, mtu_min_v6);
+}
+
+// The fragment of an outer packet that begins at `begin` of its payload. `outer`: its header, without a fragment header.
+struct OuterFragment {
+  std::span<const std::byte> outer;
+  std::size_t begin, bytes;
+  bool has_more;
+  std::uint32_t id;
+};
+
+// Behind the link header; how many bytes.
+std::size_t write_outer(std::byte* out, const OuterFragment& piece) {
+  std::memcpy(out, piece.outer.data(), piece.outer.size());
+  if (piece.outer.size() == sizeof(Ipv4Header)) {
+    auto& ip = *reinterpret_cast<Ipv4Header*>(out);
+    ip.total_bytes = be16(static_cast<std::uint16_t>(sizeof ip + piece.bytes));
+    ip.flags_and_fragment = be16(static_cast<std::uint16_t>(piece.begin / 8 | (piece.has_more ? 0x2000u : 0u)));
+    ip.checksum = 0;
+    ip.checksum = checksum_of({out, sizeof ip});
+    return sizeof ip;
+  }
+  auto& ip = *reinterpret_cast<Ipv6Header*>(out);
+  const FragmentHeader header{ip.next_header, 0, be16(static_cast<std::uint16_t>(piece.begin | piece.has_more)), be32(piece.id)};
+  ip.next_header = protocol::fragment;
+  ip.payload_bytes = be16(static_cast<std::uint16_t>(sizeof header + piece.bytes));
+  std::memcpy(out + sizeof ip, &header, sizeof header);
+  return sizeof ip + sizeof header;
+}
+
 }  // namespace
+
+void cut_tunnel(World& world, Packet& packet, const Neighbor& next_hop) {
+  const Be16 type = packet.at<EthernetHeader>(0).type;
+  const bool is_v4 = type == ether_type::ipv4;
+  const std::size_t ip_bytes = is_v4 ? sizeof(Ipv4Header) : sizeof(Ipv6Header), added = is_v4 ? 0 : sizeof(FragmentHeader);
+  const std::size_t fitting = (world.ports[next_hop.port].mtu - ip_bytes - added) & ~std::size_t{7};
+  const std::size_t payload_bytes = packet.bytes - sizeof(EthernetHeader) - ip_bytes;
+  if (packet.headroom < added || world.generated.room() < (payload_bytes - 1) / fitting) {
+    packet.verdict = Verdict::drop_no_buffer;
+    return;
+  }
+  std::array<std::byte, sizeof(Ipv6Header)> outer;
+  std::memcpy(outer.data(), packet.data + sizeof(EthernetHeader), ip_bytes);
+  const std::uint32_t id = is_v4 ? 0 : next_datagram_id(world);  // IPv4 has one in its header
+  const auto piece_at = [&](std::size_t begin) {
+    const std::size_t bytes = std::min(fitting, payload_bytes - begin);
+    return OuterFragment{std::span(outer).first(ip_bytes), begin, bytes, begin + bytes < payload_bytes, id};
+  };
+  const std::byte* const payload = packet.data + sizeof(EthernetHeader) + ip_bytes;
+  for (std::size_t begin = fitting; begin < payload_bytes; begin += fitting) {
+    const OuterFragment piece = piece_at(begin);
+    GeneratedFrame& frame = *world.generated.add();
+    const std::size_t link_bytes = write_link_header(world, frame.data.data(), next_hop.port, next_hop.mac, type);
+    frame.bytes = static_cast<std::uint16_t>(link_bytes + write_outer(frame.data.data() + link_bytes, piece));
+    frame.tx_port = next_hop.port;
+    frame.tail = {payload + begin, piece.bytes};
+  }
+  packet.data -= added;
+  packet.headroom = static_cast<std::uint16_t>(packet.headroom - added);
+  packet.at<EthernetHeader>(0).type = type;
+  const std::size_t headers = write_outer(packet.data + sizeof(EthernetHeader), piece_at(0));
+  packet.bytes = static_cast<std::uint16_t>(sizeof(EthernetHeader) + headers + fitting);
+}
 
 bool may_fit_direct(World& world, Packet& packet, FlowRecord& flow) {
   const std::uint16_t added = tunnel_bytes(flow);
@@ -87,10 +159,11 @@ bool may_fit_direct(World& world, Packet& packet, FlowRecord& flow) {
   if (inner_bytes + added > world.mtu_min) [[unlikely]] {
     const std::uint16_t mtu = mtu_ahead(world, packet, flow);
     if (!packet.is_live()) return false;
-    if (inner_bytes + added > mtu) {
+    if (inner_bytes + added > mtu) packet.may_be_cut = may_be_cut(packet, inner_bytes);
+    if (inner_bytes + added > mtu && !packet.may_be_cut) {
       const bool is_error = packet.frame.kind == FrameKind::icmp || packet.frame.kind == FrameKind::icmpv6;
       if (is_error) packet.verdict = Verdict::drop_mtu_exceeded;  // RFC 1122 3.2.2: none about another
-      else refuse_unrewritten(world, packet, static_cast<std::uint16_t>(mtu - added));
+      else refuse_unrewritten(world, packet, mtu_told(packet, static_cast<std::uint16_t>(mtu - added)));
       return false;
     }
   }

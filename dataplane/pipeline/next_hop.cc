@@ -40,11 +40,20 @@ void ask_once(World& world, Neighbor& neighbor) {
   neighbor.probed_stamp = world.now.stamp();
 }
 
+// The others leave at once: so nothing is held.
+void cut(World& world, Packet& packet, Neighbor& neighbor) {
+  if (neighbor.state != NeighborState::incomplete) return cut_tunnel(world, packet, neighbor);
+  ask_once(world, neighbor);
+  packet.verdict = Verdict::drop_neighbor_unresolved;
+}
+
 void send_or_hold(World& world, Packet& packet, std::uint16_t index) {
   Neighbor& neighbor = world.neighbors[index];
   const PortFacts& port = world.ports[neighbor.port];
   if (packet.bytes > port.mtu + packet.frame.l3_offset) [[unlikely]] {
-    return refuse_length(world, packet, port.mtu);
+    if (!packet.may_be_cut) return refuse_length(world, packet, port.mtu);
+    cut(world, packet, neighbor);
+    if (!packet.is_live()) return;
   }
   neighbor.used_stamp = world.now.stamp();
   packet.tx_port = neighbor.port;

@@ -33,6 +33,7 @@ struct Packet {
   // Set by the stages.
   Verdict verdict = Verdict::undecided;
   Direction direction = Direction::to_endpoint;
+  bool may_be_cut = false;        // in a tunnel, and too long: see dsr.cc
   bool is_shared = false;         // ARP and ND that every lcore must learn from: settle copies it to the others
   std::uint8_t target_lcore = 0;  // with Verdict::handoff
   std::uint16_t tx_port = 0;      // with forward, reply and hold

@@ -58,6 +58,9 @@ std::uint16_t mtu_ahead(World& world, Packet& packet, FlowRecord& flow);
 // Direct server return, see dsr.cc: whether the packet, as it came, fits into the tunnel of its flow. False: it has its
 // verdict. Then: one hop less to live, and the outer headers.
 void send_direct(World& world, Packet& packet, const FlowRecord& flow);
+// One that is too long with them, and for which may_fit_direct() has found Packet::may_be_cut: into fragments of the outer packet,
+// of which the first stays in `packet` and the others are frames of our own.
+void cut_tunnel(World& world, Packet& packet, const Neighbor& next_hop);
 bool may_fit_direct(World& world, Packet& packet, FlowRecord& flow);
 inline std::uint16_t tunnel_bytes(const FlowRecord& flow) {  // of the outer headers
   constexpr std::uint8_t v4 = sizeof(Ipv4Header), v6 = sizeof(Ipv6Header), gue = sizeof(UdpHeader) + sizeof(GueHeader);

@@ -133,6 +133,25 @@ def test_a_narrow_link_on_a_tunnels_way_shrinks_the_clients_path_mtu(site, tmp_p
     assert endpoint.stop()["refused"] == 0
 
 
+@pytest.mark.parametrize("mode", [("DSR_IPIP", 6, 6), ("DSR_GUE", 6, 6)], ids=["ipip", "gue"])
+def test_what_ipv6_cannot_send_shorter_reaches_the_endpoint_in_fragments_of_the_tunnel(site, tmp_path, mode):
+    """RFC 2473 7.1: no client can be told less than 1,280 bytes, and less fits inside; a real kernel puts the outer packets together."""
+    endpoint = DirectEndpoint(site, WEB, VIPS.values())
+    site.apply([objects.node(port_options={"mtu": 1300}), *direct_service(mode)])
+    both = site.capture(name="both", both=True)
+    vip = VIPS[mode]
+    sent = tmp_path / "up"
+    sent.write_bytes(os.urandom(MEGABYTES * 1_000_000))
+    site.curl(f"http://{layout.host_port(vip, PORT)}/files/up", "--fail", "-T", sent, timeout=60)
+    assert same(sent, site.origins[WEB.name].files / "up")
+    assert path_mtu(site, "client-1", vip) == 1280
+    both.stop()
+    cut = "".join(host.run("tshark", "-n", "-r", path, "-o", "ipv6.defragment:FALSE", "-Y", "ipv6.fraghdr.offset > 0").stdout
+                  for path in both.files.values())
+    assert len(cut.splitlines()) > 1000
+    assert endpoint.stop()["refused"] == 0
+
+
 def test_fragments_of_a_datagram_reach_the_endpoint_in_their_tunnel(site):
     """FR-01."""
     modes = [("DSR_IPIP", 4, 4), ("DSR_GUE", 6, 6), ("DSR_L2", 4, 4)]

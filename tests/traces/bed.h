@@ -124,6 +124,7 @@ class Bed {
   void check_reassembled(const Output& output, const Buffer* from);
   void check_spliced(const Output& output, const Buffer& from);
   void check_tunnel(const Output& output, const Buffer& from);
+  void check_cut_tunnel(const Output& output, const Buffer* from);
   void check_tunnel_error(const Output& output, const Buffer& from);
   void check_direct_hop(const Output& output);
   void check_ledger();
@@ -146,6 +147,8 @@ class Bed {
   std::list<std::unique_ptr<Buffer>> held_;
   std::vector<Fate> fates_;
   Reassembly taken_apart_, reassembly_;  // of what came and left in fragments
+  Reassembly tunnels_;                   // of outer packets that left in fragments, and what each carries
+  std::map<std::string, Buffer> cut_;
   bool is_all_offered_right_ = true;     // every datagram that came
   std::map<std::string, MacAddress> macs_;
   std::map<IpAddress, std::optional<Model::Hop>> hops_;

@@ -73,12 +73,17 @@ void Bed::check_output(const Output& output, const Buffer* from) {
   if (text.option("smac") != port_mac(output.port).text()) complain("the source MAC is not the port's");
   const std::size_t mtu = output.port == exception_port ? 1'500 : model_.ports()[output.port].mtu;
   if (output.frame.size() > mtu + 14) complain("longer than the MTU");
+  const auto source = IpAddress::parse(text.source);
+  const bool is_cut_tunnel = text.options.contains("piece") && source && tables_->find_address(*source).kind == AddressKind::own;
   if (from == nullptr) {
-    if (text.options.contains("piece")) check_reassembled(output, nullptr);
+    if (is_cut_tunnel) check_cut_tunnel(output, nullptr);
+    else if (text.options.contains("piece")) check_reassembled(output, nullptr);
     return;
   }
 
-  if (output.verdict == Verdict::forward && text.options.contains("piece") && from->original[12] != output.frame[12]) {
+  if (output.verdict == Verdict::forward && is_cut_tunnel) {
+    check_cut_tunnel(output, from);
+  } else if (output.verdict == Verdict::forward && text.options.contains("piece") && from->original[12] != output.frame[12]) {
     check_exchange(output, *from);
   } else if (output.verdict == Verdict::forward && !carried_frame(quoted_frame(from->original)).empty() &&
              tables_->find_address(*IpAddress::parse(read_frame(from->original).destination)).kind == AddressKind::own) {
@@ -283,6 +288,19 @@ void Bed::check_tunnel(const Output& output, const Buffer& from) {
   });
   if (!is_of_port) complain("the outer source is no address of the port");
   if (outer.kind == "gue" && std::stoul(outer.source_port) < 49'152) complain("the outer source port is none for flows");
+}
+
+// `from`: nothing for what we cut off another. What the fragments make together is what came, in a tunnel.
+void Bed::check_cut_tunnel(const Output& output, const Buffer* from) {
+  const std::string name = datagram_name(output.frame);
+  if (from != nullptr && !cut_.emplace(name, *from).second) fault("two outer packets have one name: " + name);
+  Output whole = output;
+  whole.frame = tunnels_.add(output.frame);
+  if (whole.frame.empty()) return;
+  if (!cut_.contains(name)) return fault("an outer packet of nothing that came: " + name);
+  const Buffer came = std::move(cut_.extract(name).mapped());
+  if (const std::string faults = faults_of(whole.frame); !faults.empty() && faults_of(came.original).empty()) fault("an outer packet in fragments: " + faults);
+  check_tunnel(whole, came);
 }
 
 // An error out of a tunnel: it quotes the packet inside, as the router had quoted it.

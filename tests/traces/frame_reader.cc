@@ -85,8 +85,8 @@ PacketText read_frame(std::span<const std::byte> frame) {
     text.options["piece"] = fmt::format("{}-{}", at->fragment_offset, at->fragment_offset + l4_bytes);
     text.options["more"] = at->has_more ? "1" : "0";
     text.options["fid"] = std::to_string(at->fragment_id);
-    text.kind = at->protocol == 6 ? "tcp" : at->protocol == 17 ? "udp" : "proto";
-    if (at->fragment_offset == 0 && text.kind != "proto" && l4_bytes >= 4) {
+    text.kind = at->protocol == 6 ? "tcp" : at->protocol == 17 ? "udp" : at->protocol == 4 || at->protocol == 41 ? "ipip" : "proto";
+    if (at->fragment_offset == 0 && (text.kind == "tcp" || text.kind == "udp") && l4_bytes >= 4) {
       text.source_port = std::to_string(read(frame, at->l4, 2));
       text.destination_port = std::to_string(read(frame, at->l4 + 2, 2));
     }

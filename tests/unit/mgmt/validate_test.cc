@@ -581,15 +581,15 @@ TEST(ValidateDsrNode, NoRouteAndNoAddressForTheOuterHeader) {
             "IPv4 address for the outer header; expected an IPv4 address on port outside\n");
 }
 
-TEST(ValidateDsrNode, IPv6NeedsItsLeastMtuInsideTheTunnel) {
+TEST(ValidateDsrNode, IPv6NeedsItsLeastMtuOutsideTheTunnel) {
   std::string yaml = replaced(dsr_yaml("DSR_GUE"), "address: 10.9.0.1", "address: \"fd00:9::1\"");
   for (const char* last : {"11", "12"}) {
     yaml = replaced(yaml, std::string("ip: 10.2.0.") + last, std::string("ip: \"fd00:2::") + last + "\"");
   }
-  EXPECT_EQ(text_of(findings_of(replaced(yaml, "{name: inside, profile", "{name: inside, mtu: 1332, profile"))), "");
-  EXPECT_EQ(text_of(findings_of(replaced(yaml, "{name: inside, profile", "{name: inside, mtu: 1331, profile"))),
-            "node lb: spec.ports[1].mtu: MTU 1331 of port inside leaves 1279 bytes inside DSR_GUE to endpoint web-1, and "
-            "IPv6 needs 1280; expected at least 1332\n");
+  EXPECT_EQ(text_of(findings_of(replaced(yaml, "{name: inside, profile", "{name: inside, mtu: 1280, profile"))), "");
+  EXPECT_EQ(text_of(findings_of(replaced(yaml, "{name: inside, profile", "{name: inside, mtu: 1279, profile"))),
+            "node lb: spec.ports[1].mtu: MTU 1279 of port inside, which leads to endpoint web-1 by DSR_GUE, is less than IPv6 "
+            "needs; expected at least 1280\n");
 }
 
 TEST(ValidateDsrNode, ChecksPastTheTunnelAreWarnedOf) {
