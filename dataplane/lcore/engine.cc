@@ -138,10 +138,13 @@ Result<void> Engine::adopt_flows() {
   const auto cookie_secret = random_value<SipKey>();
   if (!cookie_secret) return tl::unexpected(cookie_secret.error());
 
+  const auto source_secret = random_value<HashSecret>();
+  if (!source_secret) return tl::unexpected(source_secret.error());
+  shared_limits_ = std::make_unique<SharedLimits>(*source_secret);
   for (std::uint32_t lcore = 0; lcore < lcore_count; ++lcore) {
     const auto seed = random_value<std::uint64_t>();
     if (!seed) return tl::unexpected(seed.error());
-    worlds_.push_back(std::make_unique<World>(Conntrack(flow_file_->records_of(lcore), *secret), lcore, lcore_count));
+    worlds_.push_back(std::make_unique<World>(Conntrack(flow_file_->records_of(lcore), *secret), lcore, lcore_count, *shared_limits_));
     World& world = *worlds_.back();
     world.replies = replies;
     world.snat_ports = SnatPorts(*seed);

@@ -70,6 +70,7 @@ class Engine {
   std::atomic<const Published*> current_{nullptr};
   std::unique_ptr<rte_rcu_qsbr, void (*)(rte_rcu_qsbr*)> readers_{nullptr, nullptr};
   std::optional<FlowFile> flow_file_;
+  std::unique_ptr<SharedLimits> shared_limits_;
   std::vector<std::unique_ptr<World>> worlds_;         // until the workers take them
   std::uint64_t flows_adopted_ = 0;
   std::optional<Ports> ports_;

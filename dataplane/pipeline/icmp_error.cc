@@ -233,8 +233,7 @@ bool turn_into_error(World& world, Packet& packet, IcmpHeader icmp) {
 
 bool may_make_error(World& world, const Packet& packet) {
   return packet.port != exception_port &&
-         world.icmp_errors.take(
-             world.now, share_of(world.tables->node().icmp_errors_per_second, world.lcore_count));
+         world.rate_limits.take(RateLimits::Icmp::errors, world.tables->node().icmp_errors_per_second, world.now);
 }
 
 bool is_ipv4_on_wire(Packet& packet) { return packet.at<Be16>(packet.frame.l3_offset - sizeof(Be16)) == ether_type::ipv4; }

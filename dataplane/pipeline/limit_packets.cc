@@ -21,8 +21,7 @@ void limit_packets(World& world, Burst& burst) {
     const VipLimitsRow& limits = *world.tables->limits_of(*vip);
     const auto within = [&](const RateLimitRow& rate, auto... who) {
       return rate.interval_ns == 0 ||
-             world.rate_limits.take(who..., vip->id, RateLimits::Of::packets, rate, world.now,
-                                    world.lcore_count);
+             world.rate_limits.take(who..., vip->id, RateLimits::Of::packets, rate, world.now);
     };
     // A source that sends too much takes nothing from the others.
     if (!within(limits.source_packets, packet.frame.key.source)) {

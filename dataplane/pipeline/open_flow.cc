@@ -14,8 +14,9 @@ namespace {
 
 constexpr std::size_t slots_searched_max = 256;  // for an endpoint below its limit
 
-// A flow on its way to its record. From take_place() on its endpoint carries it, until finish() or abandon().
+// A flow on its way to its record. Its endpoint is taken before take_place(), its VIP in finish().
 struct Opening {
+  const VipRow* vip = nullptr;
   const ClusterRow* cluster = nullptr;
   const EndpointRow* endpoint = nullptr;
   FlowOpening flow;
@@ -45,10 +46,10 @@ void refuse(Packet& packet) {
   packet.verdict = Verdict::drop_no_endpoint;
 }
 
-// How many flows of this lcore need a SNAT port of their own toward the endpoint. One that is reached at many ports has
-// as many spaces of SNAT ports, and nobody counts how full one of them is: the search will tell.
+// How many flows of this lcore need a SNAT port of their own toward the endpoint, beside the one that is opening. One that
+// is reached at many ports has as many spaces of SNAT ports, and nobody counts how full one of them is: the search will tell.
 std::uint64_t flows_toward_port(const World& world, const ClusterRow& cluster, const EndpointRow& endpoint) {
-  return cluster.is_lb_port != 0 ? 0 : world.counters.endpoints[endpoint.id].flows_active.read();
+  return cluster.is_lb_port != 0 ? 0 : world.counters.endpoints[endpoint.id].flows_active.read() - 1;
 }
 
 // The endpoint as SNAT ports are looked for toward it: at the port that the flow goes to.
@@ -72,9 +73,10 @@ Verdict take_source(World& world, const SnatChoice& choice, Opening& opening) {
 }
 
 // Addresses and ports of a flow through `vip` to `endpoint`. The caller has set from_client and its hash, state, client_isn
-// and is_spliced.
+// and is_spliced. Unless it is `undecided`, the endpoint is left.
 Verdict take_place(World& world, const VipRow& vip, const EndpointRow& endpoint, Opening& opening) {
   const ClusterRow& cluster = world.tables->clusters()[endpoint.cluster];
+  opening.vip = &vip;
   opening.cluster = &cluster;
   opening.endpoint = &endpoint;
   FlowOpening& flow = opening.flow;
@@ -94,16 +96,12 @@ Verdict take_place(World& world, const VipRow& vip, const EndpointRow& endpoint,
         world.snat_ports.next(*world.tables, pool, at_port(endpoint, flow.to_endpoint.destination_port),
                               flows_toward_port(world, cluster, endpoint), *world.replies, world.lcore);
     const Verdict verdict = take_source(world, choice, opening);
-    if (verdict != Verdict::undecided) return verdict;
+    if (verdict != Verdict::undecided) leave_endpoint(world, endpoint.id);
+    return verdict;
   } else {
     opening.reply_hash = world.flows.hash(flow.to_endpoint.reversed());
   }
-  world.counters.endpoints[endpoint.id].flows_active.add(1);
   return Verdict::undecided;
-}
-
-void abandon(World& world, const Opening& opening) {
-  world.counters.endpoints[opening.endpoint->id].flows_active.subtract(1);
 }
 
 // Whether the endpoint's packets of this flow can be told from those of all others, with another
@@ -114,28 +112,32 @@ Verdict make_unique(World& world, Opening& opening) {
     return Verdict::undecided;
   if (!opening.flow.is_snat) return Verdict::drop_flow_conflict;
   const SnatPoolRow& pool = world.tables->snat_pools()[opening.cluster->snat_pool];
-  const std::uint64_t all = flows_toward_port(world, *opening.cluster, *opening.endpoint);
   return take_source(world,
                      world.snat_ports.choose(*world.tables, pool,
                                              at_port(*opening.endpoint, opening.flow.to_endpoint.destination_port),
-                                             all > 0 ? all - 1 : 0, world.flows, *world.replies, world.lcore),
+                                             flows_toward_port(world, *opening.cluster, *opening.endpoint), world.flows,
+                                             *world.replies, world.lcore),
                      opening);
 }
 
 // The record, and those who count it. `undecided` when `record` is open; otherwise why it is not.
 Verdict finish(World& world, Opening& opening, FlowRecord*& record) {
+  if (!take_vip(world, *opening.vip)) [[unlikely]] {
+    leave_endpoint(world, opening.endpoint->id);
+    return Verdict::drop_connection_limit;
+  }
   Verdict verdict = make_unique(world, opening);
   if (verdict == Verdict::undecided) {
     record = world.flows.open(opening.flow, opening.client_hash, opening.reply_hash, world.now);
     if (record == nullptr) verdict = Verdict::drop_flows_full;
   }
   if (verdict != Verdict::undecided) {
-    abandon(world, opening);
+    leave_vip(world, opening.vip->id);
+    leave_endpoint(world, opening.endpoint->id);
     return verdict;
   }
   VipCounters& vip = world.counters.vips[opening.flow.vip_id];
   vip.flows_opened.add(1);
-  vip.flows_active.add(1);
   if (opening.is_by_connection_id) world.counters.flows_by_connection_id[opening.flow.vip_id].add(1);
   if (is_half_open(opening.flow)) vip.half_open.add(1);
   world.counters.endpoints[opening.endpoint->id].flows_opened.add(1);
@@ -147,9 +149,9 @@ void refuse_for_limit(Packet& packet) {
   packet.verdict = Verdict::drop_connection_limit;
 }
 
+// By now: take_vip() will tell.
 bool has_flows_left(const World& world, const VipLimitsRow& limits, std::uint32_t vip_id) {
-  return limits.flows_max == 0 ||
-         world.counters.vips[vip_id].flows_active.read() < share_of(limits.flows_max, world.lcore_count);
+  return limits.flows_max == 0 || world.flow_limits.flows_of_vip(vip_id) < limits.flows_max;
 }
 
 PrefixTable sources_of(const World& world, const VipLimitsRow& limits) {
@@ -191,7 +193,7 @@ void deny_sources(World& world, Burst& burst) {
 Verdict verdict_by_limits(World& world, const VipLimitsRow& limits, std::uint32_t vip_id, IpAddress source) {
   const auto within = [&](const RateLimitRow& rate, auto... who) {
     return rate.interval_ns == 0 ||
-           world.rate_limits.take(who..., vip_id, RateLimits::Of::new_flows, rate, world.now, world.lcore_count);
+           world.rate_limits.take(who..., vip_id, RateLimits::Of::new_flows, rate, world.now);
   };
   if (!has_flows_left(world, limits, vip_id)) return Verdict::drop_connection_limit;
   if (!within(limits.source_new_flows, source)) return Verdict::drop_rate_source_connections;
@@ -236,17 +238,18 @@ bool decide(World& world, Packet& packet, Opening& opening) {
     refuse(packet);
     return false;
   }
-  if (endpoint == nullptr) endpoint = &world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)];
-  if (cluster.endpoint_flows_max != 0) [[unlikely]] {
-    const EndpointRow* named = opening.is_by_connection_id ? endpoint : nullptr;
-    endpoint = endpoint_with_room(world, cluster, *endpoint, packet.hash);
-    if (endpoint == nullptr || (named != nullptr && endpoint != named)) {
-      refuse_for_limit(packet);
-      return false;
-    }
+  if (opening.is_by_connection_id) {
+    if (!take_endpoint(world, *endpoint)) endpoint = nullptr;
+  } else {
+    endpoint = take_endpoint_of(world, cluster, world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)], packet.hash);
+  }
+  if (endpoint == nullptr) [[unlikely]] {
+    refuse_for_limit(packet);
+    return false;
   }
   const bool is_translated = endpoint->address.is_v4() != key.destination.is_v4();
   if (is_translated && !may_cross_families(cluster.forwarding, endpoint->address)) [[unlikely]] {
+    leave_endpoint(world, endpoint->id);
     refuse(packet);
     return false;
   }
@@ -259,16 +262,13 @@ bool decide(World& world, Packet& packet, Opening& opening) {
 }
 
 void open(World& world, Packet& packet, Opening& opening) {
-  // Those before it in the burst may have taken the last ones.
-  const VipLimitsRow* limits = world.tables->limits_of(*packet.vip);
-  if (limits != nullptr && !has_flows_left(world, *limits, packet.vip->id)) {
-    abandon(world, opening);
-    return refuse_for_limit(packet);
-  }
   packet.verdict = finish(world, opening, packet.flow);
+  // Those before it in the burst, or on another lcore, may have taken the last ones.
+  if (packet.verdict == Verdict::drop_connection_limit) [[unlikely]] return refuse_for_limit(packet);
   packet.direction = Direction::to_endpoint;
   if (packet.vip->syn_cookies == SynCookies::on_threshold) [[unlikely]] {
-    world.cookie_switches.opened(world.counters, packet.vip->id, limits->cookie_threshold, world.now, world.lcore_count);
+    world.cookie_switches.opened({world.counters, world.shared_limits.counters}, packet.vip->id,
+                                 world.tables->limits_of(*packet.vip)->cookie_threshold, world.now);
   }
 }
 
@@ -304,18 +304,37 @@ Verdict admit_by_vip(World& world, const VipRow& vip, IpAddress source) {
   return verdict == Verdict::drop_connection_limit ? Verdict::reject_connection_limit : verdict;
 }
 
-const EndpointRow* endpoint_with_room(const World& world, const ClusterRow& cluster, const EndpointRow& chosen,
-                                      FlowHash hash) {
-  const std::uint32_t share = share_of(cluster.endpoint_flows_max, world.lcore_count);
-  const auto has_room = [&](const EndpointRow& endpoint) {
-    return world.counters.endpoints[endpoint.id].flows_active.read() < share;
-  };
-  if (has_room(chosen)) return &chosen;
+bool take_endpoint(World& world, const EndpointRow& endpoint) {
+  const std::uint32_t max = world.tables->clusters()[endpoint.cluster].endpoint_flows_max;
+  if (max != 0 && !world.flow_limits.take_endpoint(endpoint.id, max)) [[unlikely]] return false;
+  world.counters.endpoints[endpoint.id].flows_active.add(1);
+  return true;
+}
+
+void leave_endpoint(World& world, std::uint32_t endpoint_id) {
+  world.counters.endpoints[endpoint_id].flows_active.subtract(1);
+  world.flow_limits.leave_endpoint(endpoint_id);
+}
+
+bool take_vip(World& world, const VipRow& vip) {
+  const VipLimitsRow* limits = world.tables->limits_of(vip);
+  if (limits != nullptr && limits->flows_max != 0 && !world.flow_limits.take_vip(vip.id, limits->flows_max)) return false;
+  world.counters.vips[vip.id].flows_active.add(1);
+  return true;
+}
+
+void leave_vip(World& world, std::uint32_t vip_id) {
+  world.counters.vips[vip_id].flows_active.subtract(1);
+  world.flow_limits.leave_vip(vip_id);
+}
+
+const EndpointRow* take_endpoint_of(World& world, const ClusterRow& cluster, const EndpointRow& chosen, FlowHash hash) {
+  if (take_endpoint(world, chosen)) [[likely]] return &chosen;
   const auto slots = world.tables->slots_of(cluster);
   const auto endpoints = world.tables->endpoints_of(cluster);
   for (std::size_t i = 0; i < std::min(slots.size(), slots_searched_max); ++i) {
     const EndpointRow& next = endpoints[slots[(hash + i) % slots.size()]];
-    if (has_room(next)) return &next;
+    if (take_endpoint(world, next)) return &next;
   }
   return nullptr;
 }

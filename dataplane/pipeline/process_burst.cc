@@ -186,7 +186,7 @@ void maintain(World& world) {
   expire_flows(world);
   give_up_fragments(world);
   check_pending_splices(world);
-  world.cookie_switches.review(world.counters, *world.tables, world.now, world.lcore_count);
+  world.cookie_switches.review({world.counters, world.shared_limits.counters}, *world.tables, world.now);
   check_neighbors(world);
 }
 
@@ -196,6 +196,7 @@ void adopt_snapshot(World& world) {
     world.neighbors.raise_epoch();  // routes may lead elsewhere
   }
   world.unchecked_count = world.flows.capacity();
+  world.flow_limits.follow(*world.tables, world.counters);
   const auto limits = world.tables->vip_limits();
   world.has_packet_limits = std::any_of(limits.begin(), limits.end(), [](const VipLimitsRow& row) {
     return row.packets.interval_ns != 0 || row.source_packets.interval_ns != 0;
@@ -213,10 +214,9 @@ void adopt_snapshot(World& world) {
 }
 
 void close_flow(World& world, FlowRecord& record) {
-  VipCounters& vip = world.counters.vips[record.vip_id];
-  vip.flows_active.subtract(1);
-  if (is_half_open(record)) vip.half_open.subtract(1);
-  world.counters.endpoints[record.endpoint_id].flows_active.subtract(1);
+  if (is_half_open(record)) world.counters.vips[record.vip_id].half_open.subtract(1);
+  leave_vip(world, record.vip_id);
+  leave_endpoint(world, record.endpoint_id);
   if ((record.flags & flow_flag::is_spliced) != 0) forget_splice(world, record);
   world.flows.close(record);
 }

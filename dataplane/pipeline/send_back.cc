@@ -58,8 +58,7 @@ void reject(Packet& packet, Verdict verdict) {
 }
 
 void answer_echo(World& world, Packet& packet) {
-  const std::uint32_t rate = world.tables->node().icmp_echoes_per_second;
-  if (!world.icmp_echoes.take(world.now, share_of(rate, world.lcore_count))) {
+  if (!world.rate_limits.take(RateLimits::Icmp::echoes, world.tables->node().icmp_echoes_per_second, world.now)) {
     packet.verdict = Verdict::drop_icmp_rate_limited;
     return;
   }

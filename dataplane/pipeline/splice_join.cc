@@ -152,30 +152,35 @@ void give_up(World& world, PendingSplice& pending) {
   world.pending.close(pending);
 }
 
+// It is taken (stages.h).
 const EndpointRow* choose(World& world, const PendingSplice& pending, const ClusterRow& cluster) {
   FlowKey key = pending.origin;
   for (unsigned tries = 0; tries < choices_max; ++tries) {
     const EndpointRow& endpoint = world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)];
-    if (cluster.endpoint_flows_max != 0) return endpoint_with_room(world, cluster, endpoint, pending.hash);
-    if (pending.endpoint_tries == 0 || endpoint.id != pending.failed_endpoint_id) return &endpoint;
+    const bool has_failed = pending.endpoint_tries != 0 && endpoint.id == pending.failed_endpoint_id;
+    if (cluster.endpoint_flows_max != 0 || !has_failed) return take_endpoint_of(world, cluster, endpoint, pending.hash);
     key.source_port.raw = static_cast<std::uint16_t>(key.source_port.raw + 0x9e37);  // another place in the table
   }
   return nullptr;
 }
 
+// `endpoint` is taken; it is left when it is not called.
 Verdict call_this_endpoint(World& world, PendingSplice& pending, const VipRow& vip, const EndpointRow& endpoint) {
   FlowOpening opening;
   opening.from_client = pending.from_client;
   opening.state = FlowState::opening;
   opening.is_spliced = true;
   const std::uint32_t slot = world.splices.open();
-  if (slot == no_splice) return Verdict::drop_splices_full;
+  if (slot == no_splice) {
+    leave_endpoint(world, endpoint.id);
+    return Verdict::drop_splices_full;
+  }
   opening.client_isn = slot;
   FlowRecord* flow = nullptr;
   const Verdict verdict = open_toward(world, vip, endpoint, opening, pending.hash, flow);
   if (verdict != Verdict::undecided) {
     world.splices.close(slot);
-    return verdict;
+    return verdict == Verdict::drop_connection_limit ? Verdict::reject_connection_limit : verdict;
   }
   SpliceRecord& splice = world.splices[slot];
   splice.client_isn = pending.client_isn;
@@ -198,7 +203,8 @@ Verdict call_this_endpoint(World& world, PendingSplice& pending, const VipRow& v
   return Verdict::undecided;
 }
 
-// The endpoint does not take the connection. Another one may, once; `is_same` calls this one again.
+// The endpoint does not take the connection. Another one may, once; `is_same` calls this one again. At a limit, another lcore
+// may take the place in between: then it ends as when nobody takes it.
 void call_again(World& world, PendingSplice& pending, bool is_same) {
   FlowRecord& flow = flow_of(world, pending);
   const EndpointRow* endpoint = world.tables->endpoint_by_id(flow.endpoint_id);
@@ -209,7 +215,9 @@ void call_again(World& world, PendingSplice& pending, bool is_same) {
   world.splices[flow.splice_slot].pending = 0;
   close_flow(world, flow);
   pending.flow = 0;
-  if (!is_same) {
+  if (is_same) {
+    if (!take_endpoint(world, *endpoint)) endpoint = nullptr;
+  } else {
     const ClusterRow& cluster = world.tables->clusters()[vip->cluster];
     const bool may_try = pending.endpoint_tries < endpoint_tries_max && cluster.slot_count > 0;
     endpoint = may_try ? choose(world, pending, cluster) : nullptr;
@@ -416,7 +424,10 @@ Verdict call_endpoint(World& world, PendingSplice& pending, const VipRow& vip) {
   if (endpoint == nullptr) return Verdict::reject_no_endpoint;
   const bool is_translated = endpoint->address.is_v4() != pending.from_client.source.is_v4();
   // Without SNAT the client has no address of that family to be seen with.
-  if (is_translated && cluster.forwarding == Forwarding::nat) return Verdict::reject_no_endpoint;
+  if (is_translated && cluster.forwarding == Forwarding::nat) {
+    leave_endpoint(world, endpoint->id);
+    return Verdict::reject_no_endpoint;
+  }
   return call_this_endpoint(world, pending, vip, *endpoint);
 }
 

@@ -112,12 +112,17 @@ bool pass_answer(World& world, Packet& packet);
 bool is_handed_to_next(const World& world, Packet& packet);
 // Whether the limits of a VIP admit one more TCP connection from there: `undecided`, or the verdict that says why not.
 Verdict admit_by_vip(World& world, const VipRow& vip, IpAddress source);
-// The endpoint that was chosen, or one behind it in the slots that has room for one flow more; nullptr: none has. For
-// clusters that limit the flows of an endpoint.
-const EndpointRow* endpoint_with_room(const World& world, const ClusterRow& cluster, const EndpointRow& chosen,
-                                      FlowHash hash);
-// The flow of a new connection through `vip` to `endpoint`: SNAT port, record, counters. The caller has set from_client, whose
-// hash it has, state, client_isn and is_spliced. `undecided` when `flow` is open; otherwise why it is not.
+// One flow more on the endpoint, or on the VIP: counted from here on, until its flow is closed or, when none comes about,
+// leave_*() gives it back. False: the limit is reached.
+bool take_endpoint(World& world, const EndpointRow& endpoint);
+void leave_endpoint(World& world, std::uint32_t endpoint_id);
+bool take_vip(World& world, const VipRow& vip);
+void leave_vip(World& world, std::uint32_t vip_id);
+// take_endpoint() of the one that was chosen, or of one behind it in the slots that has room; nullptr: none has.
+const EndpointRow* take_endpoint_of(World& world, const ClusterRow& cluster, const EndpointRow& chosen, FlowHash hash);
+// The flow of a new connection through `vip` to `endpoint`, which the caller has taken: SNAT port, record, counters. Also set are
+// from_client, whose hash it has, state, client_isn and is_spliced. `undecided` when `flow` is open; otherwise why it is not, and
+// the endpoint is left.
 Verdict open_toward(World& world, const VipRow& vip, const EndpointRow& endpoint, const FlowOpening& wanted,
                     FlowHash client_hash, FlowRecord*& flow);
 

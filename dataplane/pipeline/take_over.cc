@@ -38,7 +38,7 @@ void import_flow(World& world, const LeftoverFlow& left) {
   if (world.flows.import(flow) == nullptr && is_spliced) world.splices.close(flow.splice_slot);
 }
 
-void count_taken_over(World& world) {
+void count_taken_over(World& world, const Snapshot& tables) {
   for (const FlowRecord& record : world.flows.records()) {
     if (record.state == FlowState::unused) continue;
     VipCounters& vip = world.counters.vips[record.vip_id];
@@ -46,6 +46,7 @@ void count_taken_over(World& world) {
     if (is_half_open(record)) vip.half_open.add(1);
     world.counters.endpoints[record.endpoint_id].flows_active.add(1);
   }
+  world.flow_limits.follow(tables, world.counters);  // every lcore's, before the first of them opens another
 }
 
 }  // namespace
@@ -91,7 +92,7 @@ std::uint64_t take_over(const Snapshot& tables, std::span<const std::unique_ptr<
   }
   std::uint64_t count = 0;
   for (const auto& world : worlds) {
-    count_taken_over(*world);
+    count_taken_over(*world, tables);
     count += world->flows.count();
   }
   return count;

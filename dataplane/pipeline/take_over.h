@@ -4,6 +4,7 @@
 // whose state its protocol can have, and whose five-tuples no other record has; a spliced one with a SpliceRecord that
 // passes its own. All else is cleared. What no check covers (state, time of the last packet, FINs seen, the client's first
 // sequence number) decides how long a flow is remembered, never where its packets go.
+// All that are taken over count toward the limits of their VIPs and endpoints before the first lcore opens another.
 // Threads: the control thread, before the lcores run.
 #pragma once
 
@@ -20,7 +21,7 @@ namespace sluice {
 bool is_known(const Snapshot& tables, const FlowRecord& record, const VipRow* vip, const EndpointRow* endpoint);
 
 // `worlds`: one for each lcore, with Conntrack and Splices over the spans of the file, and `replies`. `is_adoptable`: the
-// spans hold what was left; else `strays` do. How many flows the lcores have then.
+// spans hold what was left; else `strays` do. None has been told of a snapshot (adopt_snapshot). How many flows the lcores have then.
 std::uint64_t take_over(const Snapshot& tables, std::span<const std::unique_ptr<World>> worlds, bool is_adoptable,
                         std::vector<LeftoverFlow> strays);
 

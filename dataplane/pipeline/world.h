@@ -1,5 +1,5 @@
 // World: all that the stages of one lcore may touch. There is nothing behind their backs: no globals,
-// no clock, no other lcore.
+// no clock, and of other lcores only what SharedLimits says.
 #pragma once
 
 #include <array>
@@ -17,10 +17,11 @@
 #include "dataplane/net/syn_cookie.h"
 #include "dataplane/pipeline/cookie_switches.h"
 #include "dataplane/pipeline/counters.h"
+#include "dataplane/pipeline/flow_limits.h"
 #include "dataplane/pipeline/neighbors.h"
 #include "dataplane/pipeline/packet.h"
 #include "dataplane/pipeline/rate_limits.h"
-#include "dataplane/pipeline/token_bucket.h"
+#include "dataplane/pipeline/shared_limits.h"
 #include "dataplane/tables/snapshot.h"
 
 namespace sluice {
@@ -56,11 +57,17 @@ class Outbox {
 class Watch;
 
 struct World {
-  World(Conntrack flows_of_this_lcore, std::uint32_t lcore_index, std::uint32_t lcores)
+  // `limits_of_box`: the same for all lcores of a process; outlives their Worlds, which must all be there before one works.
+  World(Conntrack flows_of_this_lcore, std::uint32_t lcore_index, std::uint32_t lcores, SharedLimits& limits_of_box)
       : flows(std::move(flows_of_this_lcore)),
         replies(std::make_shared<const ReplyOwner>(lcores)),
+        shared_limits(limits_of_box),
+        flow_limits(limits_of_box),
+        rate_limits(limits_of_box, lcores),
         lcore(lcore_index),
-        lcore_count(lcores) {}
+        lcore_count(lcores) {
+    shared_limits.counters.push_back(&counters);
+  }
 
   const Snapshot* tables = nullptr;  // replaced between bursts, never inside one
   Conntrack flows;                   // this lcore's flows
@@ -71,12 +78,13 @@ struct World {
   Splices splices;                   // records of its spliced flows
   PendingSplices pending;            // connections on their way to become such, see splice.h
   NeighborTable neighbors;           // hardware addresses of next hops
-  RateLimits rate_limits;            // of VIPs and of sources
+  SharedLimits& shared_limits;       // what must hold for the box
+  FlowLimits flow_limits;            // of VIPs and endpoints
+  RateLimits rate_limits;            // of VIPs, of sources and of ICMP of our own
   CookieSwitches cookie_switches;    // of VIPs that answer with SYN cookies for a while
   Counters counters;
   std::array<FlowRecord, burst_count_max> passing{};  // of this burst's datagrams that leave no record, see one_packet.cc
   std::uint32_t passing_count = 0;
-  TokenBucket icmp_errors, icmp_echoes;
   Outbox<GeneratedFrame, generated_count_max> generated;
   Outbox<ReleasedPacket, 512> released;
   std::array<PortFacts, ports_max + 1> ports{};  // the exception port last

@@ -180,7 +180,7 @@ Rig::Rig(const Setup& setup)
       order_(std::max(1u, setup.flows)) {
   const std::size_t before = mapped_bytes();
   world_ = std::make_unique<World>(
-      Conntrack(records_.rows(), {0x1234567887654321, 0x8765432112345678}), 0, 1);
+      Conntrack(records_.rows(), {0x1234567887654321, 0x8765432112345678}), 0, 1, shared_limits_);
   bytes_of_world_ = mapped_bytes() - before + records_.rows().size_bytes();
   world_->tables = &tables_;
   world_->ports[0] = {.mac = our_mac, .mtu = 9'000, .is_present = true};

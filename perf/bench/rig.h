@@ -84,6 +84,7 @@ class Rig {
   Snapshot tables_;
   MappedRows<FlowRecord> records_;
   MappedRows<SpliceRecord> splice_records_;
+  SharedLimits shared_limits_{HashSecret{0xff51afd7ed558ccd, 0xc4ceb9fe1a85ec53}};
   std::unique_ptr<World> world_;
   std::size_t bytes_of_world_ = 0;
   MappedRows<Reply> replies_;  // huge pages: writing a batch must not cost the contestant its TLB

@@ -92,7 +92,8 @@ void look_up(const Snapshot& tables) {
 void forward(const Snapshot& tables, const std::vector<trace::Input>& frames, const trace::Bed& bed) {
   std::vector<FlowRecord> records(32);
   std::vector<SpliceRecord> splices(8);
-  World world(Conntrack(records, {1, 2}), 0, tables.node().worker_count);
+  SharedLimits shared_limits(HashSecret{3, 4});
+  World world(Conntrack(records, {1, 2}), 0, tables.node().worker_count, shared_limits);
   world.splices = Splices(splices);
   world.tables = &tables;
   world.now = world.swept = world.neighbors_checked = world.pending_checked = Instant{1'000'000};

@@ -1,5 +1,6 @@
 """Two workers: a packet that arrives on the wrong one reaches its flow's owner."""
 
+import collections
 import json
 
 import pytest
@@ -62,3 +63,19 @@ def test_no_two_live_flows_of_two_workers_share_a_snat_port(two_workers):
     places = [(flow["snat"], flow["endpoint"]) for flow in listed if flow.get("snat")]
     assert len(owners) == 2 and len(places) >= 2000 and len(set(places)) == len(places)
     assert tool.finish()["broken"] == 0
+
+
+def test_a_connection_limit_is_reached_exactly_over_both_workers(two_workers):
+    site = two_workers
+    limit = 501  # no half of it is a whole number
+    flows = objects.service("flows", 2, 7000, layout.FLOWS_PORT)
+    flows[0]["spec"]["sluice"] = {"connection_limit": limit}
+    site.apply(flows)
+    tools = [site.flows(FLOWS, client, count=400, interval_ms=1000) for client in ("client-1", "client-2")]
+    assert sum(tool.event("ready")["established"] for tool in tools) == limit
+    listed = json.loads(site.shell("show", "flows", "--limit", "10000", "--json").stdout)["flows"]
+    by_worker = collections.Counter(flow["lcore"] for flow in listed)
+    assert by_worker.total() == limit and len(by_worker) == 2, by_worker
+    assert site.drops()["reject.connection_limit"] >= 2 * 400 - limit
+    for tool in tools:
+        assert tool.finish()["broken"] == 0

@@ -56,12 +56,12 @@ void Bed::make_worlds(bool is_restart) {
   for (std::uint32_t bucket = 0; bucket < 128; ++bucket) hash.lcore_of_bucket.push_back(static_cast<std::uint8_t>(bucket % lcore_count));
   const auto by_hash = std::make_shared<const ReplyOwner>(lcore_count, std::move(hash));
   worlds_.clear();
+  shared_limits_ = std::make_unique<SharedLimits>(HashSecret{0xff51afd7ed558ccdull + is_restart, 0xc4ceb9fe1a85ec53ull});
   rings_.clear();
   rings_.resize(records_.size());
   for (std::uint32_t lcore = 0; lcore < records_.size(); ++lcore) {
     const HashSecret secret{0x9e3779b97f4a7c15ull + is_restart, 0xc2b2ae3d27d4eb4full};
-    worlds_.push_back(std::make_unique<World>(Conntrack(std::span(records_[lcore]), secret), lcore,
-                                              static_cast<std::uint32_t>(records_.size())));
+    worlds_.push_back(std::make_unique<World>(Conntrack(std::span(records_[lcore]), secret), lcore, lcore_count, *shared_limits_));
     World& world = *worlds_.back();
     world.now = world.swept = world.neighbors_checked = now_;
     if (model_.replies_by_hash) world.replies = by_hash;
@@ -98,8 +98,8 @@ void Bed::restart() {
   held_.clear();
   make_worlds(true);
   sent_ = 0;
-  if (auto published = publish(Model(model_)); !published) fault(published.error().message);
   take_over(*tables_, worlds_, true, {});
+  if (auto published = publish(Model(model_)); !published) fault(published.error().message);
 }
 
 MacAddress Bed::port_mac(std::uint16_t port) const {

@@ -68,6 +68,7 @@ class Bed {
     return worlds_[lcore]->counters.endpoints[id];
   }
   World& world(std::uint32_t lcore) { return *worlds_[lcore]; }
+  SharedLimits& shared_limits() { return *shared_limits_; }
   std::uint32_t lcore_count() const { return static_cast<std::uint32_t>(worlds_.size()); }
   const Model& model() const { return model_; }
   const Snapshot& tables() const { return *tables_; }
@@ -128,6 +129,7 @@ class Bed {
   void check_tunnel_error(const Output& output, const Buffer& from);
   void check_direct_hop(const Output& output);
   void check_ledger();
+  void check_limited();
   void teach(IpAddress address);
   std::optional<Model::Hop> hop_to(IpAddress destination);  // the model's, remembered
   bool goes_to(const PacketText& text, const Model::Hop& hop) const;
@@ -141,6 +143,7 @@ class Bed {
   std::vector<std::vector<FlowRecord>> records_;  // by lcore; outlive the worlds
   std::vector<std::vector<SpliceRecord>> splices_;
   std::vector<std::vector<NamedClient>> named_clients_;
+  std::unique_ptr<SharedLimits> shared_limits_;
   std::vector<std::unique_ptr<World>> worlds_;
   std::vector<std::unique_ptr<Watch>> watches_;
   std::vector<std::deque<std::unique_ptr<Buffer>>> rings_;

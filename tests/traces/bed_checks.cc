@@ -358,8 +358,26 @@ void Bed::check_ledger() {
   if (held_.size() != held) fault(fmt::format("{} buffers are kept for {} held packets", held_.size(), held));
 }
 
+// What the lcores count together, of VIPs and endpoints with a limit, is what each counts.
+void Bed::check_limited() {
+  for (const VipRow& vip : tables_->vips()) {
+    std::uint64_t count = 0;
+    for (const auto& world : worlds_) count += world->counters.vips[vip.id].flows_active.read();
+    const VipLimitsRow* limits = tables_->limits_of(vip);
+    const bool is_limited = limits != nullptr && limits->flows_max != 0;
+    if (shared_limits_->vips[vip.id].flows.read() != (is_limited ? count : 0)) fault("the flows of a VIP with a limit are miscounted");
+  }
+  for (const EndpointRow& endpoint : tables_->endpoints()) {
+    std::uint64_t count = 0;
+    for (const auto& world : worlds_) count += world->counters.endpoints[endpoint.id].flows_active.read();
+    const bool is_limited = tables_->clusters()[endpoint.cluster].endpoint_flows_max != 0;
+    if (shared_limits_->endpoints[endpoint.id].read() != (is_limited ? count : 0)) fault("the flows of an endpoint with a limit are miscounted");
+  }
+}
+
 void Bed::check_flows() {
   std::unordered_set<std::string> tuples;
+  check_limited();
   for (const auto& world : worlds_) {
     std::uint64_t count = 0, active_of_vips = 0, active_of_endpoints = 0;
     std::map<std::uint32_t, std::uint64_t> half_open;

@@ -231,9 +231,11 @@ Result<void> Leftovers::live() {
 
 std::vector<std::unique_ptr<World>>& Leftovers::worlds_for(std::uint32_t lcore_count) {
   worlds_.resize(std::max<std::size_t>(worlds_.size(), lcore_count + 1));
+  shared_limits_.resize(worlds_.size());
+  if (!shared_limits_[lcore_count]) shared_limits_[lcore_count] = std::make_unique<SharedLimits>(HashSecret{5, 6});
   auto& worlds = worlds_[lcore_count];
   while (worlds.size() < lcore_count) {
-    worlds.push_back(std::make_unique<World>(Conntrack(nothing_, {1, 2}), static_cast<std::uint32_t>(worlds.size()), lcore_count));
+    worlds.push_back(std::make_unique<World>(Conntrack(nothing_, {1, 2}), static_cast<std::uint32_t>(worlds.size()), lcore_count, *shared_limits_[lcore_count]));
     World& world = *worlds.back();
     world.tables = &bed_->tables();
     world.ports = bed_->world(0).ports;

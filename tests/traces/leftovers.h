@@ -62,6 +62,7 @@ class Leftovers {
   std::unique_ptr<Bed> bed_;
   std::vector<LeftFlow> flows_;
   std::vector<std::uint8_t> image_;  // the file as it was left
+  std::vector<std::unique_ptr<SharedLimits>> shared_limits_;  // by lcore count
   std::vector<std::vector<std::unique_ptr<World>>> worlds_;  // by lcore count
   std::vector<FlowRecord> nothing_{1};
   std::uint64_t named_count_ = 0;

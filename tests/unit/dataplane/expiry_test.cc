@@ -13,7 +13,7 @@ constexpr std::uint32_t round_ms = 2'000;
 
 class Expiry : public testing::TestWithParam<std::uint32_t> {
  protected:
-  Expiry() : records_(GetParam()), world_(Conntrack(records_, {1, 2}), 0, 1) {
+  Expiry() : records_(GetParam()), world_(Conntrack(records_, {1, 2}), 0, 1, shared_limits_) {
     SnapshotWriter writer;
     writer.node.worker_count = 1;
     writer.node.flow_capacity = GetParam();
@@ -42,6 +42,7 @@ class Expiry : public testing::TestWithParam<std::uint32_t> {
   std::vector<FlowRecord> records_;
   std::optional<SnapshotBuffer> buffer_;
   std::optional<Snapshot> tables_;
+  SharedLimits shared_limits_{HashSecret{5, 6}};
   World world_;
 };
 

@@ -40,7 +40,8 @@ TEST_P(Received, HasItsVerdict) {
   std::memset(rte_pktmbuf_mtod(mbuf, void*), 0, 60);
   GetParam().tell(*mbuf, *other);
   std::vector<FlowRecord> records(4);
-  World world(Conntrack(records, {1, 2}), 0, 1);
+  SharedLimits shared_limits(HashSecret{5, 6});
+  World world(Conntrack(records, {1, 2}), 0, 1, shared_limits);
   Burst burst;
   add_received(burst, *mbuf, 0, 0);
   process_burst(world, burst);

@@ -45,7 +45,7 @@ class SettleTest : public testing::Test {
     plan.pool = pool_;
     settler_ = std::make_unique<Settler>(plan);
     settler_->bind({0, 1});
-    world_ = std::make_unique<World>(Conntrack(records_, {1, 2}), 0, 2);
+    world_ = std::make_unique<World>(Conntrack(records_, {1, 2}), 0, 2, shared_limits_);
   }
 
   void TearDown() override {
@@ -111,6 +111,7 @@ class SettleTest : public testing::Test {
   rte_ring* other_lcore_ = nullptr;
   LinkState link_;  // of port 1
   std::unique_ptr<Settler> settler_;
+  SharedLimits shared_limits_{HashSecret{5, 6}};
   std::unique_ptr<World> world_;
   Burst burst_;
   std::uint32_t last_bytes_ = 0;
