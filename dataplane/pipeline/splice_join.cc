@@ -158,7 +158,7 @@ const EndpointRow* choose(World& world, const PendingSplice& pending, const Clus
   for (unsigned tries = 0; tries < choices_max; ++tries) {
     const EndpointRow& endpoint = world.tables->endpoints_of(cluster)[choose_endpoint(world, cluster, key)];
     const bool has_failed = pending.endpoint_tries != 0 && endpoint.id == pending.failed_endpoint_id;
-    if (cluster.endpoint_flows_max != 0 || !has_failed) return take_endpoint_of(world, cluster, endpoint, pending.hash);
+    if (!has_failed) return take_endpoint_of(world, cluster, endpoint, pending.hash);
     key.source_port.raw = static_cast<std::uint16_t>(key.source_port.raw + 0x9e37);  // another place in the table
   }
   return nullptr;
