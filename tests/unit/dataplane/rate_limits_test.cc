@@ -111,6 +111,35 @@ TEST_P(ManyLcores, TogetherGetTheRateAndNoMoreThanTheBoundAbove) {
 }
 INSTANTIATE_TEST_SUITE_P(Rates, ManyLcores, testing::Values(10, 3'000, 20'000, 300'000, 2'000'000));
 
+// A long burst, which is there at once and of which all take as fast as they can: one by one, and in portions.
+TEST(RateLimits, NothingIsGivenToTwoWhoAskAtOnce) {
+  constexpr std::uint32_t lcore_count = 4;
+  for (const std::uint64_t interval_ns : {1'000'000, 10'000}) {
+    const RateLimitRow row{interval_ns, 400'000 * interval_ns};
+    SharedLimits shared(HashSecret{5, 6});
+    std::vector<std::unique_ptr<RateLimits>> lcores;
+    for (std::uint32_t i = 0; i < lcore_count; ++i) lcores.push_back(std::make_unique<RateLimits>(shared, lcore_count));
+    ASSERT_TRUE(lcores[0]->take(source(1), 1, Of::packets, row, start));  // known to all from now on
+    std::atomic<std::uint64_t> of_vip{0}, of_source{1};
+    std::barrier together(lcore_count);
+    std::vector<std::thread> threads;
+    for (auto& lcore : lcores) {
+      threads.emplace_back([&] {
+        std::uint64_t count = 0;
+        together.arrive_and_wait();
+        while (lcore->take(1, Of::packets, row, start)) ++count;
+        of_vip += std::exchange(count, 0);
+        together.arrive_and_wait();
+        while (lcore->take(source(1), 1, Of::packets, row, start)) ++count;
+        of_source += count;
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(of_vip, most(row, 0, 1)) << interval_ns;
+    EXPECT_EQ(of_source, most(row, 0, 1)) << interval_ns;
+  }
+}
+
 // An lcore keeps what it has taken ahead, however long, and that is at most its part of a millisecond's worth.
 TEST(RateLimits, WhatIsTakenAheadIsSmallAndNotLost) {
   constexpr std::uint32_t lcore_count = 8;
