@@ -13,6 +13,25 @@ constexpr unsigned tries_max = 8;  // to find a way that no other lcore is givin
 
 std::size_t set_of(std::uint64_t tag) { return (tag >> 20) % set_count; }
 
+// Up to where the rate lets a moment be pushed on.
+std::uint64_t end_of(const RateLimitRow& rate, std::uint64_t now_ns) {
+  return now_ns + std::max(rate.burst_ns, rate.interval_ns) + clock_step_ns;
+}
+
+// So many of `portion` conform, while other lcores push the same moment.
+std::uint32_t push_on_together(SharedMoment& moment, const RateLimitRow& rate, std::uint64_t now_ns, std::uint32_t portion) {
+  const std::uint64_t end_ns = end_of(rate, now_ns);
+  std::uint64_t before_ns = moment.load(std::memory_order_relaxed);
+  for (;;) {
+    const std::uint64_t first_ns = std::max(before_ns, now_ns);
+    if (first_ns + rate.interval_ns > end_ns) return 0;
+    std::uint64_t count = 1;
+    if (portion > 1) count = std::min<std::uint64_t>(portion, (end_ns - first_ns) / rate.interval_ns);
+    const std::uint64_t after_ns = first_ns + count * rate.interval_ns;
+    if (moment.compare_exchange_weak(before_ns, after_ns, std::memory_order_relaxed)) return static_cast<std::uint32_t>(count);
+  }
+}
+
 }  // namespace
 
 RateLimits::RateLimits(SharedLimits& shared, std::uint32_t lcore_count)
@@ -21,34 +40,34 @@ RateLimits::RateLimits(SharedLimits& shared, std::uint32_t lcore_count)
       ahead_(vips_max),
       sources_ahead_(set_count) {}
 
-// So many of `portion` conform.
-std::uint32_t RateLimits::push_on(SharedMoment& moment, const RateLimitRow& rate, Instant now, std::uint32_t portion) {
+// So many of `portion` conform: of one, when this lcore is alone.
+inline std::uint32_t RateLimits::push_on(SharedMoment& moment, const RateLimitRow& rate, Instant now, std::uint32_t portion) {
   const std::uint64_t now_ns = now.ms * clock_step_ns;
-  const std::uint64_t end_ns = now_ns + std::max(rate.burst_ns, rate.interval_ns) + clock_step_ns;
-  std::uint64_t before_ns = moment.load(std::memory_order_relaxed);
-  for (;;) {
-    const std::uint64_t first_ns = std::max(before_ns, now_ns);
-    if (first_ns + rate.interval_ns > end_ns) return 0;
-    std::uint64_t count = 1;
-    if (portion > 1) count = std::min<std::uint64_t>(portion, (end_ns - first_ns) / rate.interval_ns);
-    const std::uint64_t after_ns = first_ns + count * rate.interval_ns;
-    if (portion_ns_ == 0) {
-      moment.store(after_ns, std::memory_order_relaxed);
-      return 1;
-    }
-    if (moment.compare_exchange_weak(before_ns, after_ns, std::memory_order_relaxed)) return static_cast<std::uint32_t>(count);
-  }
+  if (portion_ns_ != 0) return push_on_together(moment, rate, now_ns, portion);
+  const std::uint64_t after_ns = std::max(moment.load(std::memory_order_relaxed), now_ns) + rate.interval_ns;
+  if (after_ns > end_of(rate, now_ns)) return 0;
+  moment.store(after_ns, std::memory_order_relaxed);
+  return 1;
 }
 
-std::uint32_t RateLimits::push_on_source(std::uint64_t tag, const RateLimitRow& rate, Instant now, std::uint32_t portion) {
+inline std::uint32_t RateLimits::push_on_source(std::uint64_t tag, const RateLimitRow& rate, Instant now, std::uint32_t portion) {
   SharedLimits::SourceSet& set = shared_.sources[set_of(tag)];
+  for (SharedLimits::Source& way : set.ways) {
+    if (way.tag.load(std::memory_order_relaxed) == tag) return push_on(way.moment, rate, now, portion);
+  }
+  SharedMoment* moment = moment_of_new(set, tag, now);
+  return moment != nullptr ? push_on(*moment, rate, now, portion) : 1;
+}
+
+// Where another lcore may be doing the same. nullptr: too many others for this one to stay at all.
+[[gnu::noinline]] SharedMoment* RateLimits::moment_of_new(SharedLimits::SourceSet& set, std::uint64_t tag, Instant now) {
   const std::uint64_t now_ns = now.ms * clock_step_ns;
   for (unsigned tries = 0; tries < tries_max; ++tries) {
     SharedLimits::Source* oldest = nullptr;
     std::uint64_t oldest_tag = 0, oldest_ns = UINT64_MAX;
     for (SharedLimits::Source& way : set.ways) {
       const std::uint64_t way_tag = way.tag.load(std::memory_order_relaxed);
-      if (way_tag == tag) return push_on(way.moment, rate, now, portion);
+      if (way_tag == tag) return &way.moment;
       const std::uint64_t way_ns = way.moment.load(std::memory_order_relaxed);
       if (way_ns >= oldest_ns) continue;
       oldest = &way;
@@ -57,9 +76,9 @@ std::uint32_t RateLimits::push_on_source(std::uint64_t tag, const RateLimitRow& 
     }
     // What the one before has taken is not ours to wait for. Before the tag: nobody may find that under ours.
     if (oldest_ns > now_ns) oldest->moment.compare_exchange_strong(oldest_ns, now_ns, std::memory_order_relaxed);
-    if (oldest->tag.compare_exchange_strong(oldest_tag, tag, std::memory_order_release)) return push_on(oldest->moment, rate, now, portion);
+    if (oldest->tag.compare_exchange_strong(oldest_tag, tag, std::memory_order_release)) return &oldest->moment;
   }
-  return 1;  // with so many others it would have been given up at once
+  return nullptr;
 }
 
 template <class More>

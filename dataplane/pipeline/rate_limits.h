@@ -58,6 +58,7 @@ class RateLimits {
   bool is_taken_one_by_one(const RateLimitRow& rate) const { return rate.interval_ns * 2 > portion_ns_; }
   std::uint32_t push_on(SharedMoment& moment, const RateLimitRow& rate, Instant now, std::uint32_t portion);
   std::uint32_t push_on_source(std::uint64_t tag, const RateLimitRow& rate, Instant now, std::uint32_t portion);
+  SharedMoment* moment_of_new(SharedLimits::SourceSet& set, std::uint64_t tag, Instant now);
   SourceAhead& ahead_of(std::uint64_t tag, Instant now);
   // One out of `ahead`; `more` takes so many from the moment, as long as there are any.
   template <class More>
