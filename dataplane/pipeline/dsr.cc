@@ -161,9 +161,7 @@ bool may_fit_direct(World& world, Packet& packet, FlowRecord& flow) {
     if (!packet.is_live()) return false;
     if (inner_bytes + added > mtu) packet.may_be_cut = may_be_cut(packet, inner_bytes);
     if (inner_bytes + added > mtu && !packet.may_be_cut) {
-      const bool is_error = packet.frame.kind == FrameKind::icmp || packet.frame.kind == FrameKind::icmpv6;
-      if (is_error) packet.verdict = Verdict::drop_mtu_exceeded;  // RFC 1122 3.2.2: none about another
-      else refuse_unrewritten(world, packet, mtu_told(packet, static_cast<std::uint16_t>(mtu - added)));
+      refuse_unrewritten(world, packet, mtu_told(packet, static_cast<std::uint16_t>(mtu - added)));
       return false;
     }
   }

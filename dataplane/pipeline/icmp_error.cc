@@ -392,6 +392,9 @@ void refuse_ttl(World& world, Packet& packet) {
 void refuse_unrewritten(World& world, Packet& packet, std::uint16_t mtu) {
   packet.verdict = Verdict::drop_mtu_exceeded;
   const bool is_ipv4 = packet.frame.key.source.is_v4();
+  // No error about an error, nor of IPv4 about another fragment than the first (RFC 1122 3.2.2; RFC 4443 2.4 has no such rule).
+  const FrameKind kind = packet.frame.kind;
+  if (kind == FrameKind::icmp || kind == FrameKind::icmpv6 || (is_ipv4 && kind == FrameKind::fragment)) return;
   const bool is_kept_whole = !is_ipv4 || packet.at<Ipv4Header>(packet.frame.l3_offset).is_kept_whole();
   if (!is_kept_whole || !may_make_error(world, packet)) return;
   if (packet.is_fragment) set_fragment_id(packet.span(), packet.frame, packet.frame.fragment_id);

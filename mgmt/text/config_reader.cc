@@ -130,7 +130,7 @@ class DocumentReader {
       if (node.type != YamlNode::Type::map) {
         error(node, path, fmt::format("{} where a mapping is needed", type_text(node)),
               node.type == YamlNode::Type::null
-                  ? "fields below it, or {} for none"
+                  ? "fields below it, or {} if all that it may have can be left out"
                   : "fields: " + list_text(field_names(*field.message_type())));
         return;
       }

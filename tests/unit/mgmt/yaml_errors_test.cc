@@ -138,7 +138,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"nothing_for_a_map",
              "kind: healthcheck\nmetadata: {name: h}\nspec:\n  tcp_health_check:\n",
              {"f.yaml:4:3: spec.tcp_health_check: nothing where a mapping is needed; expected "
-              "fields below it, or {} for none"}},
+              "fields below it, or {} if all that it may have can be left out"}},
         Case{"two_of_a_choice",
              "kind: route\nmetadata: {name: r}\nspec:\n  routes:\n    - route_destination: {}\n    "
              "  route_redirect: {}\n",
