@@ -49,7 +49,7 @@ struct Published {
   std::array<std::optional<std::uint16_t>, ports_max> slot_of_row{};
   // What the neighbours have not heard of: worker 0 announces it. Sorted.
   std::vector<IpAddress> new_addresses;
-  // By lcore, see flow_file.h: empty ones, as long as nobody wanted any.
+  // By lcore, see flow_file.h: empty ones, as long as nobody wanted any. None at all where no engine publishes (perf).
   std::vector<std::span<NamedClient>> named_clients;
 
   static Result<std::unique_ptr<Published>> verify(SnapshotMemory memory);

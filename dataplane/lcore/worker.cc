@@ -40,7 +40,7 @@ void Worker::adopt_newest() {
   if (newest == published_) [[likely]] return;
   published_ = newest;
   world_->tables = &newest->tables;
-  world_->splices.hold_named_clients(newest->named_clients[world_->lcore]);
+  if (!newest->named_clients.empty()) world_->splices.hold_named_clients(newest->named_clients[world_->lcore]);
   row_of_slot_.fill(no_port);
   world_->ports.fill(PortFacts{});
   for (std::uint16_t row = 0; row < ports_max; ++row) {
