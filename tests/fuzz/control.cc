@@ -34,10 +34,11 @@ std::string answer(ControlRequest& request, const Snapshot& tables) {
   const auto filter = PacketFilter::parse(request.payload, tables);
   if (!filter) return json_error(filter.error().message);
   FlowKey before{*IpAddress::parse("203.0.113.1"), *IpAddress::parse("10.9.0.1"), be16(4'000), be16(80), 6};
+  FlowKey named{*IpAddress::parse("198.51.100.7"), *IpAddress::parse("10.9.0.1"), be16(5'000), be16(80), 6};
   FlowKey after{*IpAddress::parse("10.2.0.100"), *IpAddress::parse("10.2.0.11"), be16(4'000), be16(8'080), 6};
   PacketFacts facts;
   const bool is_nothing = filter->matches(facts);
-  facts = {&before, &after, FrameKind::tcp, "web", "web", "10.2.0.11:8080", "outside", "inside", Verdict::forward};
+  facts = {&before, &after, &named, FrameKind::tcp, "web", "web", "10.2.0.11:8080", "outside", "inside", Verdict::forward};
   JsonWriter json;
   json.open_object().field("ok", true).field("verb", request.verb).field("filter", filter->text());
   json.field("matches", filter->matches(facts)).field("nothing", is_nothing).close_object();
