@@ -83,6 +83,13 @@ void seal_record(FlowRecord& record) {
   record = again;
 }
 
+template <class Record>
+void swap_records(std::span<std::uint8_t> image, std::size_t one, std::size_t other) {
+  const auto kept = record_at<Record>(image, one);
+  put(image, one, record_at<Record>(image, other));
+  put(image, other, kept);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Leftovers>> Leftovers::create(std::string path) {
@@ -271,20 +278,8 @@ std::vector<std::uint8_t> Leftovers::damaged(std::span<const std::uint8_t> bytes
         break;
       }
       case 3: put(image, record(), record_at<FlowRecord>(image, record())); break;
-      case 4: {
-        const std::size_t one = record(), other = record();
-        const auto kept = record_at<FlowRecord>(image, one);
-        put(image, one, record_at<FlowRecord>(image, other));
-        put(image, other, kept);
-        break;
-      }
-      case 5: {
-        const std::size_t one = splice(), other = splice();
-        const auto kept = record_at<SpliceRecord>(image, one);
-        put(image, one, record_at<SpliceRecord>(image, other));
-        put(image, other, kept);
-        break;
-      }
+      case 4: swap_records<FlowRecord>(image, record(), record()); break;
+      case 5: swap_records<SpliceRecord>(image, splice(), splice()); break;
       case 6: put(image, splice(), record_at<SpliceRecord>(image, splice())); break;
       case 7: image[record() + script.byte() % sizeof(FlowRecord)] = static_cast<std::uint8_t>(script.byte()); break;
       case 8: image[splice() + script.byte() % sizeof(SpliceRecord)] = static_cast<std::uint8_t>(script.byte()); break;
@@ -312,13 +307,7 @@ std::vector<std::uint8_t> Leftovers::damaged(std::span<const std::uint8_t> bytes
         outcome_.is_forged = true;
         break;
       }
-      case 13: {
-        const std::size_t one = client(), other = client();
-        const auto kept = record_at<NamedClient>(image, one);
-        put(image, one, record_at<NamedClient>(image, other));
-        put(image, other, kept);
-        break;
-      }
+      case 13: swap_records<NamedClient>(image, client(), client()); break;
       case 14: image[client() + script.byte() % sizeof(NamedClient)] = static_cast<std::uint8_t>(script.byte()); break;
     }
   }
