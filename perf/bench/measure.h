@@ -41,7 +41,7 @@ const Calibration& calibration();
 using Sample = std::function<double()>;
 
 // The samples of each contestant, taken in turn: A B C, A B C, ... until `repeats` rounds are good.
-// After three times as many it makes do with the best of them, at least three.
+// After six times as many it makes do with the best of them, at least three.
 std::vector<std::vector<double>> take_turns(int repeats, const std::vector<Sample>& contestants);
 
 // Sample by sample, a over b.

@@ -63,12 +63,13 @@ enum class Work {
 // pipeline makes it end later, and so it must be here.
 void add_for(double clk) {
   static const double adds_per_tsc = adds_per_clk();
-  std::uint64_t x = 1;
+  std::uint64_t x = 1, one = 1;
   for (auto left = static_cast<std::int64_t>(clk * adds_per_tsc); left > 0; left -= 8) {
     asm volatile(
-        "add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\t"
-        "add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0"
-        : "+r"(x));
+        "add %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\t"
+        "add %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\tadd %1, %0"
+        : "+r"(x)
+        : "r"(one));
   }
 }
 
