@@ -33,6 +33,7 @@ namespace sluice {
 namespace {
 
 constexpr std::uint16_t checksum_of_nothing = 0xffff;  // one's complement zero
+constexpr std::size_t gue_bytes = sizeof(UdpHeader) + sizeof(GueHeader);
 constexpr std::uint64_t sum_of_nothing = 0xffffull << 32;  // likewise, and more than any pseudo header's
 
 bool is_outer_v6(const FlowRecord& flow) { return (flow.flags & flow_flag::endpoint_is_v6) != 0; }
@@ -66,12 +67,12 @@ std::uint64_t inner_sum(const Packet& packet, const std::byte* inner, std::size_
   return key.source.is_v4() ? transport : checksum_sum({inner, headers}, transport);
 }
 
+template <bool is_outer_v6>
 void write_gue(std::byte* out, const Packet& packet, const FlowRecord& flow, std::uint8_t inner_protocol, const std::byte* inner,
                std::size_t inner_bytes) {
-  const auto bytes = static_cast<std::uint16_t>(sizeof(UdpHeader) + sizeof(GueHeader) + inner_bytes);
-  const Be16 udp_bytes = be16(bytes);
+  const Be16 udp_bytes = be16(static_cast<std::uint16_t>(gue_bytes + inner_bytes));
   std::uint16_t checksum = 0;
-  if (is_outer_v6(flow)) {
+  if constexpr (is_outer_v6) {
     // The length is in the pseudo header too. Nothing that was just written is read: it would wait for its parts.
     checksum = static_cast<std::uint16_t>(
         ~fold_checksum(std::uint64_t{flow.l4_delta} + 2u * udp_bytes.raw + inner_sum(packet, inner, inner_bytes)));
@@ -79,6 +80,26 @@ void write_gue(std::byte* out, const Packet& packet, const FlowRecord& flow, std
   }
   *reinterpret_cast<UdpHeader*>(out) = {flow.ports[1].local, flow.tunnel_port, udp_bytes, checksum};
   *reinterpret_cast<GueHeader*>(out + sizeof(UdpHeader)) = {0, inner_protocol, be16(0)};
+}
+
+// The outer headers. One function for each kind of tunnel: what they have in common is little, and every packet pays for asking.
+template <Dsr dsr, bool is_outer_v6>
+void put_in(World& world, Packet& packet, const FlowRecord& flow, std::uint8_t inner_protocol, std::uint8_t traffic_class) {
+  constexpr bool is_gue = dsr == Dsr::gue;
+  constexpr std::size_t added = (is_outer_v6 ? sizeof(Ipv6Header) : sizeof(Ipv4Header)) + (is_gue ? gue_bytes : 0);
+  std::byte* const inner = packet.data + packet.frame.l3_offset;
+  const std::size_t inner_bytes = inner_bytes_of(packet), payload_bytes = (is_gue ? gue_bytes : 0) + inner_bytes;
+  if constexpr (is_gue) write_gue<is_outer_v6>(inner - gue_bytes, packet, flow, inner_protocol, inner, inner_bytes);
+  IpFields fields{is_gue ? protocol::udp : inner_protocol, traffic_class, initial_ttl, true, 0, flow.ports[1].local.host()};
+  if constexpr (is_outer_v6) {
+    const SideView ends = world.flows.wide_side(flow, 1);
+    write_ipv6(inner - added, *ends.local, *ends.remote, payload_bytes, fields);
+  } else {
+    fields.is_kept_whole = reinterpret_cast<const Ipv4Header*>(inner)->is_kept_whole();  // IPv4 carries IPv4 alone
+    if (!fields.is_kept_whole) fields.id = static_cast<std::uint16_t>(next_datagram_id(world));
+    write_ipv4(inner - added, flow.v4[1].local, flow.v4[1].remote, payload_bytes, fields);
+  }
+  move_start(packet, inner, added, !is_outer_v6);
 }
 
 // Whether its sender could not have sent less, or does not mind.
@@ -174,26 +195,10 @@ void send_direct(World& world, Packet& packet, const FlowRecord& flow) {
   const bool is_inner_v4 = packet.frame.key.source.is_v4();
   const std::uint8_t traffic_class = pass_hop(inner, is_inner_v4);
   if (flow.dsr == Dsr::l2) return;
-  const std::size_t inner_bytes = inner_bytes_of(packet);
-  const std::uint16_t added = tunnel_bytes(flow);
-  std::byte* const outer = inner - added;
-  const std::uint8_t inner_protocol = is_inner_v4 ? protocol::ipv4 : protocol::ipv6;
-  const std::uint8_t outer_protocol = flow.dsr == Dsr::gue ? protocol::udp : inner_protocol;
-  if (flow.dsr == Dsr::gue) {
-    write_gue(inner - sizeof(UdpHeader) - sizeof(GueHeader), packet, flow, inner_protocol, inner, inner_bytes);
-  }
-  IpFields fields{outer_protocol, traffic_class, initial_ttl, true, 0, flow.ports[1].local.host()};
-  const std::size_t ip_bytes = is_outer_v6(flow) ? sizeof(Ipv6Header) : sizeof(Ipv4Header);
-  const std::size_t payload_bytes = added - ip_bytes + inner_bytes;
-  if (is_outer_v6(flow)) {
-    const SideView ends = world.flows.wide_side(flow, 1);
-    write_ipv6(outer, *ends.local, *ends.remote, payload_bytes, fields);
-  } else {
-    fields.is_kept_whole = reinterpret_cast<const Ipv4Header*>(inner)->is_kept_whole();  // IPv4 carries IPv4 alone
-    if (!fields.is_kept_whole) fields.id = static_cast<std::uint16_t>(next_datagram_id(world));
-    write_ipv4(outer, flow.v4[1].local, flow.v4[1].remote, payload_bytes, fields);
-  }
-  move_start(packet, inner, added, !is_outer_v6(flow));
+  using PutIn = void (*)(World&, Packet&, const FlowRecord&, std::uint8_t, std::uint8_t);
+  static constexpr PutIn put_in_tunnel[2][2] = {{put_in<Dsr::ipip, false>, put_in<Dsr::ipip, true>},
+                                                {put_in<Dsr::gue, false>, put_in<Dsr::gue, true>}};
+  put_in_tunnel[flow.dsr == Dsr::gue][is_outer_v6(flow)](world, packet, flow, is_inner_v4 ? protocol::ipv4 : protocol::ipv6, traffic_class);
 }
 
 }  // namespace sluice

@@ -28,6 +28,7 @@ struct Options {
   int repeats = 9;
   bool is_quick = false;  // a smoke run: every row, few flows, few repeats
   std::vector<std::string> only;
+  std::string mode;
   std::string json;
   std::string capture;
 };
@@ -146,6 +147,7 @@ void Benchmarks::modes() {
   // One beside FULL_NAT at a time: with all of them taking turns each would find its table gone from the cache.
   const auto full_nat = rig_of({""});
   for (const Mode& mode : modes) {
+    if (!std::string_view(mode.name).starts_with(options_.mode)) continue;
     const auto other = rig_of(mode);
     const auto samples = take_turns(options_.repeats, {steady([&] { return established(*full_nat); }),
                                                        steady([&] { return established(*other); })});
@@ -490,6 +492,7 @@ int main(int argc, char** argv) {
   std::vector<std::string> names;
   for (const Benchmark& benchmark : all) names.emplace_back(benchmark.name);
   command_line.add("--only", options.only, "these benchmarks only").one_of(names);
+  command_line.add("--mode", options.mode, "of the modes those whose name begins so, DSR_GUE for example");
   if (const auto status = command_line.parse(argc, argv)) return *status;
   if (options.is_quick) {
     options.flows_max = std::min(options.flows_max, 10'000u);
