@@ -571,6 +571,21 @@ const HealthRecords& Manager::health() const {
 const Drains& Manager::drains() const {
   return state_->drains;
 }
+std::optional<Milliseconds> Manager::drain_left(const ObjectKey& endpoint) const {
+  std::optional<std::uint64_t> last;
+  if (!state_->drains.contains(endpoint)) return std::nullopt;
+  for (const ObjectPtr& cluster : state_->objects.of_kind("cluster")) {
+    for (const ResolvedEndpoint& member : endpoints_of(state_->objects, *cluster)) {
+      if (member.object->key() != endpoint) continue;
+      const auto deadline = drain_deadline(*cluster, endpoint, state_->drains);
+      if (!deadline) return std::nullopt;  // in this cluster they stay
+      last = std::max(last.value_or(0), *deadline);
+    }
+  }
+  if (!last) return std::nullopt;
+  const std::uint64_t now_ms = unix_ms();
+  return Milliseconds{*last > now_ms ? *last - now_ms : 0};
+}
 const IdMap& Manager::ids() const {
   return state_->ids;
 }

@@ -84,7 +84,8 @@ const std::vector<Command>& rows() {
        {{ValueKind::virtual_host, "NAME", "only this one", true}},
        {watch_option},
        "virtual hosts with their VIPs, state and traffic",
-       "UP is how many of the endpoints behind it take new flows, of how many.",
+       "UP is how many of the endpoints behind it take new flows, of how many. STATE: ready; pending, until the\n"
+       "first health checks are over; down, no endpoint is up; drained, those that are up are all drained.",
        show_virtual_hosts},
       {"show vips",
        {{ValueKind::vip, "NAME", "only this one", true}},
@@ -102,7 +103,8 @@ const std::vector<Command>& rows() {
        {{ValueKind::endpoint, "NAME", "only this one", true}},
        {watch_option},
        "endpoints with their health, flows and traffic",
-       "SINCE is how long the health has been what it is.",
+       "SINCE is how long the health has been what it is. `draining for 12s`: then drain_timeout ends the flows\n"
+       "that it still has; `drained`: that has happened.",
        show_endpoints},
       {"show flows",
        {{ValueKind::filter_word, "FILTER", "only flows that match, as in: host 10.1.0.11 port 80", true, true}},

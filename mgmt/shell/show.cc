@@ -155,8 +155,10 @@ int show_list(Context& context, const Invocation& invocation, const ListQuestion
 
 std::string health_cell(const Json& row) {
   std::string health = text_of(row, "health", "unknown");
-  if (flag_of(row, "draining")) health += ", draining";
-  return health;
+  if (!flag_of(row, "draining")) return health;
+  const auto left_ms = number_of(row, "drain_left_ms");
+  if (!left_ms) return health + ", draining";
+  return health + (*left_ms == 0 ? ", drained" : ", draining for " + format_duration(*left_ms));
 }
 
 // "10, 12": the packets of each lcore, only when there is more than one to compare.

@@ -247,6 +247,36 @@ TEST_F(ServerTest, DrainAndUndrain) {
   EXPECT_EQ(reply["error"], "there is no endpoint web-22; did you mean 'web-2'?");
 }
 
+TEST_F(ServerTest, WhoDrainsTheLastEndpointIsToldAndTheVirtualHostIsNotReady) {
+  start();
+  ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
+  const auto host = [&] { return ask("virtual-hosts")["virtual_hosts"][0]; };
+  const auto warnings = [](const json& reply) { return reply["warnings"].dump(); };
+  EXPECT_EQ(warnings(ask("drain", "", {{"name", "web-1"}})).find("no endpoint left"), std::string::npos);
+  EXPECT_EQ(host()["state"], "ready");
+  EXPECT_EQ(host()["endpoints_up"], 1);
+  EXPECT_EQ(host()["endpoints_draining"], 1);
+  EXPECT_NE(warnings(ask("drain", "", {{"name", "web-2"}}))
+                .find("cluster web has no endpoint left that takes new flows: virtual host web refuses new connections"),
+            std::string::npos);
+  EXPECT_EQ(host()["state"], "drained");
+  EXPECT_EQ(host()["endpoints_up"], 0);
+  EXPECT_EQ(warnings(ask("undrain", "", {{"name", "web-2"}})).find("no endpoint left"), std::string::npos);
+  EXPECT_EQ(host()["state"], "ready");
+}
+
+TEST_F(ServerTest, HowLongADrainedEndpointKeepsItsFlows) {
+  start();
+  ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
+  EXPECT_TRUE(ask("drain", "", {{"name", "web-1"}})["drain_left_ms"].is_null()) << "as long as they like";
+  ASSERT_TRUE(ask("apply", replaced(base_yaml(), "snat_pool: inside}", "snat_pool: inside, drain_timeout: 1h}"))["ok"]);
+  const json reply = ask("drain", "", {{"name", "web-1"}});
+  EXPECT_GT(reply["drain_left_ms"], 3'500'000);
+  const json endpoints = ask("endpoints")["endpoints"];
+  EXPECT_GT(row(endpoints, "web-1")["drain_left_ms"], 3'500'000);
+  EXPECT_TRUE(row(endpoints, "web-2")["drain_left_ms"].is_null());
+}
+
 TEST_F(ServerTest, ADrainDeadlineIsPublishedWhenItPasses) {
   std::filesystem::create_directories(run_dir());
   FakeDataplane dataplane(run_dir());
