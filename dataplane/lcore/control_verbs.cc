@@ -251,8 +251,10 @@ std::string vips_reply(const Engine& engine) {
     if (vip.ports == VipPorts::one) json.field("port", vip.port.host());
     json.field("ports", ports_text(tables.ports_of(vip)));
     json.field("protocol", protocol_name(vip.protocol));
-    json.field("cluster", tables.name(tables.clusters()[vip.cluster].name));
-    json.field("state", vip.state == VipState::ready ? "ready" : "pending");
+    // Each server name leads to a cluster of its own.
+    const bool is_by_name = vip.is_peeking != 0;
+    json.field("cluster", is_by_name ? std::string_view() : tables.name(tables.clusters()[vip.cluster].name));
+    json.field("by_server_name", is_by_name).field("state", vip.state == VipState::ready ? "ready" : "pending");
     json.key("limits").open_array();
     if (vip.proxies != 0) json.value("proxies only");
     if (const VipLimitsRow* limits = tables.limits_of(vip)) add_limits(json, *limits);

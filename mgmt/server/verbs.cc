@@ -148,6 +148,15 @@ json reply_config(const Call& call) {
   return reply;
 }
 
+// Of a virtual host that is chosen by server name: by which.
+void add_server_names(json& row, const api::VirtualHostSpec& spec) {
+  if (spec.proxy() != api::VirtualHostSpec::TCP_PROXY_WITH_SNI) return;
+  row["domains"] = spec.domains();
+  row["domain_regexes"] = spec.sluice().domain_regexes();
+  row["alpn"] = spec.sluice().alpn();
+  row["default_loadbalancer"] = spec.has_default_loadbalancer();
+}
+
 json reply_virtual_hosts(const Call& call) {
   const Manager& manager = call.manager;
   const auto counters = manager.counters();
@@ -207,6 +216,7 @@ json reply_virtual_hosts(const Call& call) {
     row["dropped"] = dropped.value();
     row["half_open"] = half_open.value();
     row["syn_cookies"] = syn_cookies;
+    add_server_names(row, virtual_host_spec(*virtual_host));
     rows.push_back(std::move(row));
   }
   json reply = {{"ok", true}, {"virtual_hosts", std::move(rows)}};

@@ -91,7 +91,8 @@ const std::vector<Command>& rows() {
        {{ValueKind::vip, "NAME", "only this one", true}},
        {watch_option},
        "VIPs as the dataplane serves them, with their traffic",
-       "Asks the dataplane itself. RX is what came from clients, TX what was sent to them.",
+       "Asks the dataplane itself. RX is what came from clients, TX what was sent to them. A VIP with server names\n"
+       "has a row for each virtual host, and `(no name yet)` for what is counted before a client has said its name.",
        show_vips},
       {"show clusters",
        {{ValueKind::cluster, "NAME", "only this one", true}},

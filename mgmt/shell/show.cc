@@ -287,6 +287,20 @@ std::string cookies_cell(const Json& row) {
   return state == "never" ? std::string() : state;
 }
 
+// "www.example.com, *.example.com, /api[0-9]+/, all others"; with `alpn` only clients that offer it.
+std::string server_names_cell(const Json& row) {
+  std::vector<std::string> names = texts_of(row, "domains");
+  for (const std::string& expression : texts_of(row, "domain_regexes")) names.push_back("/" + expression + "/");
+  if (flag_of(row, "default_loadbalancer")) names.push_back("all others");
+  const std::string protocols = joined_cell(row, "alpn");
+  return fmt::format("{}{}", fmt::join(names, ", "), protocols.empty() ? "" : "; only for ALPN " + protocols);
+}
+
+// What comes before a server name is known is counted apart, under the name of the VIP alone.
+std::string virtual_host_cell(const Json& row) {
+  return flag_of(row, "by_server_name") ? "(no name yet)" : text_of(row, "virtual_host");
+}
+
 std::string half_open_cell(const Json& row) { return cookies_cell(row).empty() ? std::string() : count_cell(row, "half_open"); }
 
 }  // namespace
@@ -307,6 +321,7 @@ int show_virtual_hosts(Context& context, const Invocation& invocation) {
       {{"RECEIVED", Align::right, 4}, [](const Json& r) { return bytes_cell(r, "rx_bytes"); }},
       {{"SENT", Align::right, 4}, [](const Json& r) { return bytes_cell(r, "tx_bytes"); }},
       {{"DROPPED", Align::right, 3}, [](const Json& r) { return count_cell(r, "dropped"); }},
+      {{"SERVER NAMES", Align::left, 0, true, true}, server_names_cell},
   };
   return show_list(context, invocation,
                    {Process::mgmt, "virtual-hosts", "virtual_hosts", "virtual host",
@@ -319,7 +334,8 @@ int show_vips(Context& context, const Invocation& invocation) {
       {{"NAME"}, [](const Json& r) { return text_of(r, "name"); }},
       {{"ADDRESS"}, address_and_port},
       {{"PROTO"}, [](const Json& r) { return text_of(r, "protocol"); }},
-      {{"CLUSTER", Align::left, 1}, [](const Json& r) { return text_of(r, "cluster"); }},
+      {{"VIRTUAL HOST", Align::left, 2}, virtual_host_cell},
+      {{"CLUSTER", Align::left, 1}, [](const Json& r) { return known(text_of(r, "cluster")); }},
       {{"STATE"}, [](const Json& r) { return text_of(r, "state"); }},
       {{"LIMITS", Align::left, 1, true}, [](const Json& r) { return joined_cell(r, "limits"); }},
       {{"COOKIES", Align::left, 2, true}, cookies_cell},

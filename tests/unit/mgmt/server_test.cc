@@ -265,6 +265,20 @@ TEST_F(ServerTest, WhoDrainsTheLastEndpointIsToldAndTheVirtualHostIsNotReady) {
   EXPECT_EQ(host()["state"], "ready");
 }
 
+TEST_F(ServerTest, ByWhichServerNamesAVirtualHostIsChosen) {
+  start();
+  std::string yaml = replaced(base_yaml(), "proxy: TCP_PROXY",
+                              "proxy: TCP_PROXY_WITH_SNI\n  domains: [www.example.com]\n  default_loadbalancer: {}\n"
+                              "  sluice: {domain_regexes: ['api[0-9]+']}");
+  yaml = replaced(yaml, "forwarding: FULL_NAT", "forwarding: SPLICE");
+  const json applied = ask("apply", yaml);
+  ASSERT_TRUE(applied["ok"]) << applied.dump(1);
+  const json host = ask("virtual-hosts")["virtual_hosts"][0];
+  EXPECT_EQ(host["domains"], json::array({"www.example.com"}));
+  EXPECT_EQ(host["domain_regexes"], json::array({"api[0-9]+"}));
+  EXPECT_EQ(host["default_loadbalancer"], true);
+}
+
 TEST_F(ServerTest, HowLongADrainedEndpointKeepsItsFlows) {
   start();
   ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
