@@ -113,15 +113,43 @@ TEST_F(ServerTest, ErrorsNameFileLineAndWhatWasMeantAndChangeNothing) {
   EXPECT_EQ(ask("status")["generation"], 1);
 }
 
-TEST_F(ServerTest, AnErrorInWhatIsAlreadyCommittedIsNamedAsSuch) {
+TEST_F(ServerTest, WhatIsInUseIsNotDeletedAndItsUserIsNamed) {
   start();
   ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
   const json reply = ask("delete", "", {{"kind", "endpoint"}, {"name", "web-1"}});
   EXPECT_FALSE(reply["ok"]);
   EXPECT_EQ(reply["error"],
-            "committed configuration: cluster web: spec.endpoints[0].name: cluster web refers to "
-            "endpoint web-1, which does not exist; expected one of the endpoint objects: web-2; "
-            "did you mean 'web-2'?");
+            "endpoint web-1 is in use: cluster web refers to it (spec.endpoints[0].name); expected that cluster web is "
+            "changed or deleted first");
+}
+
+TEST_F(ServerTest, AClashIsShownWhereTheOperatorWroteIt) {
+  start();
+  std::string second = replaced(web_yaml(), "port: 80}", "port: 81}");
+  for (const std::string kind : {"virtual_host", "advertise_policy"}) {
+    second = replaced(second, kind + "\nmetadata: {name: web}", kind + "\nmetadata: {name: web2}");
+  }
+  second = replaced(second, "advertise_policies: [{name: web}]", "advertise_policies: [{name: web2}]");
+  ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
+  const json added = ask("apply", second);
+  ASSERT_TRUE(added["ok"]) << added.dump(1);
+  const json reply = ask("apply",
+                         "# sluice-file: p.yaml\nkind: advertise_policy\nmetadata: {name: web2}\n"
+                         "spec: {address: 10.9.0.1, protocol: TCP, port: 80}\n");
+  ASSERT_EQ(reply["errors"].size(), 1u);
+  EXPECT_EQ(reply["errors"][0]["file"], "p.yaml") << reply.dump(1);
+  EXPECT_EQ(reply["errors"][0]["line"], 3);
+  EXPECT_EQ(reply["errors"][0]["path"], "spec.address");
+}
+
+TEST_F(ServerTest, AnErrorInWhatIsAlreadyCommittedIsNamedAsSuch) {
+  start();
+  ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
+  const json reply = ask("apply", replaced(node_yaml(), "name: inside, addresses", "name: outside, addresses"));
+  ASSERT_EQ(reply["errors"].size(), 1u) << reply.dump(1);
+  EXPECT_EQ(reply["errors"][0]["text"],
+            "committed configuration: cluster web: spec.sluice.snat_pool: the node has no SNAT pool 'inside'; expected one "
+            "of outside");
 }
 
 TEST_F(ServerTest, DiffShowsLinesAndConsequencesAndChangesNothing) {

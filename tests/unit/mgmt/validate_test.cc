@@ -663,6 +663,20 @@ TEST(ValidateWorld, AddressesOfTheExceptionPortAreForEndpointsOnly) {
             "exception port; expected an address of its own for the VIP\n");
 }
 
+TEST(ValidateWarnings, SettingsThatDoNothingAreNamed) {
+  const auto warnings_of = [](const std::string& settings) {
+    const auto findings = findings_of(replaced(base_yaml(), "proxy: TCP_PROXY", "proxy: TCP_PROXY\n  sluice: {" + settings + "}"));
+    EXPECT_EQ(text_of(findings), "");
+    return findings.warnings;
+  };
+  EXPECT_EQ(warnings_of("syn_cookie_threshold: 5, hello_timeout: 1s"),
+            (std::vector<std::string>{
+                "virtual_host web: sluice.syn_cookie_threshold does nothing: syn_cookies is NEVER, not ON_THRESHOLD",
+                "virtual_host web: sluice.hello_timeout does nothing: cluster web forwards by FULL_NAT, which waits for no "
+                "first bytes of a client"}));
+  EXPECT_TRUE(warnings_of("syn_cookies: ON_THRESHOLD, syn_cookie_threshold: 5, reset_on_expiry: true").empty());
+}
+
 TEST(ValidateWarnings, MatchIsIgnoredAndSaidSo) {
   const auto findings =
       findings_of(replaced(base_yaml(), "    - route_destination",
