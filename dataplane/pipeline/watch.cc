@@ -167,6 +167,7 @@ void Watch::offer(WatchEntry& entry, const std::byte* received, const std::byte*
   facts.port_in = entry.port_in.view();
   facts.port_out = entry.port_out.view();
   facts.verdict = entry.verdict;
+  if (entry.has_flow) facts.state = entry.flow_state;
   for (std::size_t i = 0; i < jobs_.size(); ++i) {
     const WatchJob& job = jobs_[i];
     if (left_[i] == 0 || !job.filter.matches(facts)) continue;

@@ -485,7 +485,9 @@ int show_ports(Context& context, const Invocation& invocation) {
       {{"RX BYTES", Align::right, 2}, [](const Json& r) { return bytes_cell(r, "rx_bytes"); }},
       {{"TX PACKETS", Align::right}, [](const Json& r) { return count_cell(r, "tx_packets"); }},
       {{"TX BYTES", Align::right, 2}, [](const Json& r) { return bytes_cell(r, "tx_bytes"); }},
-      {{"LOST", Align::right}, [](const Json& r) { return format_count(lost_packets(r)); }},
+      {{"LOST", Align::right}, [](const Json& r) {
+         return r.contains("vlan") ? std::string(not_known) : format_count(lost_packets(r));  // its parent's are counted
+       }},
   };
   ControlRequest request;
   request.verb = "ports";

@@ -45,8 +45,11 @@ def test_flows_are_listed_by_the_filter_of_traces_and_captures(serving):
     assert listed("vip", "flows") == 25
     assert listed("endpoint", "flows-web-1", "not", "host", CLIENT) == 5
     assert listed("net", "10.77.0.0/16") == 0
+    assert listed("state", "established") == listed("proto", "tcp", "state", "established") >= 25
+    misspelt = serving.shell("show", "flows", "--vip", "flwos", check=False)
+    assert misspelt.returncode == 1 and "no vip is named 'flwos'" in misspelt.stderr
     refused = serving.shell("show", "flows", "verdict", "drop", check=False)
-    assert refused.returncode == 1 and "a flow has no port-name and no verdict" in refused.stderr
+    assert refused.returncode == 1 and "'verdict' is of packets" in refused.stderr
     tool.finish()
     other.finish()
 

@@ -57,6 +57,7 @@ TEST(PacketFilter, matches_what_it_says) {
   facts.vip = facts.virtual_host = bed->tables().name(bed->tables().vips()[0].name);
   facts.endpoint = bed->tables().name(bed->tables().endpoints()[0].name);
   facts.verdict = Verdict::drop_tx_full;
+  facts.state = FlowState::one_way;
   const std::string vip(facts.vip), endpoint(facts.endpoint);
   const Case cases[] = {
       {"", true},
@@ -87,6 +88,8 @@ TEST(PacketFilter, matches_what_it_says) {
       {"verdict drop", true},
       {"verdict reject", false},
       {"verdict forward", false},
+      {"state one-way", true},
+      {"state established", false},
       {"host 198.51.100.7 port 81", false},
       {"host 198.51.100.7 and port 80", true},
       {"port 81 or port 80", true},
@@ -118,6 +121,13 @@ TEST(PacketFilter, says_which_word_is_wrong) {
   const auto bed = some_bed();
   const std::pair<std::string, const char*> cases[] = {
       {"hst 10.0.0.1", "'hst' is unknown; expected one of any, host"},
+      {"10.0.0.1", "did you mean 'host 10.0.0.1'?"},
+      {"10.0.0.0/8", "did you mean 'net 10.0.0.0/8'?"},
+      {"80 or 81", "did you mean 'port 80'?"},
+      {"drop", "did you mean 'verdict drop'?"},
+      {"established", "did you mean 'state established'?"},
+      {"udp", "did you mean 'proto udp'?"},
+      {"state open", "state 'open': expected opening, answered, established"},
       {"host", "'host' wants an IP address after it"},
       {"host 10.0.0", "host '10.0.0': expected an IP address"},
       {"host 10.0.0.0/8", "host '10.0.0.0/8': expected an IP address"},
