@@ -157,6 +157,34 @@ TEST(PacketFilter, says_which_word_is_wrong) {
   EXPECT_FALSE(PacketFilter::parse(longest, bed->tables()));
 }
 
+TEST(Walk, tells_what_the_first_bytes_of_a_client_led_to) {
+  WatchEntry entry;
+  entry.was_received = true;
+  entry.kind = FrameKind::tcp;
+  entry.decided_in = Stage::peek;
+  entry.vip.set("https");
+  const auto texts = [&](Verdict verdict, std::uint8_t flags) {
+    entry.verdict = verdict;
+    entry.tcp_flags = flags;
+    std::map<std::string_view, std::string> texts;
+    for (WalkStep& step : walk_of(entry)) texts[step.stage] = std::move(step.text);
+    return texts;
+  };
+  EXPECT_EQ(texts(Verdict::reply, tcp_flag::syn)["peek"], "the SYN is answered with a cookie");
+  EXPECT_EQ(texts(Verdict::reply, tcp_flag::syn)["classify"], "VIP https, whose virtual host the client's first bytes tell");
+  EXPECT_EQ(texts(Verdict::absorb, tcp_flag::ack)["peek"], "the handshake is complete; the client's first bytes are awaited");
+  EXPECT_EQ(texts(Verdict::absorb, tcp_flag::rst)["peek"], "the client has given up");
+  EXPECT_EQ(texts(Verdict::reply, tcp_flag::ack)["peek"], "acknowledged; what is missing of its first bytes is awaited");
+  EXPECT_EQ(texts(Verdict::reject_not_tls, tcp_flag::ack)["peek"], "decided here");
+  entry.server_name.set("a.example.com");
+  EXPECT_EQ(texts(Verdict::reject_name_unknown, tcp_flag::ack)["peek"], "server name a.example.com");
+  entry.has_called = true;
+  entry.virtual_host.set("shop");
+  entry.endpoint.set("shop-1");
+  EXPECT_EQ(texts(Verdict::absorb, tcp_flag::ack)["peek"],
+            "server name a.example.com: virtual host shop, endpoint shop-1 is called");
+}
+
 TEST(Watch, keeps_the_frame_as_it_came_and_as_it_left_up_to_the_snap_length) {
   const auto bed = some_bed();
   ASSERT_TRUE(bed->watch("proto tcp", 60));
