@@ -245,6 +245,12 @@ std::string dataplane_notes(const Json& status) {
     if (workers > 0) text += fmt::format("; {} worker{}", workers, workers == 1 ? "" : "s");
     text += "\n";
   }
+  if (const Json* leaving = find(status, "leaving")) {
+    const auto flows = number_of(*leaving, "flows").value_or(0);
+    text += fmt::format("Draining: it takes no new flows and ends when its {} flow{} {} over, in {} at most. Call it off with: undrain dataplane\n",
+                        format_count(flows), flows == 1 ? "" : "s", flows == 1 ? "is" : "are",
+                        format_duration(number_of(*leaving, "ends_in_ms").value_or(0)));
+  }
   if (const Json* alarms = find(status, "alarms")) {
     for (const Json& alarm : *alarms) {
       text += fmt::format(
@@ -561,7 +567,11 @@ int show_neighbors(Context& context, const Invocation& invocation) {
 int show_splices(Context& context, const Invocation& invocation) {
   static const std::vector<FieldRow> fields = {
       {{"WHAT"}, [](const Json& r) { return text_of(r, "name"); }},
-      {{"COUNT", Align::right}, [](const Json& r) { return count_cell(r, "count"); }},
+      {{"COUNT", Align::right},
+       [](const Json& r) {
+         const bool is_bytes = text_of(r, "name").ends_with("_bytes");
+         return is_bytes ? bytes_cell(r, "count") : count_cell(r, "count");
+       }},
       {{"MEANING", Align::left, 0, true, true}, [](const Json& r) { return text_of(r, "help"); }},
   };
   return show_list(context, invocation,
