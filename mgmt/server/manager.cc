@@ -364,7 +364,14 @@ ChangeResult Manager::State::commit(ObjectStore wanted, ChangeResult result, boo
   const bool is_changed =
       std::any_of(result.changes.begin(), result.changes.end(),
                   [](const Change& change) { return change.action != "unchanged"; });
-  if (!is_changed) return result;
+  if (!is_changed) {
+    const PublishStatus status = publisher->status();
+    if (!is_dry_run && snapshot != nullptr && !status.is_connected) {
+      result.warnings.push_back(fmt::format("the dataplane is not running ({}): generation {} will be published when it starts",
+                                            status.error, generation));
+    }
+    return result;
+  }
   auto candidate = prepare(std::move(wanted), result);
   if (!candidate) return refuse(candidate.error().message);
   if (is_dry_run) return result;

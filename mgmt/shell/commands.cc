@@ -211,6 +211,7 @@ const std::vector<Command>& rows() {
        "",
        show_help},
       {"quit", {}, {}, "leave the shell", "", quit},
+      {"exit", {}, {}, "leave the shell", "", quit},
   };
   return commands;
 }

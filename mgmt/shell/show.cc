@@ -340,7 +340,7 @@ int show_vips(Context& context, const Invocation& invocation) {
       {{"NAME"}, [](const Json& r) { return text_of(r, "name"); }},
       {{"ADDRESS"}, address_and_port},
       {{"PROTO"}, [](const Json& r) { return text_of(r, "protocol"); }},
-      {{"VIRTUAL HOST", Align::left, 2}, virtual_host_cell},
+      {{"VIRTUAL HOST"}, virtual_host_cell},
       {{"CLUSTER", Align::left, 1}, [](const Json& r) { return known(text_of(r, "cluster")); }},
       {{"STATE"}, [](const Json& r) { return text_of(r, "state"); }},
       {{"LIMITS", Align::left, 1, true}, [](const Json& r) { return joined_cell(r, "limits"); }},

@@ -91,6 +91,9 @@ TEST_F(ServerTest, ApplyWithoutADataplaneIsCommittedAndSaysSo) {
   ASSERT_EQ(reply["warnings"].size(), 1u);
   EXPECT_NE(reply["warnings"][0].get<std::string>().find("the dataplane is not running"),
             std::string::npos);
+  const json again = ask("apply", base_yaml());
+  EXPECT_NE(again["warnings"].dump().find("the dataplane is not running"), std::string::npos)
+      << "nothing changes, and nothing is forwarded either";
   FakeDataplane dataplane(run_dir());
   EXPECT_TRUE(wait_until([&] { return dataplane.generation() == 1; }));
 }

@@ -113,7 +113,7 @@ TEST_F(Completion, FoldsLongHelpUnderItself) {
 
 TEST_F(Completion, TheEmptyLineListsEveryFirstWord) {
   const std::string text = explained("");
-  for (const char* word : {"apply", "diff", "delete", "show", "drain", "undrain", "help", "quit"}) {
+  for (const char* word : {"apply", "diff", "delete", "show", "drain", "undrain", "help", "quit", "exit"}) {
     EXPECT_NE(text.find(std::string("  ") + word + " "), std::string::npos) << word;
   }
 }
