@@ -266,6 +266,12 @@ INSTANTIATE_TEST_SUITE_P(
              "advertise_policy more: spec.sluice.accept_proxy_protocol.trusted_prefixes: advertise_policy more trusts no proxy, so "
              "it would refuse every client; expected the networks of the proxies before it, such as trusted_prefixes: "
              "[192.0.2.0/24, 2001:db8:1::/64]\n"},
+        Case{"proxied_one_address", "port: 80}",
+             "port: 80, sluice: {accept_proxy_protocol: {trusted_prefixes: [192.0.2.1, \"2001:db8::1\"]}}}", "",
+             "advertise_policy web: spec.sluice.accept_proxy_protocol.trusted_prefixes[0]: '192.0.2.1' is not accepted; expected "
+             "a network; for this one address: 192.0.2.1/32\n"
+             "advertise_policy web: spec.sluice.accept_proxy_protocol.trusted_prefixes[1]: '2001:db8::1' is not accepted; expected "
+             "a network; for this one address: 2001:db8::1/128\n"},
         Case{"proxied_host_bits", "port: 80}",
              "port: 80, sluice: {accept_proxy_protocol: {trusted_prefixes: [192.0.2.1/24]}}}", "",
              "advertise_policy web: spec.sluice.accept_proxy_protocol.trusted_prefixes[0]: '192.0.2.1/24' is not accepted; expected "
