@@ -137,6 +137,7 @@ class Conntrack {
   std::size_t capacity() const { return records_.size(); }
   std::span<const FlowRecord> records() const { return records_; }
   FlowRecord& at(std::uint32_t index) { return records_[index]; }
+  const FlowRecord& at(std::uint32_t index) const { return records_[index]; }
   std::uint32_t index_of(const FlowRecord& record) const { return static_cast<std::uint32_t>(&record - records_.data()); }
 
  private:

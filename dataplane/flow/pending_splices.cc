@@ -64,6 +64,11 @@ PendingSplice* PendingSplices::find(const FlowKey& from_client, FlowHash hash) {
   return number == 0 ? nullptr : &entries_[number - 1];
 }
 
+const PendingSplice* PendingSplices::find(const FlowKey& from_client, FlowHash hash) const {
+  const std::uint32_t number = index_[place_of(from_client, hash)];
+  return number == 0 ? nullptr : &entries_[number - 1];
+}
+
 PendingSplice* PendingSplices::open(const FlowKey& from_client, FlowHash hash) {
   std::uint32_t entry = used_end_;
   if (!unused_.empty()) {

@@ -78,6 +78,7 @@ class PendingSplices {
   PendingSplices& operator=(PendingSplices&&) noexcept = default;
 
   PendingSplice* find(const FlowKey& from_client, FlowHash hash);
+  const PendingSplice* find(const FlowKey& from_client, FlowHash hash) const;
   PendingSplice* open(const FlowKey& from_client, FlowHash hash);  // it must be absent; nullptr when full
   void close(PendingSplice& pending);
   // For SpliceRecord::pending: never 0.

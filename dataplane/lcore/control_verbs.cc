@@ -251,8 +251,10 @@ std::string vips_reply(const Engine& engine) {
     if (vip.ports == VipPorts::one) json.field("port", vip.port.host());
     json.field("ports", ports_text(tables.ports_of(vip)));
     json.field("protocol", protocol_name(vip.protocol));
-    json.field("cluster", tables.name(tables.clusters()[vip.cluster].name));
-    json.field("state", vip.state == VipState::ready ? "ready" : "pending");
+    // Each server name leads to a cluster of its own.
+    const bool is_by_name = vip.is_peeking != 0;
+    json.field("cluster", is_by_name ? std::string_view() : tables.name(tables.clusters()[vip.cluster].name));
+    json.field("by_server_name", is_by_name).field("state", vip.state == VipState::ready ? "ready" : "pending");
     json.key("limits").open_array();
     if (vip.proxies != 0) json.value("proxies only");
     if (const VipLimitsRow* limits = tables.limits_of(vip)) add_limits(json, *limits);
@@ -301,7 +303,9 @@ Result<FlowFilter> FlowFilter::parse(const ControlRequest& request, const Snapsh
   FlowFilter filter;
   auto more = PacketFilter::parse(request.payload, tables);
   if (!more) return fail("flows: " + more.error().message);
-  if (more->is_for_packets_only()) return fail("flows: filter: a flow has no port-name and no verdict");
+  if (const auto word = more->asked_of_packets_only(); !word.empty()) {
+    return fail(fmt::format("flows: filter: '{}' is of packets, a flow has none; trace add and capture start take it", word));
+  }
   filter.more = std::move(*more);
   if (const std::string text = request.argument("client"); !text.empty()) {
     filter.client = IpAddress::parse(text);
@@ -309,6 +313,13 @@ Result<FlowFilter> FlowFilter::parse(const ControlRequest& request, const Snapsh
   }
   filter.vip = request.argument("vip");
   filter.endpoint = request.argument("endpoint");
+  // A misspelt name would match nothing, silently.
+  for (const auto& [word, name] : {std::pair("vip", &filter.vip), std::pair("endpoint", &filter.endpoint)}) {
+    if (name->empty()) continue;
+    if (auto known = PacketFilter::parse(fmt::format("{} {}", word, *name), tables); !known) {
+      return fail("flows: " + known.error().message);
+    }
+  }
   const std::string protocol_text = request.argument("protocol");
   if (protocol_text == "tcp") filter.protocol = protocol::tcp;
   else if (protocol_text == "udp") filter.protocol = protocol::udp;
@@ -346,6 +357,7 @@ bool FlowFilter::matches(const Snapshot& tables, const FlowRecord& record, const
   facts.before = &client_key;
   facts.after = &endpoint_key;
   facts.kind = record.protocol == protocol::tcp ? FrameKind::tcp : FrameKind::udp;
+  facts.state = record.state;
   if (const VipRow* row = tables.vip_by_id(record.vip_id)) {
     facts.vip = tables.name(row->name);
     facts.virtual_host = tables.name(row->virtual_host);
@@ -391,6 +403,7 @@ std::string flows_reply(const Engine& engine, const ControlRequest& request) {
       json.field("expires_ms", idle_ms < timeout_ms ? timeout_ms - idle_ms : 0);
       json.field("lcore", worker->world().lcore);
       json.field("vip_name", vip != nullptr ? tables.name(vip->name) : std::string_view("(removed)"));
+      json.field("virtual_host", vip != nullptr ? tables.name(vip->virtual_host) : std::string_view("(removed)"));
       json.field("endpoint_name", endpoint != nullptr ? tables.name(endpoint->name) : std::string_view("(removed)"));
       json.close_object();
     }

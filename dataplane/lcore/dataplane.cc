@@ -346,7 +346,7 @@ std::string Dataplane::shut_down(const ControlRequest& request) {
     return json_error(fmt::format("deadline_s: a number of seconds from 0 to {}", shutdown_deadline_s_max));
   }
   if (mode == "cancel") {
-    if (!leaves_by_ms_) return json_error("no graceful shutdown is on");
+    if (!leaves_by_ms_) return json_error("the dataplane is not draining: it takes new flows");
     leaves_by_ms_.reset();
     log_info("the graceful shutdown was called off");
   } else if (mode == "graceful") {

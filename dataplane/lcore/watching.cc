@@ -59,6 +59,7 @@ std::string comment_of(const WatchEntry& entry) {
   std::string text = ending_text(entry);
   if (!entry.vip.view().empty()) text += fmt::format("; VIP {}", entry.vip.view());
   if (!entry.endpoint.view().empty()) text += fmt::format("; endpoint {}", entry.endpoint.view());
+  if (!entry.server_name.view().empty()) text += fmt::format("; server name {}", entry.server_name.view());
   if (entry.has_named) text += fmt::format("; for {}", address_port_text(entry.named.source, entry.named.source_port));
   return text;
 }
@@ -71,6 +72,7 @@ void add_walk(JsonWriter& json, const WatchEntry& entry) {
   json.field("after", text_after(entry));
   json.field("vip", entry.vip.view()).field("virtual_host", entry.virtual_host.view());
   json.field("endpoint", entry.endpoint.view());
+  if (!entry.server_name.view().empty()) json.field("server_name", entry.server_name.view());
   if (entry.has_flow) {
     json.key("flow").open_object();
     json.field("client",

@@ -11,7 +11,7 @@ namespace sluice {
 namespace {
 
 constexpr std::string_view terms_help =
-    "any, host, src, dst, net, port, proto, vip, endpoint, port-name, verdict";
+    "any, host, src, dst, net, port, proto, vip, endpoint, state, port-name, verdict";
 constexpr unsigned depth_max = 16;
 constexpr std::size_t names_shown_max = 8;
 
@@ -20,6 +20,16 @@ constexpr std::pair<std::string_view, FrameKind> protocols[] = {{"tcp", FrameKin
                                                                 {"icmp", FrameKind::icmp},
                                                                 {"icmpv6", FrameKind::icmpv6},
                                                                 {"arp", FrameKind::arp}};
+
+constexpr std::string_view states_help =
+    "opening, answered, established, one-way, closing, closed, reset, ended or doubted";
+
+std::optional<FlowState> state_of(std::string_view text) {
+  for (unsigned i = 1; i <= static_cast<unsigned>(FlowState::doubted); ++i) {
+    if (text == name_of(static_cast<FlowState>(i))) return static_cast<FlowState>(i);
+  }
+  return std::nullopt;
+}
 
 std::optional<std::uint16_t> port_of(std::string_view text) {
   std::uint16_t port = 0;
@@ -37,6 +47,19 @@ std::optional<Verdict> verdict_of(std::string_view text) {
     if (is_drop(verdict) && name.substr(name.find('_') + 1) == text) return verdict;
   }
   return std::nullopt;
+}
+
+// A value without the keyword that belongs before it: which; empty when it looks like none.
+std::string_view keyword_for(std::string_view value) {
+  if (IpAddress::parse(value)) return "host";
+  if (IpPrefix::parse(value)) return "net";
+  if (port_of(value.substr(0, value.find('-')))) return "port";
+  if (verdict_of(value) || value == "drop" || value == "reject") return "verdict";
+  if (state_of(value)) return "state";
+  for (const auto& [name, kind] : protocols) {
+    if (name == value) return "proto";
+  }
+  return {};
 }
 
 template <class Test>
@@ -149,11 +172,14 @@ class PacketFilter::Parser {
         {"host", Kind::host},       {"net", Kind::host},          {"src", Kind::source},
         {"dst", Kind::destination}, {"port", Kind::ports},        {"proto", Kind::protocol},
         {"vip", Kind::vip},         {"endpoint", Kind::endpoint}, {"port-name", Kind::port_name},
-        {"verdict", Kind::verdict}};
+        {"state", Kind::state},     {"verdict", Kind::verdict}};
     const auto found = std::find_if(std::begin(keywords), std::end(keywords),
                                     [&](const auto& known) { return known.first == keyword; });
-    if (found == std::end(keywords))
-      return wrong(fmt::format("'{}' is unknown; expected one of {}", keyword, terms_help));
+    if (found == std::end(keywords)) {
+      const std::string_view meant = keyword_for(keyword);
+      const std::string hint = meant.empty() ? "" : fmt::format("; did you mean '{} {}'?", meant, keyword);
+      return wrong(fmt::format("'{}' is unknown; expected one of {}{}", keyword, terms_help, hint));
+    }
     step.kind = found->second;
     if (at_ == words_.size() || is_next(")") || is_next("(")) {
       return wrong(fmt::format("'{}' wants {} after it", keyword, wanted_after(keyword)));
@@ -171,6 +197,7 @@ class PacketFilter::Parser {
     if (keyword == "proto") return "one of tcp, udp, icmp, icmpv6, arp";
     if (keyword == "verdict")
       return "a name that show drops prints, drop, reject, forward, reply or punt";
+    if (keyword == "state") return states_help;
     return "a name";
   }
 
@@ -206,6 +233,12 @@ class PacketFilter::Parser {
           return {};
         }
         return refused();
+      case Kind::state: {
+        const auto state = state_of(value);
+        if (!state) return refused();
+        step.state = *state;
+        return {};
+      }
       case Kind::verdict: {
         if (value == "drop" || value == "reject") {
           step.kind = Kind::verdict_class;
@@ -292,6 +325,8 @@ bool PacketFilter::is_true(const Step& step, const PacketFacts& facts) {
       return facts.vip == step.name || facts.virtual_host == step.name;
     case Kind::endpoint:
       return facts.endpoint == step.name;
+    case Kind::state:
+      return facts.state == step.state;
     case Kind::port_name:
       return facts.port_in == step.name || facts.port_out == step.name;
     case Kind::verdict:
@@ -320,11 +355,12 @@ bool PacketFilter::matches(const PacketFacts& facts) const {
   return results[0];
 }
 
-bool PacketFilter::is_for_packets_only() const {
-  return std::any_of(steps_.begin(), steps_.end(), [](const Step& step) {
-    return step.kind == Kind::port_name || step.kind == Kind::verdict ||
-           step.kind == Kind::verdict_class;
-  });
+std::string_view PacketFilter::asked_of_packets_only() const {
+  for (const Step& step : steps_) {
+    if (step.kind == Kind::port_name) return "port-name";
+    if (step.kind == Kind::verdict || step.kind == Kind::verdict_class) return "verdict";
+  }
+  return {};
 }
 
 }  // namespace sluice

@@ -7,7 +7,7 @@
 //
 //   term    any | host ADDRESS | src ADDRESS[/N] | dst ADDRESS[/N] | net PREFIX | port N[-M] |
 //   proto NAME |
-//           vip NAME | endpoint NAME | port-name NAME | verdict NAME
+//           vip NAME | endpoint NAME | state NAME | port-name NAME | verdict NAME
 //   filter  terms joined by `and`, `or`, `not` and parentheses; terms side by side mean `and`
 //
 // An address or port matches the packet as it came in and as it leaves: `host` of an endpoint finds
@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "dataplane/base/result.h"
+#include "dataplane/flow/flow_record.h"
 #include "dataplane/net/parse.h"
 #include "dataplane/pipeline/verdict.h"
 #include "dataplane/tables/snapshot.h"
@@ -38,6 +39,7 @@ struct PacketFacts {
   FrameKind kind = FrameKind::other;
   std::string_view vip, virtual_host, endpoint, port_in, port_out;
   Verdict verdict = Verdict::undecided;
+  FlowState state = FlowState::unused;  // of the flow, where there is one
 };
 
 std::string_view name_of(FrameKind kind);  // "tcp"
@@ -49,8 +51,8 @@ class PacketFilter {
   // Names of VIPs, endpoints and ports must be those of `tables`.
   static Result<PacketFilter> parse(std::string_view text, const Snapshot& tables);
   bool matches(const PacketFacts& facts) const;
-  // Whether it asks for what only a packet has: port-name, verdict.
-  bool is_for_packets_only() const;
+  // What it asks that only a packet has: "port-name", "verdict"; empty for none.
+  std::string_view asked_of_packets_only() const;
   const std::string& text() const { return text_; }
 
  private:
@@ -63,6 +65,7 @@ class PacketFilter {
     protocol,
     vip,
     endpoint,
+    state,
     port_name,
     verdict,
     verdict_class,
@@ -74,6 +77,7 @@ class PacketFilter {
     Kind kind = Kind::any;
     FrameKind frame = FrameKind::other;
     Verdict verdict = Verdict::undecided;
+    FlowState state = FlowState::unused;
     bool is_reject = false;             // verdict_class: else drop
     std::uint16_t first = 0, last = 0;  // ports, both included
     IpPrefix prefix;

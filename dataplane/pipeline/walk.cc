@@ -41,7 +41,26 @@ std::string flow_text(const WatchEntry& entry) {
 
 std::string vip_text(const WatchEntry& entry) {
   if (entry.vip.view().empty()) return "no VIP takes it";
+  if (entry.virtual_host.view().empty() || entry.has_called) {
+    return fmt::format("VIP {}, whose virtual host the client's first bytes tell", entry.vip.view());
+  }
   return fmt::format("VIP {} of virtual host {}", entry.vip.view(), entry.virtual_host.view());
+}
+
+// Of a client that we have answered, or answer, before its endpoint does.
+std::string peek_text(const WatchEntry& entry) {
+  const bool is_syn = (entry.tcp_flags & tcp_flag::syn) != 0, is_reset = (entry.tcp_flags & tcp_flag::rst) != 0;
+  std::string text;
+  if (!entry.server_name.view().empty()) text = fmt::format("server name {}", entry.server_name.view());
+  const auto add = [&](const std::string& more) { text += (text.empty() ? "" : ": ") + more; };
+  if (entry.has_called) {
+    add(fmt::format("virtual host {}, endpoint {} is called", entry.virtual_host.view(), entry.endpoint.view()));
+  } else if (entry.verdict == Verdict::reply) {
+    add(is_syn ? "the SYN is answered with a cookie" : "acknowledged; what is missing of its first bytes is awaited");
+  } else if (entry.verdict == Verdict::absorb) {
+    add(is_reset ? "the client has given up" : "the handshake is complete; the client's first bytes are awaited");
+  }
+  return text;
 }
 
 std::string text_of(Stage stage, const WatchEntry& entry) {
@@ -64,8 +83,9 @@ std::string text_of(Stage stage, const WatchEntry& entry) {
     case Stage::classify:
       return has_old_flow ? std::string() : vip_text(entry);
     case Stage::limit_packets:
-    case Stage::peek:
       return {};
+    case Stage::peek:
+      return entry.decided_in == Stage::peek ? peek_text(entry) : std::string();
     case Stage::open_flow:
       return entry.is_flow_new ? flow_text(entry) : std::string();
     case Stage::rewrite:

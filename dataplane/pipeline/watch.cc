@@ -1,6 +1,7 @@
 #include "dataplane/pipeline/watch.h"
 
 #include "dataplane/base/assert.h"
+#include "dataplane/pipeline/splice.h"
 #include "dataplane/pipeline/world.h"
 
 namespace sluice {
@@ -21,6 +22,13 @@ bool leaves(Verdict verdict) {
 
 bool has_addresses(const ParsedFrame& frame) {
   return frame.kind != FrameKind::other && frame.kind != FrameKind::arp;
+}
+
+void note_server_name(std::span<const std::byte> first_bytes, EntryServerName& name) {
+  if (first_bytes.empty()) return;
+  ClientHello hello;
+  parse_client_hello(first_bytes, hello);
+  if (hello.status == HelloStatus::complete) name.set(hello.server_name());
 }
 
 }  // namespace
@@ -51,8 +59,11 @@ void Watch::arrived(const Burst& burst) {
 
 void Watch::passed(Stage stage, Burst& burst) {
   for (std::size_t i = 0; i < burst.count; ++i) {
-    const Packet& packet = burst.packets[i];
+    Packet& packet = burst.packets[i];
     Note& note = notes_[i];
+    const bool may_be_hello = stage == Stage::classify && packet.is_live() && packet.vip != nullptr &&
+                              packet.vip->is_peeking != 0 && packet.frame.kind == FrameKind::tcp;
+    if (may_be_hello) note_server_name(tcp_payload(packet), note.server_name);
     if (!note.has_flow && packet.flow != nullptr) {
       note.has_flow = true;
       note.flow_from = stage;
@@ -128,10 +139,29 @@ void Watch::fill(const World& world, const Packet& packet, const Note& note, Wat
       entry.endpoint.set(world.tables->name(endpoint->name));
     }
   }
-  if (vip != nullptr) {
+  entry.server_name = note.server_name;
+  if (packet.flow == nullptr && vip != nullptr && note.decided_in == Stage::peek) fill_pending(world, packet, entry);
+  if (vip != nullptr && entry.virtual_host.view().empty()) {
     entry.vip.set(world.tables->name(vip->name));
     entry.virtual_host.set(world.tables->name(vip->virtual_host));
   }
+}
+
+// What the client's first bytes have led to, if to anything yet.
+void Watch::fill_pending(const World& world, const Packet& packet, WatchEntry& entry) {
+  const PendingSplice* pending = world.pending.find(packet.frame.key, packet.hash);
+  if (pending == nullptr || pending->flow == 0) return;
+  if (entry.server_name.view().empty() && packet.vip->is_peeking != 0) {  // it came in several segments
+    note_server_name(world.pending.held(*pending), entry.server_name);
+  }
+  const FlowRecord& flow = world.flows.at(pending->flow - 1);
+  const VipRow* vip = world.tables->vip_by_id(flow.vip_id);
+  const EndpointRow* endpoint = world.tables->endpoint_by_id(flow.endpoint_id);
+  if (vip == nullptr || endpoint == nullptr) return;
+  entry.has_called = true;
+  entry.vip.set(world.tables->name(vip->name));
+  entry.virtual_host.set(world.tables->name(vip->virtual_host));
+  entry.endpoint.set(world.tables->name(endpoint->name));
 }
 
 void Watch::left(const World& world, std::span<const std::byte> frame, std::uint16_t tx_port,
@@ -167,6 +197,7 @@ void Watch::offer(WatchEntry& entry, const std::byte* received, const std::byte*
   facts.port_in = entry.port_in.view();
   facts.port_out = entry.port_out.view();
   facts.verdict = entry.verdict;
+  if (entry.has_flow) facts.state = entry.flow_state;
   for (std::size_t i = 0; i < jobs_.size(); ++i) {
     const WatchJob& job = jobs_[i];
     if (left_[i] == 0 || !job.filter.matches(facts)) continue;

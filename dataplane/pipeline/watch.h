@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "dataplane/base/spsc_bytes.h"
+#include "dataplane/net/client_hello.h"
 #include "dataplane/pipeline/counters.h"
 #include "dataplane/pipeline/packet.h"
 #include "dataplane/pipeline/packet_filter.h"
@@ -51,14 +52,16 @@ struct WatchJob {
 };
 
 // A name copied out of the snapshot, which may be another one when the entry is read.
-struct EntryName {
-  static constexpr std::size_t bytes_max = 64;  // names of objects are DNS labels
+template <std::size_t bytes_max>
+struct EntryText {
   char text[bytes_max] = {};
   void set(std::string_view name) {
     std::memcpy(text, name.data(), std::min(name.size(), bytes_max - 1));
   }
   std::string_view view() const { return {text, strnlen(text, bytes_max)}; }
 };
+using EntryName = EntryText<64>;  // names of objects are DNS labels
+using EntryServerName = EntryText<server_name_bytes_max + 1>;
 
 struct WatchEntry {
   std::uint32_t job = 0;
@@ -72,6 +75,7 @@ struct WatchEntry {
   Stage decided_in = Stage::settle;
   bool has_before = false, has_after = false, has_flow = false, has_named = false;
   bool is_flow_new = false;
+  bool has_called = false;     // a client's first bytes that led to a call of `endpoint`
   bool was_received = false;  // false: made by the balancer, or it left the hold queue
   FrameKind kind = FrameKind::other;
   FrameKind after_kind = FrameKind::other;  // another one when it leaves in a tunnel
@@ -83,6 +87,7 @@ struct WatchEntry {
   FlowKey from_client, from_endpoint;  // of the flow, as packets arrive
   FlowKey named;                       // of the client that a PROXY header names
   EntryName port_in, port_out, vip, virtual_host, endpoint;
+  EntryServerName server_name;         // that a ClientHello gives
 };
 
 class Watch {
@@ -131,11 +136,13 @@ class Watch {
     FrameKind after_kind = FrameKind::other;
     FlowKey after;
     MacAddress next_mac{};
+    EntryServerName server_name;  // of a ClientHello in one segment
   };
 
   std::byte* received_of(std::size_t index) { return copies_.get() + index * 2 * snap_max_; }
   std::byte* sent_of(std::size_t index) { return received_of(index) + snap_max_; }
   void fill(const World& world, const Packet& packet, const Note& note, WatchEntry& entry);
+  void fill_pending(const World& world, const Packet& packet, WatchEntry& entry);
   void offer(WatchEntry& entry, const std::byte* received, const std::byte* sent);
 
   std::vector<WatchJob> jobs_;

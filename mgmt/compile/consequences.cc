@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <set>
@@ -13,6 +14,40 @@ bool is_same(const PortRow& a, const PortRow& b, const Snapshot& before, const S
   const auto same_name = [&](NameRef x, NameRef y) { return before.name(x) == after.name(y); };
   return same_name(a.name, b.name) && same_name(a.profile, b.profile) &&
          same_name(a.eal_option, b.eal_option) && a.queue_count == b.queue_count && a.mtu == b.mtu;
+}
+
+// Ports of their own are opened at the start; VLAN sub-interfaces are only numbers to the dataplane.
+void compare_ports(const Snapshot& before, const Snapshot& after, Consequences& found) {
+  const auto ports_of = [](const Snapshot& snapshot, bool wants_sub_interfaces) {
+    std::map<std::string_view, const PortRow*> ports;
+    for (const PortRow& port : snapshot.ports()) {
+      if (port.is_sub_interface() == wants_sub_interfaces) ports.emplace(snapshot.name(port.name), &port);
+    }
+    return ports;
+  };
+  const auto is_equal = [&](const auto& a, const auto& b) {
+    return a.first == b.first && is_same(*a.second, *b.second, before, after);
+  };
+  const auto old_ports = ports_of(before, false), new_ports = ports_of(after, false);
+  if (!std::equal(old_ports.begin(), old_ports.end(), new_ports.begin(), new_ports.end(), is_equal)) {
+    found.sentences.push_back("ports change: this takes effect when the dataplane is restarted");
+  }
+  const auto text_of = [](const Snapshot& snapshot, const PortRow& port) {
+    return fmt::format("VLAN {} on port {}", port.vlan, snapshot.name(snapshot.ports()[port.parent].name));
+  };
+  const auto old_vlans = ports_of(before, true), new_vlans = ports_of(after, true);
+  for (const auto& [name, port] : new_vlans) {
+    const auto old = old_vlans.find(name);
+    const std::string text = text_of(after, *port);
+    if (old == old_vlans.end()) {
+      found.sentences.push_back(fmt::format("sub-interface {} is added: {}", name, text));
+    } else if (text_of(before, *old->second) != text || old->second->mtu != port->mtu) {
+      found.sentences.push_back(fmt::format("sub-interface {} becomes {}, MTU {}", name, text, port->mtu));
+    }
+  }
+  for (const auto& [name, port] : old_vlans) {
+    if (!new_vlans.contains(name)) found.sentences.push_back(fmt::format("sub-interface {} is removed: {}", name, text_of(before, *port)));
+  }
 }
 
 void compare_vips(const Snapshot* before, const Snapshot& after, Consequences& found) {
@@ -100,14 +135,9 @@ Consequences compare(const Snapshot* before, const Snapshot& after) {
   compare_vips(before, after, found);
   if (before == nullptr) return found;
   compare_clusters(*before, after, found);
-  bool has_same_ports = before->ports().size() == after.ports().size();
-  for (std::size_t i = 0; has_same_ports && i < after.ports().size(); ++i) {
-    has_same_ports = is_same(before->ports()[i], after.ports()[i], *before, after);
-  }
+  compare_ports(*before, after, found);
   const NodeRow& old_node = before->node();
   const NodeRow& new_node = after.node();
-  if (!has_same_ports)
-    found.sentences.push_back("ports change: this takes effect when the dataplane is restarted");
   if (old_node.worker_count != new_node.worker_count ||
       std::memcmp(old_node.worker_cpus, new_node.worker_cpus, sizeof old_node.worker_cpus) != 0) {
     found.sentences.push_back("workers change: this takes effect when the dataplane is restarted");

@@ -75,6 +75,8 @@ std::string format_broken(api::FieldRule::Format format, const std::string& text
     case api::FieldRule::FORMAT_ADDRESS:
       return IpAddress::parse(text) ? "" : "an address like 192.0.2.1 or 2001:db8::1";
     case api::FieldRule::FORMAT_PREFIX:
+      if (const auto host = IpAddress::parse(text))
+        return fmt::format("a network; for this one address: {}/{}", host->text(), host->is_v4() ? 32 : 128);
       if (text.find('/') == std::string::npos || !IpPrefix::parse(text))
         return "a network like 192.0.2.0/24 or 2001:db8::/64";
       return has_host_bits(text)

@@ -2,6 +2,7 @@
 // object stands in the text, if it does.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,22 +10,30 @@
 
 namespace sluice {
 
+struct Place {
+  ObjectKey object;
+  std::string path;
+};
+
 struct Problem {
   ObjectKey object;
   std::string path;  // "spec.port"
   std::string message;
   std::string expected;
   std::string suggestion;
+  std::vector<Place> other_places{};    // of a clash: where it may be mended as well
+  std::optional<ObjectKey> missing{};   // of a reference: what it refers to and is not there
 };
 
 struct Findings {
   std::vector<Problem> errors;
   std::vector<std::string> warnings;  // accepted, but probably not what was meant
 
-  void error(const ObjectKey& object, std::string path, std::string message,
-             std::string expected = {}, std::string suggestion = {}) {
+  Problem& error(const ObjectKey& object, std::string path, std::string message,
+                 std::string expected = {}, std::string suggestion = {}) {
     errors.push_back(
         {object, std::move(path), std::move(message), std::move(expected), std::move(suggestion)});
+    return errors.back();
   }
 };
 

@@ -37,12 +37,16 @@ void check_port_claims(const std::vector<ResolvedVip>& vips, Findings& findings)
       const PortRange both{claim.ports.first, std::min(claim.ports.last, widest->ports.last)};
       const ResolvedVip& first = *widest->vip;
       const ResolvedVip& vip = *claim.vip;
-      findings.error(vip.virtual_host->key(), "spec.advertise_policies",
-                     fmt::format("{} is claimed twice: by {} ({}) and by {} ({})",
-                                 vip_text(vip.where(), std::span(&both, 1), vip.protocol),
-                                 first.virtual_host->key().text(), first.policy->key().text(),
-                                 vip.virtual_host->key().text(), vip.policy->key().text()),
-                     "an address, port and protocol of its own");
+      Problem& problem =
+          findings.error(vip.virtual_host->key(), "spec.advertise_policies",
+                         fmt::format("{} is claimed twice: by {} ({}) and by {} ({})",
+                                     vip_text(vip.where(), std::span(&both, 1), vip.protocol),
+                                     first.virtual_host->key().text(), first.policy->key().text(),
+                                     vip.virtual_host->key().text(), vip.policy->key().text()),
+                         "an address, port and protocol of its own");
+      problem.other_places = {{first.virtual_host->key(), "spec.advertise_policies"},
+                              {vip.policy->key(), "spec.address"},
+                              {first.policy->key(), "spec.address"}};
     }
     if (!is_overlapping || claim.ports.last > widest->ports.last) widest = &claim;
   }

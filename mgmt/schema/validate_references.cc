@@ -64,12 +64,13 @@ class ReferenceChecker {
     }
     if (objects_.find(target) != nullptr) return;
     const auto names = objects_.names(kind, target.space);
-    findings_.error(
+    Problem& problem = findings_.error(
         object.key(), path + ".name",
         fmt::format("{} refers to {}, which does not exist", object.key().text(), target.text()),
         names.empty() ? fmt::format("a {} object of that name", kind)
                       : fmt::format("one of the {} objects: {}", kind, list_text(names, 8)),
         closest(target.name, names));
+    problem.missing = target;
   }
 
   const ObjectStore& objects_;

@@ -160,6 +160,26 @@ void check_tcp_options(const Object& virtual_host, const Object& cluster, Findin
   }
 }
 
+// Settings that were written, are right, and do nothing.
+void warn_of_idle_settings(const Object& virtual_host, const Object& cluster, Findings& findings) {
+  const api::VirtualHostSpec& spec = virtual_host_spec(virtual_host);
+  const auto& written = static_cast<const api::VirtualHost&>(virtual_host.written()).spec().sluice();
+  const auto warn = [&](const char* field, const std::string& why) {
+    findings.warnings.push_back(fmt::format("{}: sluice.{} does nothing: {}", virtual_host.key().text(), field, why));
+  };
+  if (written.has_syn_cookie_threshold() && spec.sluice().syn_cookies() != api::VirtualHostExtension::ON_THRESHOLD) {
+    warn("syn_cookie_threshold", fmt::format("syn_cookies is {}, not ON_THRESHOLD",
+                                             api::VirtualHostExtension::SynCookies_Name(spec.sluice().syn_cookies())));
+  }
+  if (written.has_hello_timeout() && cluster_spec(cluster).sluice().forwarding() != api::ClusterExtension::SPLICE) {
+    warn("hello_timeout", fmt::format("{} forwards by {}, which waits for no first bytes of a client", cluster.key().text(),
+                                      api::ClusterExtension::Forwarding_Name(cluster_spec(cluster).sluice().forwarding())));
+  }
+  if (written.reset_on_expiry() && protocol_of(spec) == protocol_udp) {
+    warn("reset_on_expiry", fmt::format("{} has no resets", proxy_text(virtual_host)));
+  }
+}
+
 void check_virtual_host(const ObjectStore& objects, const Object& virtual_host, Findings& findings) {
   const api::VirtualHostSpec& spec = virtual_host_spec(virtual_host);
   const ObjectPtr cluster = cluster_of(objects, virtual_host);
@@ -177,6 +197,7 @@ void check_virtual_host(const ObjectStore& objects, const Object& virtual_host, 
     check_has_no_names(virtual_host, findings);
   }
   check_tcp_options(virtual_host, *cluster, findings);
+  warn_of_idle_settings(virtual_host, *cluster, findings);
   check_quic(objects, virtual_host, *cluster, findings);
   check_one_packet(virtual_host, *cluster, findings);
   if (spec.routes_size() > 1) {

@@ -46,20 +46,32 @@ std::uint32_t content_crc(const SnapshotBuffer& snapshot) {
   return crc32c(snapshot.bytes().subspan(sizeof(SnapshotHeader)));
 }
 
-// Adds to a problem where its object stands in the operator's text.
+// Adds to a problem where its object stands in the operator's text; of a clash, the first place that stands there.
 ConfigError located(const Problem& problem,
                     const std::map<ObjectKey, const ObjectSource*>& sources) {
   ConfigError error{committed_text,    0, 0, problem.path, problem.message, problem.expected,
                     problem.suggestion};
-  if (const auto found = sources.find(problem.object); found != sources.end()) {
-    const TextPosition position = found->second->find(problem.path);
+  std::vector<Place> places = {{problem.object, problem.path}};
+  places.insert(places.end(), problem.other_places.begin(), problem.other_places.end());
+  for (const Place& place : places) {
+    const auto found = sources.find(place.object);
+    if (found == sources.end()) continue;
+    const TextPosition position = found->second->find(place.path);
     error.file = found->second->file;
     error.line = position.line;
     error.column = position.column;
-  } else {
-    error.path = problem.object.text() + ": " + problem.path;
+    error.path = place.path;
+    return error;
   }
+  error.path = problem.object.text() + ": " + problem.path;
   return error;
+}
+
+// Why `removed` cannot go.
+ConfigError in_use(const ObjectKey& removed, const Problem& reference) {
+  const std::string user = reference.object.text();
+  return {"", 0, 0, "", fmt::format("{} is in use: {} refers to it ({})", removed.text(), user, reference.path),
+          fmt::format("that {} is changed or deleted first", user), ""};
 }
 
 // What a commit would make of the state.
@@ -352,7 +364,14 @@ ChangeResult Manager::State::commit(ObjectStore wanted, ChangeResult result, boo
   const bool is_changed =
       std::any_of(result.changes.begin(), result.changes.end(),
                   [](const Change& change) { return change.action != "unchanged"; });
-  if (!is_changed) return result;
+  if (!is_changed) {
+    const PublishStatus status = publisher->status();
+    if (!is_dry_run && snapshot != nullptr && !status.is_connected) {
+      result.warnings.push_back(fmt::format("the dataplane is not running ({}): generation {} will be published when it starts",
+                                            status.error, generation));
+    }
+    return result;
+  }
   auto candidate = prepare(std::move(wanted), result);
   if (!candidate) return refuse(candidate.error().message);
   if (is_dry_run) return result;
@@ -476,7 +495,9 @@ ChangeResult Manager::remove(const ObjectKey& key) {
   }
   candidate.erase(key);
   const Findings findings = state_->validate_candidate(candidate);
-  for (const Problem& problem : findings.errors) result.errors.push_back(located(problem, {}));
+  for (const Problem& problem : findings.errors) {
+    result.errors.push_back(problem.missing == key ? in_use(key, problem) : located(problem, {}));
+  }
   if (!result.errors.empty()) return result;
   result.warnings = findings.warnings;
   result.changes.push_back({"remove", key, diff_lines(to_yaml(*before), "")});
@@ -570,6 +591,21 @@ const HealthRecords& Manager::health() const {
 }
 const Drains& Manager::drains() const {
   return state_->drains;
+}
+std::optional<Milliseconds> Manager::drain_left(const ObjectKey& endpoint) const {
+  std::optional<std::uint64_t> last;
+  if (!state_->drains.contains(endpoint)) return std::nullopt;
+  for (const ObjectPtr& cluster : state_->objects.of_kind("cluster")) {
+    for (const ResolvedEndpoint& member : endpoints_of(state_->objects, *cluster)) {
+      if (member.object->key() != endpoint) continue;
+      const auto deadline = drain_deadline(*cluster, endpoint, state_->drains);
+      if (!deadline) return std::nullopt;  // in this cluster they stay
+      last = std::max(last.value_or(0), *deadline);
+    }
+  }
+  if (!last) return std::nullopt;
+  const std::uint64_t now_ms = unix_ms();
+  return Milliseconds{*last > now_ms ? *last - now_ms : 0};
 }
 const IdMap& Manager::ids() const {
   return state_->ids;

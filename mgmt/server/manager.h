@@ -80,6 +80,8 @@ class Manager {
   const ObjectStore& objects() const;
   const HealthRecords& health() const;
   const Drains& drains() const;
+  // How long the flows of a drained endpoint may still stay; nothing when it is not drained or they may take their time.
+  std::optional<Milliseconds> drain_left(const ObjectKey& endpoint) const;
   const IdMap& ids() const;
   std::uint64_t generation() const;
   PublishStatus publish_status() const;

@@ -148,6 +148,15 @@ json reply_config(const Call& call) {
   return reply;
 }
 
+// Of a virtual host that is chosen by server name: by which.
+void add_server_names(json& row, const api::VirtualHostSpec& spec) {
+  if (spec.proxy() != api::VirtualHostSpec::TCP_PROXY_WITH_SNI) return;
+  row["domains"] = spec.domains();
+  row["domain_regexes"] = spec.sluice().domain_regexes();
+  row["alpn"] = spec.sluice().alpn();
+  row["default_loadbalancer"] = spec.has_default_loadbalancer();
+}
+
 json reply_virtual_hosts(const Call& call) {
   const Manager& manager = call.manager;
   const auto counters = manager.counters();
@@ -177,7 +186,8 @@ json reply_virtual_hosts(const Call& call) {
       half_open.add(count.half_open);
       if (syn_cookies != "on") syn_cookies = count.syn_cookies;
     }
-    std::size_t up = 0;
+    std::size_t up = 0;  // and not drained: those that take new flows
+    std::size_t drained = 0;
     std::size_t unknown = 0;
     std::size_t total = 0;
     bool is_answer_seen = true;
@@ -187,12 +197,17 @@ json reply_virtual_hosts(const Call& call) {
       for (const ResolvedEndpoint& endpoint : endpoints_of(manager.objects(), *cluster)) {
         const EndpointStatus status = health_of(manager, *cluster, endpoint.object->key());
         ++total;
+        if (manager.drains().contains(endpoint.object->key())) {
+          ++drained;
+          continue;
+        }
         up += status.state == EndpointState::up ? 1 : 0;
         unknown += status.state == EndpointState::unknown ? 1 : 0;
       }
     }
-    row["state"] = up > 0 ? "ready" : unknown > 0 ? "pending" : "down";
+    row["state"] = up > 0 ? "ready" : unknown > 0 ? "pending" : drained > 0 ? "drained" : "down";
     row["endpoints_up"] = up;
+    row["endpoints_draining"] = drained;
     row["endpoints_total"] = total;
     row["flows_active"] = active.value();
     row["flows_opened"] = opened.value();
@@ -201,6 +216,7 @@ json reply_virtual_hosts(const Call& call) {
     row["dropped"] = dropped.value();
     row["half_open"] = half_open.value();
     row["syn_cookies"] = syn_cookies;
+    add_server_names(row, virtual_host_spec(*virtual_host));
     rows.push_back(std::move(row));
   }
   json reply = {{"ok", true}, {"virtual_hosts", std::move(rows)}};
@@ -249,6 +265,11 @@ json reply_clusters(const Call& call) {
     rows.push_back(std::move(row));
   }
   return {{"ok", true}, {"clusters", std::move(rows)}};
+}
+
+json drain_left(const Manager& manager, const ObjectKey& endpoint) {
+  const auto left = manager.drain_left(endpoint);
+  return left ? json(left->count) : json(nullptr);
 }
 
 json reply_endpoints(const Call& call) {
@@ -306,6 +327,7 @@ json reply_endpoints(const Call& call) {
                     {"health_reason", worst.reason},
                     {"since_ms", worst.since_unix_ms},
                     {"draining", manager.drains().contains(object->key())},
+                    {"drain_left_ms", drain_left(manager, object->key())},
                     {"flows_active", active.value()},
                     {"flows_opened", opened.value()},
                     {"to_bytes", to.value()},
@@ -314,6 +336,36 @@ json reply_endpoints(const Call& call) {
   json reply = {{"ok", true}, {"endpoints", std::move(rows)}};
   if (!counters) reply["dataplane_error"] = counters.error().message;
   return reply;
+}
+
+bool takes_new_flows(const Manager& manager, const Object& cluster, const ObjectKey& endpoint) {
+  return !manager.drains().contains(endpoint) &&
+         health_of(manager, cluster, endpoint).state == EndpointState::up;
+}
+
+// What to know once `drained` takes no new flows: the clusters that have nobody left.
+void add_empty_clusters(const Manager& manager, const ObjectKey& drained, json& warnings) {
+  for (const ObjectPtr& cluster : manager.objects().of_kind("cluster")) {
+    const auto endpoints = endpoints_of(manager.objects(), *cluster);
+    const auto is_drained = [&](const ResolvedEndpoint& e) { return e.object->key() == drained; };
+    const auto is_open = [&](const ResolvedEndpoint& e) {
+      return takes_new_flows(manager, *cluster, e.object->key());
+    };
+    if (std::none_of(endpoints.begin(), endpoints.end(), is_drained)) continue;
+    if (std::any_of(endpoints.begin(), endpoints.end(), is_open)) continue;
+    std::vector<std::string> hosts;
+    for (const ObjectPtr& host : manager.objects().of_kind("virtual_host")) {
+      const ObjectPtr target = cluster_of(manager.objects(), *host);
+      if (target != nullptr && target->key() == cluster->key()) hosts.push_back(host->key().name);
+    }
+    std::string text =
+        fmt::format("cluster {} has no endpoint left that takes new flows", cluster->key().name);
+    if (!hosts.empty()) {
+      text += fmt::format(": virtual host{} {} refuse{} new connections", hosts.size() == 1 ? "" : "s",
+                          list_text(hosts), hosts.size() == 1 ? "s" : "");
+    }
+    warnings.push_back(std::move(text));
+  }
 }
 
 json reply_draining(const Call& call, bool is_draining) {
@@ -328,6 +380,9 @@ json reply_draining(const Call& call, bool is_draining) {
                 {"changed", result->is_changed},
                 {"warnings", result->warnings}};
   reply["flows_active"] = result->flows_active ? json(*result->flows_active) : json(nullptr);
+  if (!is_draining) return reply;
+  add_empty_clusters(call.manager, key, reply["warnings"]);
+  reply["drain_left_ms"] = drain_left(call.manager, key);
   return reply;
 }
 

@@ -42,7 +42,8 @@ const Option namespace_option = {"namespace", 0, ValueKind::text, "NAMESPACE",
 
 constexpr std::string_view filter_help =
     "A filter is made of: host ADDRESS, net PREFIX, src and dst ADDRESS or PREFIX, port N or N-M,\n"
-    "proto tcp|udp|icmp|icmpv6|arp, vip NAME, endpoint NAME, port-name NAME, verdict NAME, any;\n"
+    "proto tcp|udp|icmp|icmpv6|arp, vip NAME (or virtual host), endpoint NAME, state NAME (of the flow),\n"
+    "port-name NAME, verdict NAME, any;\n"
     "joined by and, or, not and parentheses. Side by side they are joined by and. An address or a port\n"
     "matches a packet as it came in and as it leaves, and of a flow that a PROXY header began the client\n"
     "that it names.";
@@ -84,13 +85,15 @@ const std::vector<Command>& rows() {
        {{ValueKind::virtual_host, "NAME", "only this one", true}},
        {watch_option},
        "virtual hosts with their VIPs, state and traffic",
-       "UP is how many of the endpoints behind it take new flows, of how many.",
+       "UP is how many of the endpoints behind it take new flows, of how many. STATE: ready; pending, until the\n"
+       "first health checks are over; down, no endpoint is up; drained, those that are up are all drained.",
        show_virtual_hosts},
       {"show vips",
        {{ValueKind::vip, "NAME", "only this one", true}},
        {watch_option},
        "VIPs as the dataplane serves them, with their traffic",
-       "Asks the dataplane itself. RX is what came from clients, TX what was sent to them.",
+       "Asks the dataplane itself. RX is what came from clients, TX what was sent to them. A VIP with server names\n"
+       "has a row for each virtual host, and `(no name yet)` for what is counted before a client has said its name.",
        show_vips},
       {"show clusters",
        {{ValueKind::cluster, "NAME", "only this one", true}},
@@ -102,23 +105,26 @@ const std::vector<Command>& rows() {
        {{ValueKind::endpoint, "NAME", "only this one", true}},
        {watch_option},
        "endpoints with their health, flows and traffic",
-       "SINCE is how long the health has been what it is.",
+       "SINCE is how long the health has been what it is. `draining for 12s`: then drain_timeout ends the flows\n"
+       "that it still has; `drained`: that has happened.",
        show_endpoints},
       {"show flows",
        {{ValueKind::filter_word, "FILTER", "only flows that match, as in: host 10.1.0.11 port 80", true, true}},
        {{"client", 0, ValueKind::address, "ADDRESS", "only flows of this client, itself or named by a proxy"},
-        {"vip", 0, ValueKind::vip, "NAME", "only flows to this VIP"},
+        {"vip", 0, ValueKind::vip, "NAME", "only flows to this VIP or virtual host"},
         {"endpoint", 0, ValueKind::endpoint, "NAME", "only flows to this endpoint"},
         {"protocol", 0, ValueKind::protocol, "tcp|udp", "only flows of this protocol"},
         {"limit", 0, ValueKind::count, "N", "at most N flows (50 when not given)"},
         watch_option},
        "tracked flows",
        "Asks the dataplane itself. The filters are combined with and. FILTER is that of trace add,\n"
-       "without port-name and verdict. Of a connection that begins with a PROXY header CLIENT is the\n"
+       "without port-name and verdict. STATE of TCP: opening, answered (by the endpoint), established, closing\n"
+       "(after a FIN), closed, reset, doubted (a RST that nobody has confirmed), ended (by us); of UDP: one-way\n"
+       "until there is an answer, established. Of a connection that begins with a PROXY header CLIENT is the\n"
        "proxy and FOR CLIENT whom the header names; filters find both.",
        show_flows},
       {"show ports",
-       {{ValueKind::text, "NAME", "only this one", true}},
+       {{ValueKind::port, "NAME", "only this one", true}},
        {watch_option},
        "ports with driver, profile, queues, offloads and steering",
        "LOST is what the NIC had to drop: no room in a queue, no buffer, or not sent.",
@@ -172,7 +178,7 @@ const std::vector<Command>& rows() {
        capture_details,
        capture_start},
       {"capture stop",
-       {{ValueKind::text, "ID", "its number, as capture start said it"}},
+       {{ValueKind::capture, "ID", "its number, as capture start said it"}},
        {},
        "end a capture",
        "",
@@ -205,6 +211,7 @@ const std::vector<Command>& rows() {
        "",
        show_help},
       {"quit", {}, {}, "leave the shell", "", quit},
+      {"exit", {}, {}, "leave the shell", "", quit},
   };
   return commands;
 }

@@ -13,6 +13,7 @@
 #include "mgmt/shell/directory.h"
 #include "mgmt/shell/exit_code.h"
 #include "mgmt/shell/json.h"
+#include "mgmt/shell/quantity.h"
 #include "mgmt/shell/suggest.h"
 
 namespace sluice {
@@ -241,10 +242,16 @@ tl::expected<Json, AskError> change_drain(const Context& context, const Invocati
   return reply;
 }
 
-std::string flows_text(const Json& reply) {
+// What becomes of the flows of an endpoint that is drained: "; it keeps its 60 open flows for 30s at most".
+std::string kept_flows_text(const Json& reply) {
   const auto flows = number_of(reply, "flows_active");
-  if (!flows) return {};
-  return fmt::format("{} open flow{}", *flows, *flows == 1 ? "" : "s");
+  if (flows && *flows == 0) return "; it has no open flow";
+  const auto left_ms = number_of(reply, "drain_left_ms");
+  if (!flows && !left_ms) return {};
+  std::string text = "; it keeps its ";
+  text += !flows ? "open flows" : *flows == 1 ? "one open flow" : fmt::format("{} open flows", *flows);
+  if (left_ms) text += fmt::format(" for {} at most (drain_timeout)", format_duration(*left_ms));
+  return text;
 }
 
 }  // namespace
@@ -344,12 +351,10 @@ int drain_endpoint(Context& context, const Invocation& invocation) {
     return exit_ok;
   }
   const std::string name = text_of(*reply, "name", invocation.argument(0));
-  const std::string flows = flows_text(*reply);
   print_warnings(context.console, *reply);
   context.console.out(
-      fmt::format("endpoint {} {}: it takes no new flows{}{}\n", printable(name),
-                  flag_of(*reply, "changed") ? "is draining" : "was draining already",
-                  flows.empty() ? "" : "; it keeps its ", flows));
+      fmt::format("endpoint {} {}: it takes no new flows{}\n", printable(name),
+                  flag_of(*reply, "changed") ? "is draining" : "was draining already", kept_flows_text(*reply)));
   return exit_ok;
 }
 

@@ -60,8 +60,9 @@ int drain_dataplane(Context& context, const Invocation& invocation) {
   };
   (void)is_leaving();
   if (!context.wants_json) {
-    context.console.out(fmt::format("The dataplane takes no new flows. It ends when the {} that it has are over, in {} s at the latest.\n",
-                                    count_text(flows), deadline));
+    context.console.out(flows == 0 ? "The dataplane takes no new flows. It has none, and ends.\n"
+                                   : fmt::format("The dataplane takes no new flows. It ends when the {} that it has {} over, in {} s at the latest.\n",
+                                                 count_text(flows), flows == 1 ? "is" : "are", deadline));
   }
   bool is_interrupted = false;
   {

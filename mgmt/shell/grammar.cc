@@ -60,7 +60,7 @@ std::vector<std::string> matching_words(const std::vector<std::string>& known,
 
 // What is wrong with a value, as a sentence; "" when nothing is.
 std::string value_problem(ValueKind kind, std::string_view what, const std::string& value) {
-  if (kind == ValueKind::count) {
+  if (kind == ValueKind::count || kind == ValueKind::capture) {
     std::uint32_t number = 0;
     const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
     if (error != std::errc() || end != value.data() + value.size() || number == 0) {

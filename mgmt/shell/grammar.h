@@ -37,6 +37,8 @@ enum class ValueKind : std::uint8_t {
   cluster,
   virtual_host,
   vip,
+  port,     // of the box
+  capture,  // its number
   filter_word,     // of a packet filter: a keyword, or the value of the one before it
   capture_points,  // where a capture looks
   command_word,

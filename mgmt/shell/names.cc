@@ -3,6 +3,7 @@
 #include <dirent.h>
 
 #include <algorithm>
+#include <map>
 #include <array>
 #include <utility>
 
@@ -54,7 +55,7 @@ std::vector<Candidate> files_at(std::string_view partial, bool wants_directories
 }  // namespace
 
 std::vector<Candidate> Names::listed(Process process, const char* verb, const char* list,
-                                     std::string_view hint) const {
+                                     std::string_view hint, std::string_view name) const {
   ControlRequest request;
   request.verb = verb;
   std::vector<Candidate> names;
@@ -63,7 +64,7 @@ std::vector<Candidate> Names::listed(Process process, const char* verb, const ch
   for (const Json& row : list_of(*reply, list)) {
     std::string help = text_of(row, hint);
     if (help.empty()) help = text_of(row, "state");
-    names.push_back({text_of(row, "name"), std::move(help)});
+    names.push_back({text_of(row, name), std::move(help)});
   }
   return names;
 }
@@ -82,17 +83,50 @@ std::vector<Candidate> Names::objects_of(const std::string& kind) const {
   return names;
 }
 
+// A name each, however many rows have it.
+std::vector<Candidate> Names::vips_and_virtual_hosts() const {
+  ControlRequest request;
+  request.verb = "vips";
+  std::map<std::string, Candidate> names;
+  const auto reply = peers_.ask(Process::dataplane, request, completion_timeout);
+  if (!reply) return {};
+  for (const Json& row : list_of(*reply, "vips")) {
+    for (const char* field : {"name", "virtual_host"}) {
+      const std::string name = text_of(row, field);
+      if (!name.empty()) names.try_emplace(name, Candidate{name, text_of(row, "address")});
+    }
+  }
+  std::vector<Candidate> all;
+  for (auto& [name, candidate] : names) all.push_back(std::move(candidate));
+  return all;
+}
+
 // What may follow in a packet filter: values of the keyword before, where there are some to know, or
 // the keywords.
 std::vector<Candidate> Names::filter_words(const Invocation& so_far) const {
   const std::string before = so_far.arguments.empty() ? "" : so_far.arguments.back();
-  if (before == "vip") return listed(Process::dataplane, "vips", "vips", "address");
+  if (before == "vip") return vips_and_virtual_hosts();
+  if (before == "state") {
+    return {{"opening", "TCP: no answer yet"},
+            {"answered", "TCP: the endpoint has answered"},
+            {"established", "TCP: both have; UDP: there was an answer"},
+            {"one-way", "UDP: no answer yet"},
+            {"closing", "TCP: after a FIN"},
+            {"closed", "TCP: after both"},
+            {"reset", "TCP: after a confirmed RST"},
+            {"doubted", "TCP: after a RST that nobody has confirmed"},
+            {"ended", "TCP: we end it"}};
+  }
   if (before == "endpoint") return listed(Process::dataplane, "endpoints", "endpoints", "address");
   if (before == "port-name") return listed(Process::dataplane, "ports", "ports", "driver");
   if (before == "verdict") {
     auto names = listed(Process::dataplane, "drops", "drops", "help");
     std::erase_if(names, [](const Candidate& name) { return name.text.starts_with("own."); });  // no verdicts
-    names.insert(names.begin(), {"drop", "any drop"});
+    names.insert(names.begin(), {{"drop", "any drop"},
+                                 {"reject", "whatever was answered with a reset or an ICMP error"},
+                                 {"forward", "sent on"},
+                                 {"reply", "answered by the balancer itself"},
+                                 {"punt", "given to the kernel of this box"}});
     return names;
   }
   if (before == "proto") return {{"tcp", ""}, {"udp", ""}, {"icmp", ""}, {"icmpv6", ""}, {"arp", ""}};
@@ -107,6 +141,7 @@ std::vector<Candidate> Names::filter_words(const Invocation& so_far) const {
           {"proto", "tcp, udp, icmp, icmpv6 or arp"},
           {"vip", "a VIP or virtual host by name"},
           {"endpoint", "an endpoint by name"},
+          {"state", "of the flow: established, one-way, closing, ..."},
           {"port-name", "a port of the box by name"},
           {"verdict", "how the packet ended: drop, or a name of show drops"},
           {"any", "every packet"},
@@ -128,7 +163,11 @@ std::vector<Candidate> Names::names(ValueKind kind, std::string_view partial,
     case ValueKind::virtual_host:
       return listed(Process::mgmt, "virtual-hosts", "virtual_hosts", "proxy");
     case ValueKind::vip:
-      return listed(Process::dataplane, "vips", "vips", "address");
+      return vips_and_virtual_hosts();
+    case ValueKind::port:
+      return listed(Process::dataplane, "ports", "ports", "driver");
+    case ValueKind::capture:
+      return listed(Process::dataplane, "captures", "captures", "file", "id");
     case ValueKind::object_kind: {
       std::vector<Candidate> kinds;
       for (const auto& [name, help] : object_kinds) kinds.push_back({name, help});

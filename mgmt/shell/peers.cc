@@ -19,7 +19,7 @@ struct ProcessFacts {
 constexpr std::array<ProcessFacts, 2> facts = {{
     {"mgmt", "sluice-mgmt",
      "Traffic goes on without it, with the configuration and the health it published last;\n"
-     "show vips, flows, ports, drops, neighbors and version still answer."},
+     "show vips, flows, ports, drops, neighbors, splices, captures and version still answer."},
     {"dataplane", "sluice-dataplane",
      "No packet is forwarded without it; its flows are kept for its next start.\n"
      "apply, diff and show config still work: what is applied reaches it when it is back."},

@@ -155,8 +155,10 @@ int show_list(Context& context, const Invocation& invocation, const ListQuestion
 
 std::string health_cell(const Json& row) {
   std::string health = text_of(row, "health", "unknown");
-  if (flag_of(row, "draining")) health += ", draining";
-  return health;
+  if (!flag_of(row, "draining")) return health;
+  const auto left_ms = number_of(row, "drain_left_ms");
+  if (!left_ms) return health + ", draining";
+  return health + (*left_ms == 0 ? ", drained" : ", draining for " + format_duration(*left_ms));
 }
 
 // "10, 12": the packets of each lcore, only when there is more than one to compare.
@@ -243,6 +245,12 @@ std::string dataplane_notes(const Json& status) {
     if (workers > 0) text += fmt::format("; {} worker{}", workers, workers == 1 ? "" : "s");
     text += "\n";
   }
+  if (const Json* leaving = find(status, "leaving")) {
+    const auto flows = number_of(*leaving, "flows").value_or(0);
+    text += fmt::format("Draining: it takes no new flows and ends when its {} flow{} {} over, in {} at most. Call it off with: undrain dataplane\n",
+                        format_count(flows), flows == 1 ? "" : "s", flows == 1 ? "is" : "are",
+                        format_duration(number_of(*leaving, "ends_in_ms").value_or(0)));
+  }
   if (const Json* alarms = find(status, "alarms")) {
     for (const Json& alarm : *alarms) {
       text += fmt::format(
@@ -285,6 +293,20 @@ std::string cookies_cell(const Json& row) {
   return state == "never" ? std::string() : state;
 }
 
+// "www.example.com, *.example.com, /api[0-9]+/, all others"; with `alpn` only clients that offer it.
+std::string server_names_cell(const Json& row) {
+  std::vector<std::string> names = texts_of(row, "domains");
+  for (const std::string& expression : texts_of(row, "domain_regexes")) names.push_back("/" + expression + "/");
+  if (flag_of(row, "default_loadbalancer")) names.push_back("all others");
+  const std::string protocols = joined_cell(row, "alpn");
+  return fmt::format("{}{}", fmt::join(names, ", "), protocols.empty() ? "" : "; only for ALPN " + protocols);
+}
+
+// What comes before a server name is known is counted apart, under the name of the VIP alone.
+std::string virtual_host_cell(const Json& row) {
+  return flag_of(row, "by_server_name") ? "(no name yet)" : text_of(row, "virtual_host");
+}
+
 std::string half_open_cell(const Json& row) { return cookies_cell(row).empty() ? std::string() : count_cell(row, "half_open"); }
 
 }  // namespace
@@ -305,6 +327,7 @@ int show_virtual_hosts(Context& context, const Invocation& invocation) {
       {{"RECEIVED", Align::right, 4}, [](const Json& r) { return bytes_cell(r, "rx_bytes"); }},
       {{"SENT", Align::right, 4}, [](const Json& r) { return bytes_cell(r, "tx_bytes"); }},
       {{"DROPPED", Align::right, 3}, [](const Json& r) { return count_cell(r, "dropped"); }},
+      {{"SERVER NAMES", Align::left, 0, true, true}, server_names_cell},
   };
   return show_list(context, invocation,
                    {Process::mgmt, "virtual-hosts", "virtual_hosts", "virtual host",
@@ -317,7 +340,8 @@ int show_vips(Context& context, const Invocation& invocation) {
       {{"NAME"}, [](const Json& r) { return text_of(r, "name"); }},
       {{"ADDRESS"}, address_and_port},
       {{"PROTO"}, [](const Json& r) { return text_of(r, "protocol"); }},
-      {{"CLUSTER", Align::left, 1}, [](const Json& r) { return text_of(r, "cluster"); }},
+      {{"VIRTUAL HOST"}, virtual_host_cell},
+      {{"CLUSTER", Align::left, 1}, [](const Json& r) { return known(text_of(r, "cluster")); }},
       {{"STATE"}, [](const Json& r) { return text_of(r, "state"); }},
       {{"LIMITS", Align::left, 1, true}, [](const Json& r) { return joined_cell(r, "limits"); }},
       {{"COOKIES", Align::left, 2, true}, cookies_cell},
@@ -467,7 +491,9 @@ int show_ports(Context& context, const Invocation& invocation) {
       {{"RX BYTES", Align::right, 2}, [](const Json& r) { return bytes_cell(r, "rx_bytes"); }},
       {{"TX PACKETS", Align::right}, [](const Json& r) { return count_cell(r, "tx_packets"); }},
       {{"TX BYTES", Align::right, 2}, [](const Json& r) { return bytes_cell(r, "tx_bytes"); }},
-      {{"LOST", Align::right}, [](const Json& r) { return format_count(lost_packets(r)); }},
+      {{"LOST", Align::right}, [](const Json& r) {
+         return r.contains("vlan") ? std::string(not_known) : format_count(lost_packets(r));  // its parent's are counted
+       }},
   };
   ControlRequest request;
   request.verb = "ports";
@@ -541,7 +567,11 @@ int show_neighbors(Context& context, const Invocation& invocation) {
 int show_splices(Context& context, const Invocation& invocation) {
   static const std::vector<FieldRow> fields = {
       {{"WHAT"}, [](const Json& r) { return text_of(r, "name"); }},
-      {{"COUNT", Align::right}, [](const Json& r) { return count_cell(r, "count"); }},
+      {{"COUNT", Align::right},
+       [](const Json& r) {
+         const bool is_bytes = text_of(r, "name").ends_with("_bytes");
+         return is_bytes ? bytes_cell(r, "count") : count_cell(r, "count");
+       }},
       {{"MEANING", Align::left, 0, true, true}, [](const Json& r) { return text_of(r, "help"); }},
   };
   return show_list(context, invocation,

@@ -75,7 +75,7 @@ int trace_add(Context& context, const Invocation& invocation) {
 
   Json walks = Json::array();
   std::uint64_t count = 0, lost = 0;
-  bool is_done = false, is_interrupted = false;
+  bool is_done = false, is_interrupted = false, has_waited_enough = false;
   for (std::uint64_t waited_ms = 0; !is_done && !is_interrupted;) {
     const auto reply = context.peers.ask(Process::dataplane, request_for("trace-read", id));
     if (!reply) return report(context, reply.error());
@@ -87,8 +87,9 @@ int trace_add(Context& context, const Invocation& invocation) {
         context.console.out((count > 1 ? "\n" : "") + walk_text(walk, count));
     }
     lost = number_of(*reply, "lost").value_or(0);
-    is_done = flag_of(*reply, "is_done") || waited_ms >= patience_ms;
-    if (is_done) break;
+    is_done = flag_of(*reply, "is_done");
+    has_waited_enough = !is_done && waited_ms >= patience_ms;
+    if (is_done || has_waited_enough) break;
     is_interrupted = !context.pause(poll_interval);
     waited_ms += poll_interval.count;
   }
@@ -100,6 +101,11 @@ int trace_add(Context& context, const Invocation& invocation) {
   }
   if (lost > 0) {
     context.console.err(fmt::format("note: {} more packets were too many to note\n", lost));
+  }
+  const std::uint64_t wanted = strtoull(words.count.c_str(), nullptr, 10);
+  if (count > 0 && count < wanted && lost == 0 && has_waited_enough) {
+    context.console.err(fmt::format("note: {} of {} packets; no more matched within {} s\n", count, wanted,
+                                    invocation.option("wait", "30")));
   }
   if (count > 0 || is_interrupted) return exit_ok;
   context.console.err(

@@ -45,8 +45,11 @@ def test_flows_are_listed_by_the_filter_of_traces_and_captures(serving):
     assert listed("vip", "flows") == 25
     assert listed("endpoint", "flows-web-1", "not", "host", CLIENT) == 5
     assert listed("net", "10.77.0.0/16") == 0
+    assert listed("state", "established") == listed("proto", "tcp", "state", "established") >= 25
+    misspelt = serving.shell("show", "flows", "--vip", "flwos", check=False)
+    assert misspelt.returncode == 1 and "no vip is named 'flwos'" in misspelt.stderr
     refused = serving.shell("show", "flows", "verdict", "drop", check=False)
-    assert refused.returncode == 1 and "a flow has no port-name and no verdict" in refused.stderr
+    assert refused.returncode == 1 and "'verdict' is of packets" in refused.stderr
     tool.finish()
     other.finish()
 
@@ -129,3 +132,26 @@ def test_a_capture_armed_by_a_drop_reason_holds_what_is_dropped_for_it(serving, 
     assert all(row[3].startswith("drop_no_vip: our address") for row in rows), rows
     listed = serving.shell("show", "captures").stdout
     assert "ended: stopped" in listed and str(path) in listed
+
+
+def test_a_trace_of_a_tls_client_tells_its_server_name_and_where_it_led(site):
+    site.apply([objects.node(), *objects.named_service("shop", 3, 443, layout.ECHO_PORT, layout.ORIGINS[:1], domains=["*.example.com"])])
+    address = f"{layout.vip(3)}:443"
+
+    def peeked(name, *words):
+        """What is said of a client's hello; the server behind speaks no TLS."""
+        trace = start_shell(site, "--json", "trace", "add", *words, "--wait", "20")
+        while trace.poll() is None:
+            site.curl(f"https://{name}/", "-k", "--connect-to", f"::{address}", check=False, timeout=1)
+        out, errors = trace.communicate()
+        assert trace.returncode == 0, errors
+        walk = json.loads(out)["walks"][0]
+        return walk, {step["stage"]: step["text"] for step in walk["stages"]}.get("peek")
+    walk, text = peeked("a.example.com", "verdict", "absorb", "and", "endpoint", "shop-web-1")
+    assert text == "server name a.example.com: virtual host shop, endpoint shop-web-1 is called", walk
+    assert (walk["server_name"], walk["virtual_host"]) == ("a.example.com", "shop"), walk
+    walk, text = peeked("nobody.example.org", "verdict", "reject")
+    assert (walk["verdict"], text) == ("reject_name_unknown", "server name nobody.example.org"), walk
+    shown = site.shell("show", "vips").stdout
+    assert "(no name yet)" in shown, shown
+    assert "*.example.com" in site.shell("show", "virtual-hosts").stdout

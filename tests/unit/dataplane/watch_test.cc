@@ -57,6 +57,7 @@ TEST(PacketFilter, matches_what_it_says) {
   facts.vip = facts.virtual_host = bed->tables().name(bed->tables().vips()[0].name);
   facts.endpoint = bed->tables().name(bed->tables().endpoints()[0].name);
   facts.verdict = Verdict::drop_tx_full;
+  facts.state = FlowState::one_way;
   const std::string vip(facts.vip), endpoint(facts.endpoint);
   const Case cases[] = {
       {"", true},
@@ -87,6 +88,8 @@ TEST(PacketFilter, matches_what_it_says) {
       {"verdict drop", true},
       {"verdict reject", false},
       {"verdict forward", false},
+      {"state one-way", true},
+      {"state established", false},
       {"host 198.51.100.7 port 81", false},
       {"host 198.51.100.7 and port 80", true},
       {"port 81 or port 80", true},
@@ -118,6 +121,13 @@ TEST(PacketFilter, says_which_word_is_wrong) {
   const auto bed = some_bed();
   const std::pair<std::string, const char*> cases[] = {
       {"hst 10.0.0.1", "'hst' is unknown; expected one of any, host"},
+      {"10.0.0.1", "did you mean 'host 10.0.0.1'?"},
+      {"10.0.0.0/8", "did you mean 'net 10.0.0.0/8'?"},
+      {"80 or 81", "did you mean 'port 80'?"},
+      {"drop", "did you mean 'verdict drop'?"},
+      {"established", "did you mean 'state established'?"},
+      {"udp", "did you mean 'proto udp'?"},
+      {"state open", "state 'open': expected opening, answered, established"},
       {"host", "'host' wants an IP address after it"},
       {"host 10.0.0", "host '10.0.0': expected an IP address"},
       {"host 10.0.0.0/8", "host '10.0.0.0/8': expected an IP address"},
@@ -145,6 +155,34 @@ TEST(PacketFilter, says_which_word_is_wrong) {
   std::string longest = "port 1";
   for (int i = 0; i < 40; ++i) longest += " or port 1";
   EXPECT_FALSE(PacketFilter::parse(longest, bed->tables()));
+}
+
+TEST(Walk, tells_what_the_first_bytes_of_a_client_led_to) {
+  WatchEntry entry;
+  entry.was_received = true;
+  entry.kind = FrameKind::tcp;
+  entry.decided_in = Stage::peek;
+  entry.vip.set("https");
+  const auto texts = [&](Verdict verdict, std::uint8_t flags) {
+    entry.verdict = verdict;
+    entry.tcp_flags = flags;
+    std::map<std::string_view, std::string> texts;
+    for (WalkStep& step : walk_of(entry)) texts[step.stage] = std::move(step.text);
+    return texts;
+  };
+  EXPECT_EQ(texts(Verdict::reply, tcp_flag::syn)["peek"], "the SYN is answered with a cookie");
+  EXPECT_EQ(texts(Verdict::reply, tcp_flag::syn)["classify"], "VIP https, whose virtual host the client's first bytes tell");
+  EXPECT_EQ(texts(Verdict::absorb, tcp_flag::ack)["peek"], "the handshake is complete; the client's first bytes are awaited");
+  EXPECT_EQ(texts(Verdict::absorb, tcp_flag::rst)["peek"], "the client has given up");
+  EXPECT_EQ(texts(Verdict::reply, tcp_flag::ack)["peek"], "acknowledged; what is missing of its first bytes is awaited");
+  EXPECT_EQ(texts(Verdict::reject_not_tls, tcp_flag::ack)["peek"], "decided here");
+  entry.server_name.set("a.example.com");
+  EXPECT_EQ(texts(Verdict::reject_name_unknown, tcp_flag::ack)["peek"], "server name a.example.com");
+  entry.has_called = true;
+  entry.virtual_host.set("shop");
+  entry.endpoint.set("shop-1");
+  EXPECT_EQ(texts(Verdict::absorb, tcp_flag::ack)["peek"],
+            "server name a.example.com: virtual host shop, endpoint shop-1 is called");
 }
 
 TEST(Watch, keeps_the_frame_as_it_came_and_as_it_left_up_to_the_snap_length) {

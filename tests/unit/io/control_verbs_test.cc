@@ -35,9 +35,9 @@ TEST(FlowFilter, matches_what_it_was_asked_for) {
                      {" protocol=udp", false},
                      {" vip=web", true},
                      {" vip=shop", true},
-                     {" vip=other", false},
                      {" endpoint=web-1", true},
-                     {" endpoint=web-2", false},
+                     {"\nstate opening", true},
+                     {"\nstate established", false},
                      {" endpoint=web-1 client=10.1.0.6", false},
                      {"\nhost 10.2.0.11 and port 4000", true},
                      {"\nvip shop proto tcp", true},
@@ -75,6 +75,8 @@ TEST(FlowFilter, a_flow_of_a_vip_that_is_gone_has_no_name_to_match) {
   record.vip_id = 99;
   const auto tables = Snapshot::verify(buffer.bytes());
   EXPECT_FALSE(FlowFilter::parse(request("flows vip=web"), *tables)->matches(*tables, record, {}));
+  record.endpoint_id = 99;
+  EXPECT_FALSE(FlowFilter::parse(request("flows endpoint=web-1"), *tables)->matches(*tables, record, {}));
   EXPECT_TRUE(FlowFilter::parse(request("flows"), *tables)->matches(*tables, record, {}));
 }
 
@@ -82,9 +84,13 @@ TEST(FlowFilter, says_what_it_cannot_read) {
   const auto buffer = small_snapshot(1);
   const auto tables = Snapshot::verify(buffer.bytes());
   for (const char* body : {"flows\nverdict drop", "flows\nport-name outside", "flows\nhost", "flows limit=many", "flows limit=-1", "flows limit=1x", "flows limit=99999999",
-                           "flows client=10.1.0", "flows protocol=icmp"}) {
+                           "flows client=10.1.0", "flows protocol=icmp", "flows vip=other", "flows endpoint=web-2"}) {
     EXPECT_FALSE(FlowFilter::parse(request(body), *tables)) << body;
   }
+  EXPECT_EQ(FlowFilter::parse(request("flows vip=wbe"), *tables).error().message,
+            "flows: filter: no vip is named 'wbe'; known are shop, web");
+  EXPECT_EQ(FlowFilter::parse(request("flows\nhost 10.1.0.5 verdict drop"), *tables).error().message,
+            "flows: filter: 'verdict' is of packets, a flow has none; trace add and capture start take it");
   EXPECT_EQ(FlowFilter::parse(request("flows limit=7"), *tables)->limit, 7u);
 }
 

@@ -600,6 +600,21 @@ TEST(Compile, ABlocklistIsATableAndAList) {
   EXPECT_FALSE(view.snapshot.is_blocked(*IpAddress::parse("10.67.3.4")));
 }
 
+TEST(Consequences, SubInterfacesNeedNoRestart) {
+  const auto with = [](const std::string& more) {
+    return View(compiled(objects_from(replaced(base_yaml(), "  routes:", more + "  routes:"))));
+  };
+  const View none = with(""), ten = with("    - {name: green, parent: outside, vlan: 10}\n"),
+             eleven = with("    - {name: green, parent: outside, vlan: 11, mtu: 1400}\n");
+  const auto sentences = [](const View& a, const View& b) { return compare(&a.snapshot, b.snapshot).sentences; };
+  EXPECT_EQ(sentences(none, ten), std::vector<std::string>{"sub-interface green is added: VLAN 10 on port outside"});
+  EXPECT_EQ(sentences(ten, eleven), std::vector<std::string>{"sub-interface green becomes VLAN 11 on port outside, MTU 1400"});
+  EXPECT_EQ(sentences(ten, none), std::vector<std::string>{"sub-interface green is removed: VLAN 10 on port outside"});
+  EXPECT_TRUE(sentences(ten, ten).empty());
+  const View wide(compiled(objects_from(replaced(base_yaml(), "name: inside, profile", "name: inside, mtu: 1400, profile"))));
+  EXPECT_EQ(sentences(none, wide), std::vector<std::string>{"ports change: this takes effect when the dataplane is restarted"});
+}
+
 TEST(Consequences, AreReadOffTheTables) {
   IdMap ids;
   const ObjectStore before_objects = objects_from(base_yaml());

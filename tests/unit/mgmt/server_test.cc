@@ -91,6 +91,9 @@ TEST_F(ServerTest, ApplyWithoutADataplaneIsCommittedAndSaysSo) {
   ASSERT_EQ(reply["warnings"].size(), 1u);
   EXPECT_NE(reply["warnings"][0].get<std::string>().find("the dataplane is not running"),
             std::string::npos);
+  const json again = ask("apply", base_yaml());
+  EXPECT_NE(again["warnings"].dump().find("the dataplane is not running"), std::string::npos)
+      << "nothing changes, and nothing is forwarded either";
   FakeDataplane dataplane(run_dir());
   EXPECT_TRUE(wait_until([&] { return dataplane.generation() == 1; }));
 }
@@ -113,15 +116,43 @@ TEST_F(ServerTest, ErrorsNameFileLineAndWhatWasMeantAndChangeNothing) {
   EXPECT_EQ(ask("status")["generation"], 1);
 }
 
-TEST_F(ServerTest, AnErrorInWhatIsAlreadyCommittedIsNamedAsSuch) {
+TEST_F(ServerTest, WhatIsInUseIsNotDeletedAndItsUserIsNamed) {
   start();
   ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
   const json reply = ask("delete", "", {{"kind", "endpoint"}, {"name", "web-1"}});
   EXPECT_FALSE(reply["ok"]);
   EXPECT_EQ(reply["error"],
-            "committed configuration: cluster web: spec.endpoints[0].name: cluster web refers to "
-            "endpoint web-1, which does not exist; expected one of the endpoint objects: web-2; "
-            "did you mean 'web-2'?");
+            "endpoint web-1 is in use: cluster web refers to it (spec.endpoints[0].name); expected that cluster web is "
+            "changed or deleted first");
+}
+
+TEST_F(ServerTest, AClashIsShownWhereTheOperatorWroteIt) {
+  start();
+  std::string second = replaced(web_yaml(), "port: 80}", "port: 81}");
+  for (const std::string kind : {"virtual_host", "advertise_policy"}) {
+    second = replaced(second, kind + "\nmetadata: {name: web}", kind + "\nmetadata: {name: web2}");
+  }
+  second = replaced(second, "advertise_policies: [{name: web}]", "advertise_policies: [{name: web2}]");
+  ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
+  const json added = ask("apply", second);
+  ASSERT_TRUE(added["ok"]) << added.dump(1);
+  const json reply = ask("apply",
+                         "# sluice-file: p.yaml\nkind: advertise_policy\nmetadata: {name: web2}\n"
+                         "spec: {address: 10.9.0.1, protocol: TCP, port: 80}\n");
+  ASSERT_EQ(reply["errors"].size(), 1u);
+  EXPECT_EQ(reply["errors"][0]["file"], "p.yaml") << reply.dump(1);
+  EXPECT_EQ(reply["errors"][0]["line"], 3);
+  EXPECT_EQ(reply["errors"][0]["path"], "spec.address");
+}
+
+TEST_F(ServerTest, AnErrorInWhatIsAlreadyCommittedIsNamedAsSuch) {
+  start();
+  ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
+  const json reply = ask("apply", replaced(node_yaml(), "name: inside, addresses", "name: outside, addresses"));
+  ASSERT_EQ(reply["errors"].size(), 1u) << reply.dump(1);
+  EXPECT_EQ(reply["errors"][0]["text"],
+            "committed configuration: cluster web: spec.sluice.snat_pool: the node has no SNAT pool 'inside'; expected one "
+            "of outside");
 }
 
 TEST_F(ServerTest, DiffShowsLinesAndConsequencesAndChangesNothing) {
@@ -245,6 +276,50 @@ TEST_F(ServerTest, DrainAndUndrain) {
   reply = ask("drain", "", {{"name", "web-22"}});
   EXPECT_FALSE(reply["ok"]);
   EXPECT_EQ(reply["error"], "there is no endpoint web-22; did you mean 'web-2'?");
+}
+
+TEST_F(ServerTest, WhoDrainsTheLastEndpointIsToldAndTheVirtualHostIsNotReady) {
+  start();
+  ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
+  const auto host = [&] { return ask("virtual-hosts")["virtual_hosts"][0]; };
+  const auto warnings = [](const json& reply) { return reply["warnings"].dump(); };
+  EXPECT_EQ(warnings(ask("drain", "", {{"name", "web-1"}})).find("no endpoint left"), std::string::npos);
+  EXPECT_EQ(host()["state"], "ready");
+  EXPECT_EQ(host()["endpoints_up"], 1);
+  EXPECT_EQ(host()["endpoints_draining"], 1);
+  EXPECT_NE(warnings(ask("drain", "", {{"name", "web-2"}}))
+                .find("cluster web has no endpoint left that takes new flows: virtual host web refuses new connections"),
+            std::string::npos);
+  EXPECT_EQ(host()["state"], "drained");
+  EXPECT_EQ(host()["endpoints_up"], 0);
+  EXPECT_EQ(warnings(ask("undrain", "", {{"name", "web-2"}})).find("no endpoint left"), std::string::npos);
+  EXPECT_EQ(host()["state"], "ready");
+}
+
+TEST_F(ServerTest, ByWhichServerNamesAVirtualHostIsChosen) {
+  start();
+  std::string yaml = replaced(base_yaml(), "proxy: TCP_PROXY",
+                              "proxy: TCP_PROXY_WITH_SNI\n  domains: [www.example.com]\n  default_loadbalancer: {}\n"
+                              "  sluice: {domain_regexes: ['api[0-9]+']}");
+  yaml = replaced(yaml, "forwarding: FULL_NAT", "forwarding: SPLICE");
+  const json applied = ask("apply", yaml);
+  ASSERT_TRUE(applied["ok"]) << applied.dump(1);
+  const json host = ask("virtual-hosts")["virtual_hosts"][0];
+  EXPECT_EQ(host["domains"], json::array({"www.example.com"}));
+  EXPECT_EQ(host["domain_regexes"], json::array({"api[0-9]+"}));
+  EXPECT_EQ(host["default_loadbalancer"], true);
+}
+
+TEST_F(ServerTest, HowLongADrainedEndpointKeepsItsFlows) {
+  start();
+  ASSERT_TRUE(ask("apply", base_yaml())["ok"]);
+  EXPECT_TRUE(ask("drain", "", {{"name", "web-1"}})["drain_left_ms"].is_null()) << "as long as they like";
+  ASSERT_TRUE(ask("apply", replaced(base_yaml(), "snat_pool: inside}", "snat_pool: inside, drain_timeout: 1h}"))["ok"]);
+  const json reply = ask("drain", "", {{"name", "web-1"}});
+  EXPECT_GT(reply["drain_left_ms"], 3'500'000);
+  const json endpoints = ask("endpoints")["endpoints"];
+  EXPECT_GT(row(endpoints, "web-1")["drain_left_ms"], 3'500'000);
+  EXPECT_TRUE(row(endpoints, "web-2")["drain_left_ms"].is_null());
 }
 
 TEST_F(ServerTest, ADrainDeadlineIsPublishedWhenItPasses) {

@@ -266,6 +266,12 @@ INSTANTIATE_TEST_SUITE_P(
              "advertise_policy more: spec.sluice.accept_proxy_protocol.trusted_prefixes: advertise_policy more trusts no proxy, so "
              "it would refuse every client; expected the networks of the proxies before it, such as trusted_prefixes: "
              "[192.0.2.0/24, 2001:db8:1::/64]\n"},
+        Case{"proxied_one_address", "port: 80}",
+             "port: 80, sluice: {accept_proxy_protocol: {trusted_prefixes: [192.0.2.1, \"2001:db8::1\"]}}}", "",
+             "advertise_policy web: spec.sluice.accept_proxy_protocol.trusted_prefixes[0]: '192.0.2.1' is not accepted; expected "
+             "a network; for this one address: 192.0.2.1/32\n"
+             "advertise_policy web: spec.sluice.accept_proxy_protocol.trusted_prefixes[1]: '2001:db8::1' is not accepted; expected "
+             "a network; for this one address: 2001:db8::1/128\n"},
         Case{"proxied_host_bits", "port: 80}",
              "port: 80, sluice: {accept_proxy_protocol: {trusted_prefixes: [192.0.2.1/24]}}}", "",
              "advertise_policy web: spec.sluice.accept_proxy_protocol.trusted_prefixes[0]: '192.0.2.1/24' is not accepted; expected "
@@ -661,6 +667,20 @@ TEST(ValidateWorld, AddressesOfTheExceptionPortAreForEndpointsOnly) {
   EXPECT_EQ(with("10.9.0.1", "10.2.0.11"),
             "advertise_policy web: spec.address: 10.9.0.1 is claimed twice: by advertise_policy web as a VIP and by the "
             "exception port; expected an address of its own for the VIP\n");
+}
+
+TEST(ValidateWarnings, SettingsThatDoNothingAreNamed) {
+  const auto warnings_of = [](const std::string& settings) {
+    const auto findings = findings_of(replaced(base_yaml(), "proxy: TCP_PROXY", "proxy: TCP_PROXY\n  sluice: {" + settings + "}"));
+    EXPECT_EQ(text_of(findings), "");
+    return findings.warnings;
+  };
+  EXPECT_EQ(warnings_of("syn_cookie_threshold: 5, hello_timeout: 1s"),
+            (std::vector<std::string>{
+                "virtual_host web: sluice.syn_cookie_threshold does nothing: syn_cookies is NEVER, not ON_THRESHOLD",
+                "virtual_host web: sluice.hello_timeout does nothing: cluster web forwards by FULL_NAT, which waits for no "
+                "first bytes of a client"}));
+  EXPECT_TRUE(warnings_of("syn_cookies: ON_THRESHOLD, syn_cookie_threshold: 5, reset_on_expiry: true").empty());
 }
 
 TEST(ValidateWarnings, MatchIsIgnoredAndSaidSo) {

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "mgmt/shell/commands.h"
+#include "mgmt/shell/names.h"
+#include "tests/unit/shell/fake_process.h"
 
 namespace sluice::completion_test {
 namespace {
@@ -111,9 +113,32 @@ TEST_F(Completion, FoldsLongHelpUnderItself) {
 
 TEST_F(Completion, TheEmptyLineListsEveryFirstWord) {
   const std::string text = explained("");
-  for (const char* word : {"apply", "diff", "delete", "show", "drain", "undrain", "help", "quit"}) {
+  for (const char* word : {"apply", "diff", "delete", "show", "drain", "undrain", "help", "quit", "exit"}) {
     EXPECT_NE(text.find(std::string("  ") + word + " "), std::string::npos) << word;
   }
+}
+
+TEST(Names, AreThoseOfTheRunningProcesses) {
+  TemporaryDirectory directory;
+  const FakeProcess dataplane(
+      directory.path() + "/dataplane.sock",
+      {{"vips", R"({"ok":true,"vips":[{"name":"https","virtual_host":"","address":"10.9.0.2"},
+                   {"name":"https","virtual_host":"shop","address":"10.9.0.2"}]})"},
+       {"captures", R"({"ok":true,"captures":[{"id":4,"file":"/tmp/x.pcapng"}]})"},
+       {"ports", R"({"ok":true,"ports":[{"name":"outside","driver":"net_af_xdp"}]})"},
+       {"drops", R"({"ok":true,"drops":[{"name":"drop.no_flow","help":"x"},{"name":"own.refused","help":"x"}]})"}});
+  const Peers peers(directory.path());
+  const Names names(peers, all_commands());
+  const Grammar grammar(all_commands(), interactive_options(), true);
+  const auto listing = [&](const char* line) { return complete_line(grammar, names, line, {}).listing; };
+  const auto text = [&](const char* line) { return complete_line(grammar, names, line, {}).text; };
+  EXPECT_EQ(listing("show flows vip "), "  https  10.9.0.2\n  shop   10.9.0.2\n") << "a name once, also that of a virtual host";
+  EXPECT_EQ(text("show flows --vip s"), "hop ");
+  EXPECT_EQ(text("show flows state est"), "ablished ");
+  EXPECT_EQ(text("capture stop "), "4 ");
+  EXPECT_EQ(text("show ports o"), "utside ");
+  EXPECT_EQ(text("trace add verdict rej"), "ect ");
+  EXPECT_EQ(listing("trace add verdict own"), "");
 }
 
 }  // namespace

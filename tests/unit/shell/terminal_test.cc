@@ -162,6 +162,17 @@ TEST_F(Terminal, ControlCEndsAWatchAndNotTheShell) {
   EXPECT_EQ(exit_code(), 0);
 }
 
+TEST_F(Terminal, ANarrowOneKeepsTheRowsOfASharedVipApart) {
+  start();
+  type("show vips\n");
+  wait_for("VIRTUAL HOST");
+  wait_for("not shown at this width");
+  type("exit\n");
+  EXPECT_EQ(exit_code(), 0);
+  const std::size_t header = seen_.find("\x1b[1mNAME");
+  EXPECT_LT(seen_.find("VIRTUAL HOST", header), seen_.find('\n', header)) << seen_;
+}
+
 TEST_F(Terminal, RemembersLinesAcrossSessions) {
   start();
   type("show neighbors\n");
