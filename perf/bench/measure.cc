@@ -1,6 +1,8 @@
 #include "perf/bench/measure.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 namespace sluice::perf {
 namespace {
@@ -10,21 +12,28 @@ constexpr std::size_t attempts_max = 6;  // rounds for each that is wanted
 
 Calibration state;
 
-double usual_throughput() {
-  static const double usual = [] {
-    double best = 0, clock = 0;
-    for (int i = 0; i < 20; ++i) {
-      best = std::max(best, parallel_adds_per_clk());
-      clock = std::max(clock, adds_per_clk());
-    }
-    state.usual_ghz = clock * tsc_hz() / 1e9;
-    return best;
-  }();
-  return usual;
+// The best that was ever seen: what is taken from us in the first second may not pass for usual.
+double usual_throughput = 0;
+
+double throughput_now() {
+  const double throughput = parallel_adds_per_clk();
+  usual_throughput = std::max(usual_throughput, throughput);
+  return throughput;
+}
+
+// Twenty looks at the core, over half a second.
+void look_at_core() {
+  double clock = 0;
+  for (int i = 0; i < 20; ++i) {
+    throughput_now();
+    clock = std::max(clock, adds_per_clk());
+    std::this_thread::sleep_for(std::chrono::milliseconds(25));
+  }
+  state.usual_ghz = clock * tsc_hz() / 1e9;
 }
 
 struct Round {
-  double share;  // of the usual throughput, at the worst moment
+  double throughput;  // at the worst moment
   std::vector<double> samples;
 };
 
@@ -72,34 +81,37 @@ Figure figure_of(std::vector<double> samples) {
 }
 
 const Calibration& calibration() {
-  usual_throughput();
+  if (state.usual_ghz == 0) look_at_core();
   return state;
 }
 
 std::vector<std::vector<double>> take_turns(int repeats, const std::vector<Sample>& contestants) {
-  const double usual = usual_throughput();
+  calibration();
   const auto wanted = static_cast<std::size_t>(repeats);
   std::vector<Round> rounds;
-  std::size_t good = 0;
-  while (good < wanted && rounds.size() < attempts_max * wanted) {
-    Round round{parallel_adds_per_clk(), {}};
+  // Counted anew each time: what is usual may turn out to be more than was thought.
+  const auto good_rounds = [&] {
+    return static_cast<std::size_t>(std::count_if(rounds.begin(), rounds.end(), [](const Round& round) {
+      return round.throughput >= share_of_usual_min * usual_throughput;
+    }));
+  };
+  while (good_rounds() < wanted && rounds.size() < attempts_max * wanted) {
+    Round round{throughput_now(), {}};
     for (const Sample& sample : contestants) {
       round.samples.push_back(sample());
-      round.share = std::min(round.share, parallel_adds_per_clk());
+      round.throughput = std::min(round.throughput, throughput_now());
     }
-    round.share /= usual;
-    if (round.share >= share_of_usual_min) ++good;
     rounds.push_back(std::move(round));
   }
   std::stable_sort(rounds.begin(), rounds.end(),
-                   [](const Round& a, const Round& b) { return a.share > b.share; });
+                   [](const Round& a, const Round& b) { return a.throughput > b.throughput; });
   const std::size_t kept =
-      std::min(rounds.size(), std::max<std::size_t>(good, std::min<std::size_t>(3, wanted)));
+      std::min(rounds.size(), std::max<std::size_t>(good_rounds(), std::min<std::size_t>(3, wanted)));
   state.kept += static_cast<int>(kept);
   state.rejected += static_cast<int>(rounds.size() - kept);
   std::vector<std::vector<double>> samples(contestants.size());
   for (std::size_t i = 0; i < kept; ++i) {
-    state.lowest_share = std::min(state.lowest_share, rounds[i].share);
+    state.lowest_share = std::min(state.lowest_share, rounds[i].throughput / usual_throughput);
     for (std::size_t c = 0; c < contestants.size(); ++c) samples[c].push_back(rounds[i].samples[c]);
   }
   return samples;

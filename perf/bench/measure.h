@@ -4,7 +4,7 @@
 // clk is a TSC cycle. The core may run slower or faster than the TSC, another guest may take it
 // away for a while, and the other thread of the core may take half of its execution units. A chain
 // of dependent additions sees the first two, independent additions see all three; a round in which
-// they ran below the limit is thrown away and taken again.
+// they ran below the limit, nine tenths of the best that this process has seen, is thrown away and taken again.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +34,7 @@ struct Calibration {
   double usual_ghz = 0;     // the core clock when it is left alone
   double lowest_share = 1;  // of its usual throughput that the core gave in a round that was kept
   int kept = 0;             // rounds
-  int rejected = 0;         // because the core gave less than 0.9 of its usual throughput
+  int rejected = 0;         // because the core gave less than 0.9 of its usual throughput, the best seen so far
 };
 const Calibration& calibration();
 
