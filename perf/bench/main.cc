@@ -381,6 +381,7 @@ void Benchmarks::latency() {
                fmt::format("{:.0f} times a second, {:.1f} % of the time", figures.stalls.per_second, figures.stalls.share * 100)});
   add("the loop alone", figures.loop, false);
   add("additions instead of the pipeline", figures.additions, false);
+  add("additions, the other CPU adds too", figures.busy, false);
   add("forwarding", figures.quiet, true);
   add(republished, figures.reload, true);
   add("forwarding, beyond additions", figures.quiet_added, true);

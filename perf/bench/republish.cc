@@ -62,7 +62,7 @@ enum class Work {
 // Dependent additions, for about as many clk when nothing interrupts them. Not until the clock says so: what interrupts the
 // pipeline makes it end later, and so it must be here.
 void add_for(double clk) {
-  static const double adds_per_tsc = adds_per_clk();
+  static const double adds_per_tsc = calibration().usual_ghz * 1e9 / tsc_hz();  // one a core cycle
   std::uint64_t x = 1, one = 1;
   for (auto left = static_cast<std::int64_t>(clk * adds_per_tsc); left > 0; left -= 8) {
     asm volatile(
@@ -262,21 +262,29 @@ LatencyFigures measure_latency(std::uint32_t flows, std::uint32_t vip_count, int
     rig.answer_neighbors();
     return latency_ns;
   };
-  std::vector<Histogram> loop, additions, quiet, reload;
+  const auto turn_beside = [&](auto other, Work work) {
+    channel.is_over = false;
+    std::thread thread(other);
+    Histogram latency_ns = turn_of(work);
+    channel.is_over.store(true, std::memory_order_release);  // pairs with publish_until_over
+    poller->leave();
+    thread.join();
+    channel.newest = nullptr;  // what the publisher made is gone
+    return latency_ns;
+  };
+  const auto add_until_over = [&] {
+    while (!channel.is_over.load(std::memory_order_acquire)) parallel_adds_per_clk();
+  };
+  std::vector<Histogram> loop, additions, quiet, busy, reload;
   for (int turn = 0; turn < turns; ++turn) {
     loop.push_back(turn_of(Work::none));
     additions.push_back(turn_of(Work::additions));
     quiet.push_back(turn_of(Work::pipeline));
-    channel.is_over = false;
-    std::thread publisher(publish_until_over, std::cref(setup), std::ref(channel));
-    reload.push_back(turn_of(Work::pipeline));
-    channel.is_over.store(true, std::memory_order_release);  // pairs with publish_until_over
-    poller->leave();
-    publisher.join();
-    channel.newest = nullptr;  // what the publisher made is gone
+    busy.push_back(turn_beside(add_until_over, Work::additions));
+    reload.push_back(turn_beside([&] { publish_until_over(setup, channel); }, Work::pipeline));
   }
-  return {latency_of(loop),   latency_of(additions),           latency_of(quiet),
-          latency_of(reload), latency_beyond(quiet, additions), latency_beyond(reload, additions),
+  return {latency_of(loop),   latency_of(additions),           latency_of(busy),
+          latency_of(quiet),  latency_of(reload), latency_beyond(quiet, additions), latency_beyond(reload, busy),
           poller->stalls(),      poller->adopted()};
 }
 

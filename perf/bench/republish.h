@@ -21,9 +21,11 @@ struct Stalls {
 struct LatencyFigures {
   Latency loop;       // the loop and the copies alone: what this machine does to anyone
   Latency additions;  // with as much work as the pipeline's, which touches nothing: what it does to anyone at this load
+  Latency busy;       // likewise, while another CPU is busy with additions too: what that takes from this one
   Latency quiet;      // the pipeline
   Latency reload;     // the pipeline while snapshots come
-  Latency quiet_added, reload_added;  // beyond `additions`, turn by turn
+  Latency quiet_added;   // beyond `additions`, turn by turn
+  Latency reload_added;  // beyond `busy`
   Stalls stalls;
   std::uint64_t snapshots = 0;        // that were adopted
 };
@@ -34,7 +36,7 @@ struct LatencyFigures {
 //
 // A CPU that is taken away for a while (by an interrupt, by the machine below a virtual one) delays all that arrives
 // meanwhile, and at half load as much again until that is caught up with. `additions` has all of this and nothing of ours.
-// The four take turns of `seconds`; the figures are medians over the turns, so that one in which
+// The five take turns of `seconds`; the figures are medians over the turns, so that one in which
 // the machine took the core away for longer does not decide.
 LatencyFigures measure_latency(std::uint32_t flows, std::uint32_t vip_count, int turns,
                                double seconds);
