@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "dataplane/base/json_writer.h"
+#include "mgmt/model/explain.h"
 #include "mgmt/model/suggest.h"
 #include "mgmt/server/diff.h"
 #include "mgmt/text/writer.h"
@@ -145,6 +146,27 @@ json reply_config(const Call& call) {
       reply["objects"].push_back(json::parse(writer.text()));
     }
   }
+  return reply;
+}
+
+json field_json(const FieldHelp& field) {
+  return {{"name", field.name},         {"type", field.type},
+          {"help", field.help},         {"limits", field.limits},
+          {"default", field.usual},     {"required", field.is_required},
+          {"has_fields", field.has_fields}, {"instead_of", field.instead}};
+}
+
+json reply_explain(const Call& call) {
+  const auto explanation = explain(call.request.argument("path"));
+  if (!explanation) return refusal(explanation.error().message);
+  json reply = field_json(explanation->field);
+  reply["ok"] = true;
+  reply["path"] = explanation->path;
+  reply["fields"] = json::array();
+  for (const FieldHelp& field : explanation->below) reply["fields"].push_back(field_json(field));
+  reply["values"] = json::array();
+  for (const FieldHelp& value : explanation->values) reply["values"].push_back({{"name", value.name}, {"help", value.help}});
+  reply["not_in_this_version"] = explanation->later;
   return reply;
 }
 
@@ -392,12 +414,13 @@ struct Verb {
   bool shows_traffic;  // what it shows must be what the dataplane does
 };
 
-constexpr std::array<Verb, 10> verbs = {{
+constexpr std::array<Verb, 11> verbs = {{
     {"status", reply_status, false},
     {"apply", reply_apply, false},
     {"diff", reply_diff, false},
     {"delete", reply_delete, false},
     {"config", reply_config, false},
+    {"explain", reply_explain, false},
     {"virtual-hosts", reply_virtual_hosts, true},
     {"clusters", reply_clusters, true},
     {"endpoints", reply_endpoints, true},

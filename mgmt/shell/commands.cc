@@ -6,6 +6,7 @@
 #include "mgmt/shell/context.h"
 #include "mgmt/shell/drain.h"
 #include "mgmt/shell/exit_code.h"
+#include "mgmt/shell/explain.h"
 #include "mgmt/shell/show.h"
 #include "mgmt/shell/watch.h"
 
@@ -204,6 +205,13 @@ const std::vector<Command>& rows() {
        "dataplane that is started then, as after any end. Undone by: undrain dataplane.",
        drain_dataplane},
       {"undrain dataplane", {}, {}, "let a drained dataplane take new flows again", "", undrain_dataplane},
+      {"explain",
+       {{ValueKind::field_path, "FIELD", "as in cluster.spec.sluice.forwarding; without it all kinds of objects", true}},
+       {},
+       "what may be written in a configuration: kinds of objects, their fields and values",
+       "As the schema of sluice-mgmt has it: types, limits, defaults and what each is for. FIELD is as error messages\n"
+       "and `diff` name it, behind the kind; Tab goes on from there.",
+       explain_field},
       {"help",
        {{ValueKind::command_word, "COMMAND", "the command to explain", true, true}},
        {},

@@ -71,7 +71,7 @@ LineEditor::Insertion complete_line(const Grammar& grammar, const NameSource& na
   const std::string prefix = common_prefix(candidates);
   std::string text = quoted_word(std::string_view(prefix).substr(line.partial.size()));
   if (candidates.size() == 1) {
-    if (!prefix.ends_with('/')) text += ' ';
+    if (!prefix.ends_with('/') && !prefix.ends_with('.')) text += ' ';
     return {std::move(text), ""};
   }
   if (!text.empty()) return {std::move(text), ""};

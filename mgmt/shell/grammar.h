@@ -33,6 +33,7 @@ enum class ValueKind : std::uint8_t {
   directory,
   object_kind,
   object_name,  // of the kind given just before it
+  field_path,   // of a configuration object: cluster.spec.endpoints
   endpoint,
   cluster,
   virtual_host,

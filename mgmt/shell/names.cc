@@ -83,6 +83,23 @@ std::vector<Candidate> Names::objects_of(const std::string& kind) const {
   return names;
 }
 
+// What may follow the last dot; what has fields of its own ends with one.
+std::vector<Candidate> Names::fields_at(std::string_view partial) const {
+  const std::size_t dot = partial.rfind('.');
+  const std::string above(dot == std::string_view::npos ? "" : partial.substr(0, dot));
+  ControlRequest request;
+  request.verb = "explain";
+  if (!above.empty()) request.arguments["path"] = above;
+  const auto reply = peers_.ask(Process::mgmt, request, completion_timeout);
+  if (!reply) return {};
+  std::vector<Candidate> fields;
+  for (const Json& field : list_of(*reply, "fields")) {
+    const std::string name = text_of(field, "name");
+    fields.push_back({(above.empty() ? name : above + "." + name) + (flag_of(field, "has_fields") ? "." : ""), text_of(field, "help")});
+  }
+  return fields;
+}
+
 // A name each, however many rows have it.
 std::vector<Candidate> Names::vips_and_virtual_hosts() const {
   ControlRequest request;
@@ -176,6 +193,8 @@ std::vector<Candidate> Names::names(ValueKind kind, std::string_view partial,
     case ValueKind::object_name:
       return so_far.arguments.empty() ? std::vector<Candidate>()
                                       : objects_of(so_far.arguments.back());
+    case ValueKind::field_path:
+      return fields_at(partial);
     case ValueKind::protocol:
       return {{"tcp", ""}, {"udp", ""}};
     case ValueKind::filter_word:

@@ -18,6 +18,7 @@ class Names : public NameSource {
   std::vector<Candidate> listed(Process process, const char* verb, const char* list,
                                 std::string_view hint, std::string_view name = "name") const;
   std::vector<Candidate> vips_and_virtual_hosts() const;
+  std::vector<Candidate> fields_at(std::string_view partial) const;
   std::vector<Candidate> filter_words(const Invocation& so_far) const;
   std::vector<Candidate> objects_of(const std::string& kind) const;
 

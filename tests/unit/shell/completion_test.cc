@@ -19,6 +19,7 @@ class FakeNames : public NameSource {
     if (kind == ValueKind::object_name && so_far.arguments == std::vector<std::string>{"cluster"}) {
       return {{"größe", ""}, {"grün", ""}};
     }
+    if (kind == ValueKind::field_path) return {{"cluster.spec.", "an object"}, {"cluster.metadata.", "an object"}};
     if (kind == ValueKind::file) return {{"my file.yaml", ""}, {"sub/", "directory"}};
     return {};
   }
@@ -39,6 +40,11 @@ class Completion : public ::testing::Test {
   Grammar grammar_{all_commands(), interactive_options(), true};
   FakeNames names_;
 };
+
+TEST_F(Completion, GoesOnBehindAFieldThatHasFields) {
+  EXPECT_EQ(inserted("explain cluster.s"), "pec.");
+  EXPECT_EQ(inserted("explain clus"), "ter.");
+}
 
 TEST_F(Completion, FinishesTheOnlyCandidate) {
   EXPECT_EQ(inserted("sh"), "ow ");
