@@ -94,7 +94,10 @@ def test_goodput_where_packets_are_lost_is_that_of_an_unspliced_path(bulk_site):
     site = bulk_site
     relay = site.impair(layout.OUTSIDE, **ROUGH)
     seconds = {SPLICED: 0, DIRECT: 0}
-    for _ in range(4):
+    # Losses are random, and so is what else the machine has to do: where four turns leave a doubt, up to twelve decide.
+    for turn in range(12):
+        if turn >= 4 and seconds[SPLICED] * 0.8 <= seconds[DIRECT]:
+            break
         for address in seconds:
             seconds[address] += transfer(site, address, send=3 * MB, receive=3 * MB, count=16)
     counts = relay.finish()
