@@ -12,6 +12,14 @@ namespace {
 constexpr std::byte unknown_name_alert[] = {std::byte{21}, std::byte{3}, std::byte{1}, std::byte{0},
                                             std::byte{2},  std::byte{2}, std::byte{112}};
 
+// What a client may send us in one segment, without the options.
+std::uint16_t offered_mss(const World& world, const Packet& packet) {
+  // What an IPv4 client sends is longer where it becomes IPv6.
+  const std::uint16_t headers = packet.frame.key.source.is_v4() && packet.vip->may_lead_to_v6 == 0 ? 40 : 60;
+  const auto fitting = static_cast<std::uint16_t>(world.mtu_min - headers);
+  return packet.vip->mss_max != 0 ? std::min(fitting, packet.vip->mss_max) : fitting;
+}
+
 // No state, no look at any: this is what a flood of SYNs meets.
 void answer_with_cookie(World& world, Packet& packet) {
   const VipRow& vip = *packet.vip;
@@ -30,10 +38,7 @@ void answer_with_cookie(World& world, Packet& packet) {
   const std::uint32_t client_isn = tcp.sequence.host();
   const TcpOffer asked = read_offer(tcp_header(packet).subspan(sizeof tcp));
   TcpOffer offer = asked;
-  // What an IPv4 client sends is longer where it becomes IPv6.
-  const std::uint16_t headers = packet.frame.key.source.is_v4() && vip.may_lead_to_v6 == 0 ? 40 : 60;
-  if (offer.mss != 0) offer.mss = static_cast<std::uint16_t>(world.mtu_min - headers);
-  if (vip.mss_max != 0) offer.mss = std::min(offer.mss, vip.mss_max);
+  if (offer.mss != 0) offer.mss = offered_mss(world, packet);
   offer.window_scale = our_window_scale;
   offer.timestamp_echo = asked.timestamp;
   offer.timestamp = timestamp_now(world);
@@ -50,13 +55,35 @@ void answer_with_cookie(World& world, Packet& packet) {
   world.counters.cookies[vip.id].sent.add(1);
 }
 
+// Whether a segment whose cookie does not fit its number belongs to a client's first flight, of which the handshake's last ACK and
+// the first bytes were lost or come later. Its cookie fits a number that is some segments before: of its own length, or, when it is
+// the last and shorter, full ones.
+bool is_ahead_of_the_first(const World& world, Packet& packet, std::uint32_t client_isn, std::uint32_t cookie) {
+  constexpr std::uint32_t flight_segments = 10;  // RFC 6928
+  const auto bytes = static_cast<std::uint32_t>(tcp_payload(packet).size());
+  if (bytes == 0) return false;
+  const bool has_timestamps = read_offer(tcp_header(packet).subspan(sizeof(TcpHeader))).has_timestamps;
+  const std::uint32_t full = offered_mss(world, packet) - (has_timestamps ? timestamps_bytes : 0u);
+  for (const std::uint32_t step : {bytes, full}) {
+    for (std::uint32_t before = 1; before < flight_segments; ++before) {
+      if (open_cookie(world.cookie_secret, packet.frame.key, client_isn - before * step, cookie, world.now)) return true;
+    }
+  }
+  return false;
+}
+
 // The client's ACK brings the cookie back. nullptr: the packet is decided.
 PendingSplice* accept_cookie(World& world, Packet& packet) {
   const auto& tcp = packet.at<TcpHeader>(packet.frame.l4_offset);
   const std::uint32_t client_isn = tcp.sequence.host() - 1, cookie = tcp.acknowledgment.host() - 1;
   const auto offer = open_cookie(world.cookie_secret, packet.frame.key, client_isn, cookie, world.now);
   if (!offer) {
-    if (!is_handed_to_next(world, packet)) reject(packet, Verdict::reject_cookie_invalid);
+    if (is_handed_to_next(world, packet)) return nullptr;
+    if (is_ahead_of_the_first(world, packet, client_isn, cookie)) {
+      packet.verdict = Verdict::drop_tcp_out_of_window;  // a reset would end what its repetition begins
+    } else {
+      reject(packet, Verdict::reject_cookie_invalid);
+    }
     return nullptr;
   }
   if (!world.tables->trusts(*packet.vip, packet.frame.key.source)) {  // any more

@@ -60,9 +60,16 @@ def test_every_port_of_a_range_and_every_address_of_a_network_leads_to_the_endpo
         assert (result["succeeded"], len(result["by_server"])) == (30, 3), result
     result = site.cps(layout.host_port(exact, 8080), count=30).result()
     assert list(result["by_server"]) == ["web-1"], result
+    conflicts_before = 0
     for number, port in ((64, 1), (70, 5300), (79, 65535)):
         result = site.cps(layout.host_port(address(number, family), port), protocol="udp", count=30).result()
-        assert (result["succeeded"], result["failed"]) == (30, 0), result
+        # With NAT, who takes a port again for another address of the network, with the same endpoint behind it, is refused by name:
+        # to the endpoint both would be one.
+        conflicts = site.drops().get("drop.flow_conflict", 0)
+        assert conflicts == 0 or forwarding == "NAT"
+        assert (result["succeeded"], result["failed"]) == (30 - (conflicts - conflicts_before), conflicts - conflicts_before), result
+        assert conflicts <= 3, result
+        conflicts_before = conflicts
     # On the link the clients ask for each address by ARP or neighbour solicitation.
     for number in (128, 131):
         there = f"{layout.OUTSIDE.v4}.{number}" if family == 4 else f"{layout.OUTSIDE.v6}::{number:x}"
