@@ -55,16 +55,6 @@ std::string type_of(const FieldDescriptor& field) {
   return field.is_repeated() ? "list of " + words.many : words.one;
 }
 
-std::string range_text(const api::FieldRule& rule) {
-  const auto text = [&](std::int64_t number) {
-    if (rule.unit() == api::FieldRule::UNIT_NONE) return std::to_string(number);
-    return duration_text(static_cast<std::uint64_t>(number) * (rule.unit() == api::FieldRule::UNIT_S ? 1'000 : 1));
-  };
-  if (!rule.has_min() && !rule.has_max()) return {};
-  const std::string range = !rule.has_max() ? "at least " + text(rule.min()) : fmt::format("{} to {}", text(rule.min()), text(rule.max()));
-  return rule.is_zero_allowed() ? "0, or " + range : range;
-}
-
 std::string limits_of(const FieldDescriptor& field) {
   const api::FieldRule& rule = rule_of(field);
   std::vector<std::string> limits;

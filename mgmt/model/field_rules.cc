@@ -217,17 +217,7 @@ class FieldChecker {
     const bool is_below = rule.has_min() && value < rule.min();
     const bool is_above = rule.has_max() && value > rule.max();
     if (!is_below && !is_above) return;
-    const std::uint64_t scale = rule.unit() == api::FieldRule::UNIT_S ? 1000 : 1;
-    const auto text = [&](std::int64_t number) {
-      return rule.unit() == api::FieldRule::UNIT_NONE
-                 ? std::to_string(number)
-                 : duration_text(static_cast<std::uint64_t>(number) * scale);
-    };
-    std::string expected = rule.has_max()
-                               ? fmt::format("{} to {}", text(rule.min()), text(rule.max()))
-                               : fmt::format("at least {}", text(rule.min()));
-    if (rule.is_zero_allowed()) expected = "0, or " + expected;
-    add(path, fmt::format("{} is too {}", text(value), is_below ? "small" : "large"), expected);
+    add(path, fmt::format("{} is too {}", number_text(rule, value), is_below ? "small" : "large"), range_text(rule));
   }
 
   void add(std::string path, std::string message, std::string expected) {

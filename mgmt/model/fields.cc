@@ -207,6 +207,18 @@ std::string bytes_of_hex(std::string_view digits) {
   return bytes;
 }
 
+std::string range_text(const api::FieldRule& rule) {
+  const auto text = [&](std::int64_t number) { return number_text(rule, number); };
+  if (!rule.has_min() && !rule.has_max()) return {};
+  const std::string range = rule.has_max() ? fmt::format("{} to {}", text(rule.min()), text(rule.max())) : "at least " + text(rule.min());
+  return rule.is_zero_allowed() ? "0, or " + range : range;
+}
+
+std::string number_text(const api::FieldRule& rule, std::int64_t number) {
+  if (rule.unit() == api::FieldRule::UNIT_NONE) return std::to_string(number);
+  return duration_text(static_cast<std::uint64_t>(number) * (rule.unit() == api::FieldRule::UNIT_S ? 1'000 : 1));
+}
+
 std::string duration_text(std::uint64_t milliseconds) {
   for (std::size_t i = std::size(unit_names); i-- > 1;) {
     if (milliseconds != 0 && milliseconds % unit_names[i].milliseconds == 0) {

@@ -43,6 +43,10 @@ std::vector<std::string> supported_values(const google::protobuf::EnumDescriptor
 // What a field of FORMAT_HEX says.
 std::string bytes_of_hex(std::string_view digits);
 
+// A number of this field with its unit; its range, "1s to 7d"; empty: it has none.
+std::string number_text(const api::FieldRule& rule, std::int64_t number);
+std::string range_text(const api::FieldRule& rule);
+
 // "3600000 ms" as "1h" where that is exact: for messages to people.
 std::string duration_text(std::uint64_t milliseconds);
 
