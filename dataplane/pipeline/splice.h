@@ -3,6 +3,7 @@
 //   client                     here                                                    endpoint
 //   SYN            ->  answer_with_cookie: SYN-ACK, nothing is kept       splice_peek
 //   ACK            ->  the cookie is right: a PendingSplice, greeted      splice_peek
+//                      it is not: a reset; ahead of the first bytes: dropped
 //   first bytes    ->  held; is the ClientHello whole? where does it go?  splice_peek
 //                      call_endpoint: a flow; SYN with the client's ISN   splice_join  ->
 //                      its SYN-ACK: now both number spaces are known      splice_join  <-

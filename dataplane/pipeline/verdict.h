@@ -91,7 +91,7 @@ namespace sluice {
   X(drop_quic_malformed, "a datagram without a flow, to a VIP that routes QUIC, which ends before its connection ID does")      \
   X(drop_quic_unroutable, "a QUIC packet without a flow whose connection ID names none of the endpoints that are up or draining") \
   X(drop_no_flow, "a segment of no known flow that is no SYN; the peer's connection ended or began elsewhere") \
-  X(drop_tcp_out_of_window, "a stray of an earlier connection: its sequence number cannot belong to the handshake") \
+  X(drop_tcp_out_of_window, "its sequence number cannot belong to the handshake: a stray, or ahead of first bytes that are lost or late") \
   X(drop_flow_conflict, "the client has a flow to the endpoint from this port already, through another VIP (NAT)") \
   X(drop_flows_full, "the flow table is full; raise node.flows.capacity")                                   \
   X(drop_splices_full, "as many flows are spliced as may be; raise node.flows.splice_capacity")                \
