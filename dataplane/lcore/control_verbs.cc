@@ -230,7 +230,7 @@ std::string splices_reply(const Engine& engine) {
 
 // "on" and "off": by threshold, as it is now; on as soon as one worker has switched it on.
 std::string_view syn_cookies_name(const Engine& engine, const VipRow& vip) {
-  const bool is_splice = engine.tables().clusters()[vip.cluster].forwarding == Forwarding::splice;
+  const bool is_splice = vip.forwarding == Forwarding::splice;
   if (is_splice || vip.syn_cookies == SynCookies::always) return "always";
   if (vip.syn_cookies == SynCookies::never) return "never";
   return sum(engine, [&](const Worker& worker) { return worker.world().counters.cookies[vip.id].is_on.read(); }) > 0 ? "on" : "off";

@@ -41,6 +41,13 @@ struct IpAddress {
   constexpr bool is_unspecified() const { return is_v4() ? (as_v4().host() >> 24) == 0 : is_unset(); }  // 0/8, ::
   constexpr bool is_broadcast() const { return is_v4() && as_v4().raw == 0xffffffff; }
 
+  // What a packet may come from; loopback, multicast, unspecified and broadcast addresses are nobody's. IPv4 by the first byte.
+  constexpr bool may_be_source() const {
+    if (!is_v4()) return !is_multicast() && !is_loopback() && !is_unspecified();
+    const auto first = static_cast<std::uint8_t>(low >> 32);
+    return (first >= 1 && first <= 126) || (first >= 128 && first <= 223) || (first >= 240 && !is_broadcast());
+  }
+
   std::array<std::uint8_t, 16> bytes() const {
     std::array<std::uint8_t, 16> copy;
     std::memcpy(copy.data(), this, sizeof *this);

@@ -25,8 +25,7 @@ bool is_handed_to(const World& world, Packet& packet, std::uint32_t owner) {
 }
 
 bool is_source_possible(const World& world, IpAddress source) {
-  return !source.is_loopback() && !source.is_multicast() && !source.is_unspecified() && !source.is_broadcast() &&
-         world.tables->find_address(source).kind == AddressKind::none;  // LAND: nobody else sends as us
+  return source.may_be_source() && world.tables->find_address(source).kind == AddressKind::none;  // LAND: nobody else sends as us
 }
 
 bool is_echo_request(Packet& packet) {
@@ -57,7 +56,7 @@ void classify_icmp(World& world, Packet& packet) {
 }
 
 bool is_owned_by_client(const World& world, const VipRow& vip) {
-  return !world.is_rss_stable || world.tables->clusters()[vip.cluster].forwarding == Forwarding::nat;
+  return !world.is_rss_stable || vip.forwarding == Forwarding::nat;
 }
 
 // A packet in a packet would come past every check of its source (CVE-2020-10136). Before the kernel, which may think
@@ -70,8 +69,9 @@ bool is_tunnel(const Packet& packet, AddressKind destination) {
 
 // A first fragment of its flow went by here, or by the lcore that has handed it on, and lcores are left to be asked.
 bool may_be_open_elsewhere(const World& world, const Packet& packet) {
+  if (packet.hops + 1u >= world.lcore_count) return false;
   const bool is_on_its_way = packet.hops > 0 || world.fragments.has_passed(packet.hash);
-  return is_on_its_way && !packet.is_fragment && !is_owned_by_client(world, *packet.vip) && packet.hops + 1u < world.lcore_count;
+  return is_on_its_way && !packet.is_fragment && !is_owned_by_client(world, *packet.vip);
 }
 
 void classify_to_vip(World& world, Packet& packet) {
@@ -95,7 +95,10 @@ void classify_to_vip(World& world, Packet& packet) {
       is_handed_to(world, packet, owner_by_client(*world.tables, key.source, key.source_port, world.lcore_count))) {
     return;
   }
-  if (packet.frame.kind == FrameKind::tcp && is_peeked(world, *vip, packet.frame.tcp_flags)) return;  // to peek
+  if (packet.frame.kind == FrameKind::tcp && is_peeked(world, *vip, packet.frame.tcp_flags)) {
+    ++world.peek_count;
+    return;
+  }
   const bool may_open =
       packet.frame.kind == FrameKind::udp ||
       (packet.frame.tcp_flags & (tcp_flag::syn | tcp_flag::ack)) == tcp_flag::syn;
@@ -142,7 +145,7 @@ void classify_from_kernel(World& world, Packet& packet) {
     packet.verdict = Verdict::drop_not_local;
     return;
   }
-  const AddressIndexRow local = world.tables->find_address(destination);
+  const OwnAddress local = world.tables->find_address(destination);
   if (local.kind == AddressKind::snat) classify_to_snat(world, packet, world.tables->snat_pools()[local.index]);
   if (local.kind == AddressKind::vip && world.has_probes) handle_probe(world, packet);
 }
@@ -152,7 +155,7 @@ void classify_one(World& world, Packet& packet) {
   if (is_neighbor_discovery(packet)) return handle_neighbor_discovery(world, packet);
   const FlowKey& key = packet.frame.key;
   if (packet.port == exception_port) return classify_from_kernel(world, packet);
-  if (is_probe_answer(world, packet)) {
+  if (world.has_probes && is_probe_answer(world, packet)) {
     return classify_to_own(world, packet, world.tables->addresses()[world.tables->find_address(key.destination).index]);
   }
   if (!is_source_possible(world, key.source)) {
@@ -163,7 +166,7 @@ void classify_one(World& world, Packet& packet) {
     packet.verdict = Verdict::drop_blocklisted;
     return;
   }
-  const AddressIndexRow destination = world.tables->find_address(key.destination);
+  const OwnAddress destination = world.tables->find_address(key.destination);
   if (destination.kind != AddressKind::none && is_tunnel(packet, destination.kind)) {
     packet.verdict = Verdict::drop_tunnel_refused;
     return;
@@ -197,7 +200,7 @@ bool is_handed_to_next(const World& world, Packet& packet) {
 }
 
 void classify(World& world, Burst& burst) {
-  world.passing_count = 0;
+  world.passing_count = world.peek_count = 0;
   for_each_live(burst, [&](Packet& packet) {
     if (packet.flow == nullptr) classify_one(world, packet);
   });

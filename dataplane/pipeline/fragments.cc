@@ -93,14 +93,14 @@ std::optional<std::uint32_t> next_in_turn(const World& world, const FlowKey& key
 // The lcore that may have the flow, when we have not; nothing when nobody else may.
 std::optional<std::uint32_t> next_lcore(const World& world, const FlowKey& key, std::uint32_t first_lcore, std::uint8_t hops) {
   const Snapshot& tables = *world.tables;
-  const AddressIndexRow local = tables.find_address(key.destination);
+  const OwnAddress local = tables.find_address(key.destination);
   std::optional<std::uint32_t> owner;
   if (local.kind == AddressKind::snat) {
     owner = world.replies->of(tables.snat_pools()[local.index], key);
   } else if (local.kind == AddressKind::none) {
     owner = owner_by_client(tables, key.destination, key.destination_port, world.lcore_count);
   } else if (const VipRow* vip = tables.find_vip(key.destination, key.destination_port, key.protocol); vip != nullptr) {
-    const bool is_owned_by_client_hash = !world.is_rss_stable || tables.clusters()[vip->cluster].forwarding == Forwarding::nat;
+    const bool is_owned_by_client_hash = !world.is_rss_stable || vip->forwarding == Forwarding::nat;
     if (is_owned_by_client_hash) {
       owner = owner_by_client(tables, key.source, key.source_port, world.lcore_count);
     } else {
@@ -115,7 +115,7 @@ std::optional<std::uint32_t> next_lcore(const World& world, const FlowKey& key, 
 bool is_left_alone(const World& world, const FlowRecord* flow, const FlowKey& key) {
   if (flow != nullptr) return is_one_sided(*flow);
   const VipRow* vip = world.tables->find_vip(key.destination, key.destination_port, key.protocol);
-  return vip != nullptr && is_dsr(world.tables->clusters()[vip->cluster].forwarding);
+  return vip != nullptr && is_dsr(vip->forwarding);
 }
 
 // To the other family, as its first went.

@@ -109,7 +109,7 @@ std::optional<std::uint32_t> owner_of_client(const World& world, const Packet& p
   const Snapshot& tables = *world.tables;
   const VipRow* vip = tables.find_vip(from_client.destination, from_client.destination_port, from_client.protocol);
   if (vip == nullptr) return std::nullopt;
-  if (world.is_rss_stable && tables.clusters()[vip->cluster].forwarding != Forwarding::nat) {
+  if (world.is_rss_stable && vip->forwarding != Forwarding::nat) {
     if (packet.hops + 1u >= world.lcore_count) return std::nullopt;
     return (world.lcore + 1) % world.lcore_count;
   }
@@ -125,7 +125,7 @@ void hand_to_owner(const World& world, Packet& packet, std::optional<std::uint32
 // The flow is not ours: who may have it? By the rules of classify.cc, told from the quoted packet.
 void seek_owner(const World& world, Packet& packet, const FlowKey& sent) {
   const Snapshot& tables = *world.tables;
-  const AddressIndexRow local = tables.find_address(sent.source);
+  const OwnAddress local = tables.find_address(sent.source);
   if (local.kind == AddressKind::vip) return hand_to_owner(world, packet, owner_of_client(world, packet, sent.reversed()));
   std::optional<std::uint32_t> owner;
   if (packet.hops > 0) {

@@ -3,7 +3,7 @@
 // One at a time, each would wait for DRAM thrice.
 #include <algorithm>
 #include <array>
-#include <optional>
+#include <memory>
 
 #include "dataplane/pipeline/choose_endpoint.h"
 #include "dataplane/pipeline/pipelined.h"
@@ -161,14 +161,14 @@ PrefixTable sources_of(const World& world, const VipLimitsRow& limits) {
 // Packets from where nobody may come are dropped: those of one virtual host at a time, which share a list.
 void deny_sources(World& world, Burst& burst) {
   std::array<Packet*, burst_count_max> asking;
-  std::array<IpAddress, burst_count_max> sources;
   std::array<std::uint8_t, burst_count_max> actions;
   std::size_t count = 0;
   std::uint32_t list = no_row;
   const VipLimitsRow* limits_asked = nullptr;
   const auto ask = [&] {
     if (count == 0) return;
-    sources_of(world, *limits_asked).values_of(std::span(sources).first(count), actions);
+    sources_of(world, *limits_asked).values_of(std::span(actions).first(count),
+                                                   [&](std::size_t i) { return asking[i]->frame.key.source; });
     for (std::size_t i = 0; i < count; ++i) {
       if (actions[i] == source_action::deny) asking[i]->verdict = Verdict::drop_source_denied;
     }
@@ -183,7 +183,6 @@ void deny_sources(World& world, Burst& burst) {
       list = limits->sources;
       limits_asked = limits;
     }
-    sources[count] = packet.frame.key.source;
     asking[count++] = &packet;
   });
   ask();
@@ -349,7 +348,11 @@ Verdict open_toward(World& world, const VipRow& vip, const EndpointRow& endpoint
 }
 
 void open_flow(World& world, Burst& burst) {
-  std::array<std::optional<Opening>, burst_count_max> openings;
+  union Room {  // is not written before it is used: of most bursts few packets open a flow, or none
+    Room() {}
+    Opening opening;
+  };
+  std::array<Room, burst_count_max> rooms;
   std::array<Packet*, burst_count_max> openers;  // whose they are
   std::array<Packet*, burst_count_max> repeats;  // the five-tuple came before in this burst
   std::size_t count = 0, repeat_count = 0;
@@ -360,13 +363,13 @@ void open_flow(World& world, Burst& burst) {
     const auto opened = std::span(openers).first(count);
     if (std::any_of(opened.begin(), opened.end(), [&](const Packet* opener) { return opener->hash == packet.hash; })) {
       repeats[repeat_count++] = &packet;
-    } else if (Opening& opening = openings[count].emplace(); decide(world, packet, opening)) {
+    } else if (Opening& opening = *std::construct_at(&rooms[count].opening); decide(world, packet, opening)) {
       world.flows.prefetch_bucket(opening.reply_hash);
       world.flows.prefetch_unused(count);
       openers[count++] = &packet;
     }
   });
-  for (std::size_t i = 0; i < count; ++i) open(world, *openers[i], *openings[i]);
+  for (std::size_t i = 0; i < count; ++i) open(world, *openers[i], rooms[i].opening);
   for (Packet* packet : std::span(repeats).first(repeat_count)) {
     Opening opening;
     if (!has_flow_by_now(world, *packet) && admit(world, *packet) && decide(world, *packet, opening)) {

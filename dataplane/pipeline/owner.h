@@ -25,7 +25,7 @@ inline std::optional<std::uint32_t> owner_of_record(const Snapshot& tables, cons
     return owner_by_client(tables, key.source, key.source_port, replies.lcore_count());
   }
   const FlowKey reply = arriving_key(record, Direction::to_client);
-  const AddressIndexRow local = tables.find_address(reply.destination);
+  const OwnAddress local = tables.find_address(reply.destination);
   if (local.kind != AddressKind::snat) return std::nullopt;
   return replies.of(tables.snat_pools()[local.index], reply);
 }

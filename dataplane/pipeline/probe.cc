@@ -66,7 +66,7 @@ void handle_probe(World& world, Packet& packet) {
 
 bool is_probe_answer(const World& world, const Packet& packet) {
   const FlowKey& key = packet.frame.key;
-  return world.has_probes && packet.frame.kind == FrameKind::tcp &&
+  return packet.frame.kind == FrameKind::tcp &&
          world.tables->find_address(key.source).kind == AddressKind::vip &&
          world.tables->find_address(key.destination).kind == AddressKind::own;
 }

@@ -148,8 +148,10 @@ void run_stages(World& world, Burst& burst, Passed passed) {
     passed(Stage::limit_packets);
   }
   if (missing_count > 0) {
-    peek(world, burst);
-    passed(Stage::peek);
+    if (world.peek_count > 0) {
+      peek(world, burst);
+      passed(Stage::peek);
+    }
     open_flow(world, burst);
     passed(Stage::open_flow);
   }

@@ -118,7 +118,7 @@ void note_first_reply(World& world, const Packet& packet, const FlowRecord& flow
   if ((flow.flags & flow_flag::is_snat) == 0 || packet.port >= ports_max) return;
   if (world.replies->is_by_hash()) {  // not for all pools
     const FlowKey& reply = packet.frame.key;
-    const AddressIndexRow local = world.tables->find_address(reply.destination);
+    const OwnAddress local = world.tables->find_address(reply.destination);
     if (local.kind != AddressKind::snat) return;
     const SnatPoolRow& pool = world.tables->snat_pools()[local.index];
     if (world.replies->hash_for(pool, reply.destination.is_v4(), reply.protocol) == nullptr) return;

@@ -37,7 +37,7 @@ inline constexpr std::uint32_t greeting_window_bytes = held_bytes_max;
 // Whether a TCP segment of no flow is for peek(): to a VIP whose connections begin with a cookie, always or for now. Where they
 // did until lately, it is for all but SYNs.
 inline bool is_peeked(const World& world, const VipRow& vip, std::uint8_t tcp_flags) {
-  if (vip.syn_cookies == SynCookies::always || world.tables->clusters()[vip.cluster].forwarding == Forwarding::splice) return true;
+  if (vip.syn_cookies == SynCookies::always || vip.forwarding == Forwarding::splice) return true;
   if (vip.syn_cookies == SynCookies::never) return false;
   const bool is_syn = (tcp_flags & (tcp_flag::syn | tcp_flag::ack)) == tcp_flag::syn;
   return is_syn ? world.cookie_switches.is_on(vip.id) : world.cookie_switches.may_return(vip.id, world.now);

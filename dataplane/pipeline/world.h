@@ -85,6 +85,7 @@ struct World {
   Counters counters;
   std::array<FlowRecord, burst_count_max> passing{};  // of this burst's datagrams that leave no record, see one_packet.cc
   std::uint32_t passing_count = 0;
+  std::uint32_t peek_count = 0;  // packets of this burst that are for peek(); classify() counts them
   Outbox<GeneratedFrame, generated_count_max> generated;
   Outbox<ReleasedPacket, 512> released;
   std::array<PortFacts, ports_max + 1> ports{};  // the exception port last

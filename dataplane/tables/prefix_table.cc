@@ -81,16 +81,19 @@ class Builder {
     std::array<std::vector<Entry>, children> longer;
     split(entries, offset, step_bits, best, longer);
     PrefixNode node{};
-    node.first_value = static_cast<std::uint32_t>(parts_.values.size());
-    bool has_value = false;
+    node.first_far_value = static_cast<std::uint32_t>(parts_.values.size());
+    unsigned run_count = 0;
+    std::uint8_t value = 0;  // of the last run
     for (std::size_t i = 0; i < children; ++i) {
       drop_hidden(longer[i], best[i]);
       if (!longer[i].empty()) {
         node.inner |= 1ull << i;
-      } else if (!has_value || parts_.values.back() != best[i].value) {
+      } else if (run_count == 0 || value != best[i].value) {
         node.runs |= 1ull << i;
-        parts_.values.push_back(best[i].value);
-        has_value = true;
+        value = best[i].value;
+        if (run_count < near_values_max) node.near_values[run_count] = value;
+        else parts_.values.push_back(value);
+        ++run_count;
       }
     }
     node.first_node = static_cast<std::uint32_t>(parts_.nodes.size());

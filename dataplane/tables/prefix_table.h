@@ -18,13 +18,17 @@
 
 namespace sluice {
 
+inline constexpr unsigned near_values_max = 8;
+
 struct PrefixNode {
   std::uint64_t inner;  // children that are nodes; the others are values
   std::uint64_t runs;   // where a run of equal values begins, among those that are no nodes
   std::uint32_t first_node;
-  std::uint32_t first_value;
+  std::uint32_t first_far_value;
+  // Of the first runs; those of the others lie among the table's values. A node has few, and they come with it: half a line.
+  std::array<std::uint8_t, near_values_max> near_values;
 };
-static_assert(sizeof(PrefixNode) == 24);
+static_assert(sizeof(PrefixNode) == 32);
 
 // An entry is a node's index, or with this bit a value.
 inline constexpr std::uint32_t prefix_value_bit = 1u << 31;
@@ -60,10 +64,11 @@ struct PrefixTable {
                : walk(row->top_v6, key, 0u);
   }
 
-  // The same for at most together_max at once, `found` one for each. IPv4 ones take each step together: a large table is in
-  // no cache, and what the steps wait for then comes for all of them at the same time.
+  // The same for at most together_max at once, `found` one for each: the address of the i-th is address_of(i). IPv4 ones take
+  // each step together: a large table is in no cache, and what the steps wait for then comes for all of them at the same time.
   static constexpr std::size_t together_max = 32;
-  void values_of(std::span<const IpAddress> addresses, std::span<std::uint8_t> found) const {
+  template <class AddressOf>
+  void values_of(std::span<std::uint8_t> found, AddressOf address_of) const {
     struct Walk {
       std::uint64_t key;  // what is left of it
       std::uint32_t entry;
@@ -71,14 +76,14 @@ struct PrefixTable {
     };
     std::array<Walk, together_max> walks;
     std::size_t count = 0;
-    for (std::size_t i = 0; i < addresses.size(); ++i) {
-      found[i] = 0;
-      const bool is_together = addresses[i].is_v4() && row->root_count_v4 != 0;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      const IpAddress address = address_of(i);
+      const bool is_together = address.is_v4() && row->root_count_v4 != 0;
       if (!is_together) {
-        found[i] = value_of(addresses[i]);
+        found[i] = value_of(address);
         continue;
       }
-      const std::uint64_t key = std::uint64_t{addresses[i].as_v4().host()} << 32;
+      const std::uint64_t key = std::uint64_t{address.as_v4().host()} << 32;
       __builtin_prefetch(&roots[key >> (64 - prefix_root_bits)]);
       walks[count++] = {key, 0, static_cast<std::uint8_t>(i)};
     }
@@ -94,8 +99,7 @@ struct PrefixTable {
     for (const Walk walk : std::span(walks).first(count)) {
       arrive({walk.key << prefix_root_bits, 0, walk.which}, roots[walk.key >> (64 - prefix_root_bits)], left);
     }
-    constexpr unsigned steps_max = 8;  // of 6 bits, after the root: a deeper table is never built
-    for (unsigned step = 0; step < steps_max && left > 0; ++step) {
+    while (left > 0) {  // it ends: children lie behind their node
       count = left;
       left = 0;
       for (const Walk walk : std::span(walks).first(count)) {
@@ -113,7 +117,8 @@ struct PrefixTable {
  private:
   static std::uint64_t up_to(unsigned child) { return ~0ull >> (63 - child); }
   std::uint8_t node_value(const PrefixNode& node, unsigned child) const {
-    return values[node.first_value + static_cast<unsigned>(std::popcount(node.runs & up_to(child))) - 1];
+    const unsigned run = static_cast<unsigned>(std::popcount(node.runs & up_to(child))) - 1;
+    return run < near_values_max ? node.near_values[run] : values[node.first_far_value + run - near_values_max];
   }
   static std::uint32_t node_child(const PrefixNode& node, unsigned child) {
     return node.first_node + static_cast<unsigned>(std::popcount(node.inner & up_to(child))) - 1;

@@ -95,9 +95,9 @@ Result<Snapshot> Snapshot::verify(std::span<const std::byte> bytes) {
       sizeof(SnapshotHeader) + section_count * sizeof(SectionEntry) > bytes.size()) {
     return fail(fmt::format("snapshot: {} sections, {} expected", header.section_count, section_count));
   }
-  snapshot.entries_ = reinterpret_cast<const SectionEntry*>(bytes.data() + sizeof(SnapshotHeader));
+  const auto* entries = reinterpret_cast<const SectionEntry*>(bytes.data() + sizeof(SnapshotHeader));
   for (std::size_t i = 0; i < section_count; ++i) {
-    const SectionEntry& entry = snapshot.entries_[i];
+    const SectionEntry& entry = entries[i];
     const SectionShape& shape = shapes[i];
     if (entry.section != i || entry.row_bytes != shape.row_bytes) {
       return fail(fmt::format("snapshot: section {}: rows of {} bytes, {} expected", shape.name, entry.row_bytes,
@@ -111,6 +111,7 @@ Result<Snapshot> Snapshot::verify(std::span<const std::byte> bytes) {
         entry.row_count > (bytes.size() - entry.offset) / shape.row_bytes) {
       return fail(fmt::format("snapshot: section {} lies outside of the snapshot", shape.name));
     }
+    snapshot.places_[i] = {bytes.data() + entry.offset, entry.row_count};
   }
   if (auto rows = snapshot.verify_rows(); !rows) return tl::unexpected(rows.error());
   if (auto loaded = snapshot.load_name_patterns(); !loaded) return tl::unexpected(loaded.error());
@@ -238,6 +239,7 @@ Result<void> Snapshot::verify_rows() const {
     if (row.is_peeking != 0 && row.default_vip != no_row && row.default_vip >= vips().size()) {
       return bad("vips", i, "no such default");
     }
+    if (row.forwarding != clusters()[row.cluster].forwarding) return bad("vips", i, "its cluster forwards in another mode");
     if (vip_by_id(row.id) != &row) return bad("vips", i, "not found by its id");
   }
 
@@ -410,7 +412,8 @@ Result<void> Snapshot::verify_prefix_tables() const {
       // The first child that is a value begins a run, or its value would lie before the first.
       const std::uint64_t first_value_child = ~node.inner & (node.inner + 1);
       if ((node.runs & node.inner) != 0 || (node.runs & first_value_child) != first_value_child) return bad("a node's runs");
-      if (!is_inside(node.first_value, static_cast<unsigned>(std::popcount(node.runs)), row.value_count)) {
+      const auto runs = static_cast<unsigned>(std::popcount(node.runs));
+      if (!is_inside(node.first_far_value, runs - std::min(runs, near_values_max), row.value_count)) {
         return bad("a node's values are out of bounds");
       }
     }
@@ -476,11 +479,11 @@ const VipRow* Snapshot::find_wide_vip(IpAddress address, Be16 port, std::uint8_t
   return nullptr;
 }
 
-AddressIndexRow Snapshot::find_address_in_prefixes(IpAddress address) const {
+OwnAddress Snapshot::find_address_in_prefixes(IpAddress address) const {
   for (const std::uint8_t length : vip_lengths()) {
     if (length == 128) continue;  // their addresses are in the index
     if (find_vip_network(IpPrefix::of(address, length).network, length) == nullptr) continue;
-    return {address, AddressKind::vip, {}, no_row};
+    return {AddressKind::vip};
   }
   return {};
 }
@@ -577,7 +580,7 @@ const VipRow* Snapshot::find_by_hello(const VipRow& listener, const ClientHello&
 }
 
 bool Snapshot::answers_for(IpAddress address, std::uint16_t port) const {
-  const AddressIndexRow row = find_address(address);
+  const OwnAddress row = find_address(address);
   if (row.kind == AddressKind::own) return addresses()[row.index].port == port;
   return row.kind != AddressKind::none;
 }

@@ -7,6 +7,7 @@
 // Errors:    verify() says what is wrong and with which row; the caller keeps the snapshot it has.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -23,9 +24,13 @@ namespace sluice {
 
 // Position of a key in the open-addressed indexes; the writer and the reader share it. One multiplication, for packets without
 // a flow pay for three of them; it scatters addresses of one network, and whoever aims at a place finds configuration there.
-inline std::uint64_t index_hash(IpAddress address, Be16 port = {}, std::uint8_t protocol = 0) {
+inline std::uint64_t index_hash(IpAddress address) {
+  return fold(address.high ^ 0x2d358dccaa6c78a5ull, address.low ^ 0x8bb84b93962eacc9ull);
+}
+// Who has looked up the address already pays only for the rest.
+inline std::uint64_t index_hash(IpAddress address, Be16 port, std::uint8_t protocol = 0) {
   const std::uint64_t rest = static_cast<std::uint64_t>(protocol) << 16 | port.raw;
-  return fold(address.high ^ rest ^ 0x2d358dccaa6c78a5ull, address.low ^ 0x8bb84b93962eacc9ull);
+  return index_hash(address) + (rest * 0xa0761d6478bd642full >> 32);
 }
 
 inline std::uint64_t name_hash(std::uint32_t listener, std::string_view name) {
@@ -33,6 +38,12 @@ inline std::uint64_t name_hash(std::uint32_t listener, std::string_view name) {
 }
 
 inline std::uint64_t network_hash(IpAddress network, std::uint8_t prefix_length) { return index_hash(network, {}, prefix_length); }
+
+// What an address is to us. `index` as in AddressIndexRow.
+struct OwnAddress {
+  AddressKind kind = AddressKind::none;
+  std::uint32_t index = no_row;
+};
 
 class Snapshot {
  public:
@@ -99,7 +110,7 @@ class Snapshot {
   const VipRow* find_by_hello(const VipRow& listener, const ClientHello& hello, std::uint32_t lcore) const;
   const VipRow* vip_by_id(std::uint32_t id) const;            // nullptr when it is gone
   const EndpointRow* endpoint_by_id(std::uint32_t id) const;  // nullptr when it is gone
-  AddressIndexRow find_address(IpAddress address) const;      // kind none: not ours
+  OwnAddress find_address(IpAddress address) const;           // kind none: not ours
   // Addresses of VIPs, SNAT addresses and the box's own, to be announced; of a network of VIPs the first 256.
   std::vector<IpAddress> local_addresses() const;
   bool answers_for(IpAddress address, std::uint16_t port) const;  // ARP and ND: own addresses on their port only
@@ -115,8 +126,8 @@ class Snapshot {
  private:
   template <class Row>
   std::span<const Row> section(Section id) const {
-    const SectionEntry& entry = entries_[static_cast<std::size_t>(id)];
-    return {reinterpret_cast<const Row*>(bytes_.data() + entry.offset), entry.row_count};
+    const SectionPlace& place = places_[static_cast<std::size_t>(id)];
+    return {static_cast<const Row*>(place.rows), place.row_count};
   }
   Result<void> verify_rows() const;
   Result<void> verify_prefix_tables() const;
@@ -127,11 +138,15 @@ class Snapshot {
   const ReturnIndexRow* find_return(IpAddress address, Be16 port, std::uint8_t protocol) const;
   const VipNetworkRow* find_vip_network(IpAddress network, std::uint8_t prefix_length) const;
   const VipRow* find_wide_vip(IpAddress address, Be16 port, std::uint8_t protocol) const;
-  AddressIndexRow find_address_in_prefixes(IpAddress address) const;
+  OwnAddress find_address_in_prefixes(IpAddress address) const;
   Result<void> load_name_patterns();
   const VipRow* find_named(std::uint32_t listener, std::string_view name, bool is_suffix, const ClientHello& hello) const;
   const VipRow* find_by_pattern(std::uint32_t listener, const ClientHello& hello, std::uint32_t lcore) const;
 
+  struct SectionPlace {
+    const void* rows;
+    std::size_t row_count;
+  };
   // What is made of the bytes when they are verified.
   struct LoadedPatterns {
     std::vector<NamePatterns> sets;         // one for each row
@@ -140,7 +155,8 @@ class Snapshot {
 
   std::span<const std::byte> bytes_;
   const SnapshotHeader* header_ = nullptr;
-  const SectionEntry* entries_ = nullptr;
+  // Where the entries of the header say: lookups follow one another, and each would begin with three loads more.
+  std::array<SectionPlace, static_cast<std::size_t>(Section::count)> places_{};
   std::shared_ptr<const LoadedPatterns> patterns_;  // nullptr: there are no expressions
 };
 
@@ -156,13 +172,13 @@ inline const VipRow* Snapshot::find_vip(IpAddress address, Be16 port, std::uint8
   }
 }
 
-inline AddressIndexRow Snapshot::find_address(IpAddress address) const {
+inline OwnAddress Snapshot::find_address(IpAddress address) const {
   const auto index = section<AddressIndexRow>(Section::address_index);
   for (std::uint64_t place = index_hash(address);; ++place) {
     const AddressIndexRow& row = index[place & (index.size() - 1)];
     if (row.kind != AddressKind::none && row.address != address) continue;
     if (row.kind == AddressKind::none && has_vip_prefixes()) [[unlikely]] return find_address_in_prefixes(address);
-    return row;
+    return {row.kind, row.index};
   }
 }
 

@@ -22,7 +22,7 @@
 namespace sluice {
 
 inline constexpr char snapshot_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 'S', 'N'};
-inline constexpr std::uint32_t snapshot_format = 13;
+inline constexpr std::uint32_t snapshot_format = 14;
 inline constexpr std::uint64_t snapshot_bytes_max = 4ull << 30;
 
 // Limits that the dataplane sizes its tables by.
@@ -156,6 +156,11 @@ enum class VipPorts : std::uint8_t { one, ranges, all };
 enum class VipState : std::uint8_t { ready, pending };  // pending: no health verdict yet
 enum class SynCookies : std::uint8_t { never, always, on_threshold };  // see cookie_switches.h
 
+enum class Forwarding : std::uint8_t { full_nat, nat, splice, dsr_l2, dsr_ipip, dsr_gue };  // splice: SNAT too
+inline bool has_snat(Forwarding forwarding) { return forwarding == Forwarding::full_nat || forwarding == Forwarding::splice; }
+inline bool has_tunnel(Forwarding forwarding) { return forwarding == Forwarding::dsr_ipip || forwarding == Forwarding::dsr_gue; }
+inline bool is_dsr(Forwarding forwarding) { return forwarding == Forwarding::dsr_l2 || has_tunnel(forwarding); }
+
 struct VipRow {
   IpAddress address;      // with prefix_length: of a network, every address of which is meant
   NameRef name;           // of the advertise_policy
@@ -172,7 +177,8 @@ struct VipRow {
   std::uint32_t hello_timeout_ms;  // a spliced connection that has not said where it wants to go is reset
   std::uint32_t default_vip;       // is_peeking: row for clients whose server name is none of ours; no_row: refused
   std::uint16_t mss_max;           // of TCP, in both directions; 0: as the ends state it
-  SynCookies syn_cookies;          // splice clusters: always
+  SynCookies syn_cookies : 4;      // splice clusters: always
+  Forwarding forwarding : 4;       // its cluster's
   std::uint8_t is_peeking : 4;     // the TLS server name leads to the row that counts, see server_name_index
   std::uint8_t is_named : 4;       // reached by server name only: shares address and port with an is_peeking row
   std::uint8_t is_reset_on_expiry : 4;  // both ends of an idle TCP flow are told when it is forgotten
@@ -212,10 +218,6 @@ struct VipNetworkRow {
 };
 static_assert(sizeof(VipNetworkRow) == 56);
 
-enum class Forwarding : std::uint8_t { full_nat, nat, splice, dsr_l2, dsr_ipip, dsr_gue };  // splice: SNAT too
-inline bool has_snat(Forwarding forwarding) { return forwarding == Forwarding::full_nat || forwarding == Forwarding::splice; }
-inline bool has_tunnel(Forwarding forwarding) { return forwarding == Forwarding::dsr_ipip || forwarding == Forwarding::dsr_gue; }
-inline bool is_dsr(Forwarding forwarding) { return forwarding == Forwarding::dsr_l2 || has_tunnel(forwarding); }
 enum class Choice : std::uint8_t { hash, rotate, random, least };  // how a slot is picked
 
 struct ClusterRow {

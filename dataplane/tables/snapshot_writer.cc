@@ -281,6 +281,7 @@ Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
   });
   node.routes_check = crc32c(std::as_bytes(std::span(routes_)));
   if (!vip_limits_.empty()) vip_limits_.resize(vips_.size(), no_limits);
+  for (VipRow& vip : vips_) vip.forwarding = clusters_[vip.cluster].forwarding;
   mark_families();
   std::sort(name_pattern_sets_.begin(), name_pattern_sets_.end(),
             [](const NamePatternSetRow& a, const NamePatternSetRow& b) { return a.listener < b.listener; });

@@ -48,7 +48,7 @@ void use(const Snapshot& tables) {
   }
   for (const char* text : {"10.9.0.1", "10.2.0.100", "10.1.0.1", "192.0.2.1", "fd00:9::1", "fd00:2::100"}) {
     const IpAddress address = *IpAddress::parse(text);
-    const AddressIndexRow row = tables.find_address(address);
+    const OwnAddress row = tables.find_address(address);
     if (row.kind == AddressKind::snat) sum += tables.snat_pools()[row.index].port_last;
     if (row.kind == AddressKind::own) sum += tables.addresses()[row.index].port;
     sum += tables.answers_for(address, 1) + tables.is_return_source(address, be16(53), 17);
