@@ -197,7 +197,7 @@ void Benchmarks::splices() {
   setup.flows = flows;
   Rig full_nat(setup);
   report_.add({"before the endpoint is chosen", "SYNs answered with a cookie",
-               per_second([&] { return decided(full_nat, cookie_port, Verdict::reply); }), "1/s", Better::higher,
+               per_second([&] { return decided(full_nat, Verdict::reply, strangers(full_nat, cookie_port)); }), "1/s", Better::higher,
                5e6, 10e6, ""});
   setup.forwarding = Forwarding::splice;
   Rig rig(setup);
@@ -264,31 +264,38 @@ void Benchmarks::connections() {
 }
 
 void Benchmarks::refusals() {
-  const auto per_second = [&](Rig& rig, std::uint16_t port, Verdict verdict) {
-    auto samples = take_turns(
-        options_.repeats, {steady([&, port, verdict] { return decided(rig, port, verdict); })})[0];
+  const auto add = [&](const std::string& name, Rig& rig, Verdict verdict, const std::function<FlowKey()>& next, bool has_target = true) {
+    auto samples = take_turns(options_.repeats, {steady([&] { return decided(rig, verdict, next); })})[0];
     for (double& clk : samples) clk = tsc_hz() / clk;
-    return figure_of(samples);
+    Row row{"refused packets", name, figure_of(samples), "1/s", Better::higher, {}, {}, ""};
+    if (has_target) row.must = 25e6, row.aim = 40e6;
+    report_.add(std::move(row));
   };
-  const auto add = [&](const char* name, Figure figure) {
-    report_.add({"refused packets", name, figure, "1/s", Better::higher, 25e6, 40e6, ""});
-  };
+  const std::uint32_t networks = options_.is_quick ? 1'000 : 100'000;
+  const std::string of_networks = fmt::format(", {} k networks", networks / 1'000);
   Setup setup;
   setup.flows = setup.capacity = std::min(100'000u, options_.flows_max);
-  Rig full(setup);
-  add("no VIP on the port", per_second(full, closed_port, Verdict::drop_no_vip));
-  add("flow table full", per_second(full, 80, Verdict::drop_flows_full));
+  {
+    Rig full(setup);
+    add("no VIP on the port", full, Verdict::drop_no_vip, strangers(full, closed_port));
+    add("flow table full", full, Verdict::drop_flows_full, strangers(full, 80));
+    add("no endpoint, TCP: answered by a reset", full, Verdict::reject_no_endpoint, strangers(full, empty_port), false);
+  }
+  {
+    Setup with_list = setup;
+    with_list.prefix_count = networks;  // half of them may come
+    Rig denying(with_list);
+    add("denied by the VIP" + of_networks, denying, Verdict::drop_source_denied, strangers_from_denied(denying, networks / 2));
+  }
+  {
+    Setup with_list = setup;
+    with_list.blocked_count = networks;
+    Rig blocking(with_list);
+    add("on the blocklist" + of_networks, blocking, Verdict::drop_blocklisted, strangers_from_denied(blocking, networks));
+  }
   setup.protocol_number = protocol::udp;
   Rig udp(setup);
-  add("no endpoint, UDP", per_second(udp, empty_port, Verdict::drop_no_endpoint));
-  report_.add({"refused packets",
-               "no endpoint, TCP: answered by a reset",
-               per_second(full, empty_port, Verdict::reject_no_endpoint),
-               "1/s",
-               Better::higher,
-               {},
-               {},
-               ""});
+  add("no endpoint, UDP", udp, Verdict::drop_no_endpoint, strangers(udp, empty_port));
 }
 
 void Benchmarks::memory() {

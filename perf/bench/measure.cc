@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <span>
 #include <thread>
 
 namespace sluice::perf {
@@ -33,8 +34,8 @@ void look_at_core() {
 }
 
 struct Round {
+  std::size_t index;
   double throughput;  // at the worst moment
-  std::vector<double> samples;
 };
 
 }  // namespace
@@ -85,9 +86,9 @@ const Calibration& calibration() {
   return state;
 }
 
-std::vector<std::vector<double>> take_turns(int repeats, const std::vector<Sample>& contestants) {
+std::vector<std::size_t> play_rounds(int wanted, const std::vector<std::function<void()>>& contestants) {
   calibration();
-  const auto wanted = static_cast<std::size_t>(repeats);
+  const auto enough = static_cast<std::size_t>(wanted);
   std::vector<Round> rounds;
   // Counted anew each time: what is usual may turn out to be more than was thought.
   const auto good_rounds = [&] {
@@ -95,24 +96,34 @@ std::vector<std::vector<double>> take_turns(int repeats, const std::vector<Sampl
       return round.throughput >= share_of_usual_min * usual_throughput;
     }));
   };
-  while (good_rounds() < wanted && rounds.size() < attempts_max * wanted) {
-    Round round{throughput_now(), {}};
-    for (const Sample& sample : contestants) {
-      round.samples.push_back(sample());
+  while (good_rounds() < enough && rounds.size() < attempts_max * enough) {
+    Round round{rounds.size(), throughput_now()};
+    for (const auto& take_turn : contestants) {
+      take_turn();
       round.throughput = std::min(round.throughput, throughput_now());
     }
-    rounds.push_back(std::move(round));
+    rounds.push_back(round);
   }
   std::stable_sort(rounds.begin(), rounds.end(),
                    [](const Round& a, const Round& b) { return a.throughput > b.throughput; });
   const std::size_t kept =
-      std::min(rounds.size(), std::max<std::size_t>(good_rounds(), std::min<std::size_t>(3, wanted)));
+      std::min(rounds.size(), std::max<std::size_t>(good_rounds(), std::min<std::size_t>(3, enough)));
   state.kept += static_cast<int>(kept);
   state.rejected += static_cast<int>(rounds.size() - kept);
-  std::vector<std::vector<double>> samples(contestants.size());
-  for (std::size_t i = 0; i < kept; ++i) {
-    state.lowest_share = std::min(state.lowest_share, rounds[i].throughput / usual_throughput);
-    for (std::size_t c = 0; c < contestants.size(); ++c) samples[c].push_back(rounds[i].samples[c]);
+  state.lowest_share = std::min(state.lowest_share, rounds[kept - 1].throughput / usual_throughput);
+  std::vector<std::size_t> indices;
+  for (const Round& round : std::span(rounds).first(kept)) indices.push_back(round.index);
+  return indices;
+}
+
+std::vector<std::vector<double>> take_turns(int repeats, const std::vector<Sample>& contestants) {
+  std::vector<std::vector<double>> taken(contestants.size()), samples(contestants.size());
+  std::vector<std::function<void()>> turns;
+  for (std::size_t i = 0; i < contestants.size(); ++i) {
+    turns.push_back([&sample = contestants[i], &all = taken[i]] { all.push_back(sample()); });
+  }
+  for (const std::size_t round : play_rounds(repeats, turns)) {
+    for (std::size_t i = 0; i < contestants.size(); ++i) samples[i].push_back(taken[i][round]);
   }
   return samples;
 }

@@ -38,10 +38,13 @@ struct Calibration {
 };
 const Calibration& calibration();
 
+// Has each contestant take its turn: A B C, A B C, ... until `wanted` rounds are good. After six times as many it makes do with
+// the best of them, at least three. Which rounds count, the best first; the first round of all is 0.
+std::vector<std::size_t> play_rounds(int wanted, const std::vector<std::function<void()>>& contestants);
+
 using Sample = std::function<double()>;
 
-// The samples of each contestant, taken in turn: A B C, A B C, ... until `repeats` rounds are good.
-// After six times as many it makes do with the best of them, at least three.
+// The samples that each contestant took in the rounds that count.
 std::vector<std::vector<double>> take_turns(int repeats, const std::vector<Sample>& contestants);
 
 // Sample by sample, a over b.

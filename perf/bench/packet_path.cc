@@ -134,14 +134,27 @@ void Opener::close_all() {
   opened_.clear();
 }
 
-double decided(Rig& rig, std::uint16_t port, Verdict verdict) {
-  static thread_local Batch batch;
-  batch.clear();
-  while (!batch.is_full()) {
+std::function<FlowKey()> strangers(Rig& rig, std::uint16_t port) {
+  return [&rig, port] {
     FlowKey key = rig.client_key(rig.fresh_flow());
     key.destination_port = be16(port);
-    batch.add(key, tcp_flag::syn);
-  }
+    return key;
+  };
+}
+
+std::function<FlowKey()> strangers_from_denied(Rig& rig, std::uint32_t network_count) {
+  return [&rig, network_count] {
+    const std::uint32_t flow = rig.fresh_flow();
+    FlowKey key = rig.client_key(flow);
+    key.source = IpAddress::v4(be32(listed_network(first_denied_client, flow * 0x9e3779b1u % network_count) + (flow & 0xff)));
+    return key;
+  };
+}
+
+double decided(Rig& rig, Verdict verdict, const std::function<FlowKey()>& next) {
+  static thread_local Batch batch;
+  batch.clear();
+  while (!batch.is_full()) batch.add(next(), tcp_flag::syn);
   const std::uint64_t spent = batch.run(rig.world(), [&](Burst& burst, std::size_t) {
     for (const Packet& packet : burst.all()) {
       if (packet.verdict == verdict) continue;

@@ -2,6 +2,7 @@
 // refused. clk per packet, verified; writing the frames and looking at the result are not counted.
 #pragma once
 
+#include <functional>
 #include <string_view>
 #include <vector>
 
@@ -38,7 +39,10 @@ class Opener {
   std::vector<FlowRecord*> opened_;
 };
 
-// SYNs, or first UDP packets, of new flows that must all end with `verdict`.
-double decided(Rig& rig, std::uint16_t port, Verdict verdict);
+// SYNs, or first UDP packets, of the flows that `next` names; they must all end with `verdict`.
+double decided(Rig& rig, Verdict verdict, const std::function<FlowKey()>& next);
+// Flows that are not there, to a port of the VIP's address; of clients from a /24 of a list (Setup::prefix_count, blocked_count).
+std::function<FlowKey()> strangers(Rig& rig, std::uint16_t port);
+std::function<FlowKey()> strangers_from_denied(Rig& rig, std::uint32_t network_count);
 
 }  // namespace sluice::perf

@@ -213,19 +213,27 @@ class Poller {
   double alone_seconds_ = 0;
 };
 
-std::vector<double> quantiles_us(const std::vector<Histogram>& turns, double share) {
+using Turns = std::vector<Histogram>;
+
+Turns only(const Turns& turns, const std::vector<std::size_t>& rounds) {
+  Turns kept;
+  for (const std::size_t round : rounds) kept.push_back(turns[round]);
+  return kept;
+}
+
+std::vector<double> quantiles_us(const Turns& turns, double share) {
   std::vector<double> us;
   for (const Histogram& turn : turns) us.push_back(static_cast<double>(turn.quantile(share)) / 1e3);
   return us;
 }
 
-Latency latency_of(const std::vector<Histogram>& turns) {
+Latency latency_of(const Turns& turns) {
   const auto at = [&](double share) { return figure_of(quantiles_us(turns, share)); };
   return {at(0.5), at(0.99), at(0.999), at(1)};
 }
 
 // Turn by turn: what `turns` waited longer than `reference` did right before.
-Latency latency_beyond(const std::vector<Histogram>& turns, const std::vector<Histogram>& reference) {
+Latency latency_beyond(const Turns& turns, const Turns& reference) {
   const auto at = [&](double share) {
     return difference_of(quantiles_us(turns, share), quantiles_us(reference, share));
   };
@@ -275,14 +283,16 @@ LatencyFigures measure_latency(std::uint32_t flows, std::uint32_t vip_count, int
   const auto add_until_over = [&] {
     while (!channel.is_over.load(std::memory_order_acquire)) parallel_adds_per_clk();
   };
-  std::vector<Histogram> loop, additions, quiet, busy, reload;
-  for (int turn = 0; turn < turns; ++turn) {
-    loop.push_back(turn_of(Work::none));
-    additions.push_back(turn_of(Work::additions));
-    quiet.push_back(turn_of(Work::pipeline));
-    busy.push_back(turn_beside(add_until_over, Work::additions));
-    reload.push_back(turn_beside([&] { publish_until_over(setup, channel); }, Work::pipeline));
-  }
+  Turns loop, additions, quiet, busy, reload;
+  const std::vector<std::size_t> rounds = play_rounds(
+      turns, {
+                 [&] { loop.push_back(turn_of(Work::none)); },
+                 [&] { additions.push_back(turn_of(Work::additions)); },
+                 [&] { quiet.push_back(turn_of(Work::pipeline)); },
+                 [&] { busy.push_back(turn_beside(add_until_over, Work::additions)); },
+                 [&] { reload.push_back(turn_beside([&] { publish_until_over(setup, channel); }, Work::pipeline)); },
+             });
+  for (Turns* all : {&loop, &additions, &quiet, &busy, &reload}) *all = only(*all, rounds);
   return {latency_of(loop),   latency_of(additions),           latency_of(busy),
           latency_of(quiet),  latency_of(reload), latency_beyond(quiet, additions), latency_beyond(reload, busy),
           poller->stalls(),      poller->adopted()};

@@ -76,17 +76,30 @@ std::uint32_t add_cluster(SnapshotWriter& writer, const Setup& setup, std::uint3
       cluster, rows, count == 0 ? std::vector<std::uint16_t>{} : maglev_slots(members, slots));
 }
 
-// Networks that may come and networks that may not, a /24 each, three more between any two; in the end all may.
+IpPrefix listed_prefix(std::uint32_t first, std::uint32_t number) {
+  return IpPrefix::of(IpAddress::v4(be32(listed_network(first, number))), 96 + 24);
+}
+
+// Networks that may come and as many that may not; in the end all may.
 std::uint32_t add_sources(SnapshotWriter& writer, std::uint32_t count) {
   std::vector<PrefixRule> rules;
   for (std::uint32_t i = 0; i < count; ++i) {
     const bool is_denied = (i & 1) != 0;
-    const std::uint32_t first = is_denied ? first_denied_client : first_spread_client;
-    rules.push_back({IpPrefix::of(IpAddress::v4(be32(first + i / 2 * 4 * 256)), 96 + 24),
+    rules.push_back({listed_prefix(is_denied ? first_denied_client : first_spread_client, i / 2),
                      is_denied ? source_action::deny : source_action::allow});
   }
   rules.push_back({IpPrefix::of(IpAddress::v4(be32(0)), 96), source_action::allow});
   return writer.add(build_prefix_table(rules));
+}
+
+void block(SnapshotWriter& writer, std::uint32_t count) {
+  std::vector<PrefixRule> rules;
+  std::vector<IpPrefix> networks;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    networks.push_back(listed_prefix(first_denied_client, i));
+    rules.push_back({networks.back(), 1});
+  }
+  writer.set_blocklist(networks, build_prefix_table(rules));
 }
 
 // The VIP `row`, which leads to others by the server name that a client says.
@@ -155,6 +168,7 @@ SnapshotBuffer make_snapshot(const Setup& setup, std::uint64_t generation) {
     limits.sources = add_sources(writer, setup.prefix_count);
     writer.add_limits(limits);
   }
+  if (setup.blocked_count > 0) block(writer, setup.blocked_count);
   add_vip(1, add_cluster(writer, setup, endpoint_count, 0, 0), empty_port);
   for (std::uint32_t i = 2; i <= setup.vip_count; ++i) {
     const std::uint32_t cluster = add_cluster(writer, setup, endpoint_count + 16 * i, 10, 1'009);

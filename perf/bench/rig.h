@@ -23,6 +23,7 @@ struct Setup {
   std::uint32_t vip_count = 1;  // the flows use the first; the others have a cluster of 10 each
   std::uint32_t closed_ms = 10'000;
   std::uint32_t prefix_count = 0;  // networks that may come or may not, /24 each, before all others may
+  std::uint32_t blocked_count = 0;  // networks on the node's blocklist, /24 each
   Instant now{1'000'000};  // virtual, unless a Worker with its own clock takes over
 };
 
@@ -31,6 +32,8 @@ inline constexpr std::uint16_t closed_port = 81;  // no VIP
 inline constexpr std::uint16_t empty_port = 82;   // a VIP whose cluster has no endpoint
 inline constexpr std::uint16_t cookie_port = 83;  // TCP: a VIP that answers every SYN with a cookie
 inline constexpr std::uint32_t first_spread_client = 0x0b000000, first_denied_client = 0x64000000;  // 11/8 and 100/8 onward
+// Of a list of /24 networks from `first` on, with three more between any two.
+constexpr std::uint32_t listed_network(std::uint32_t first, std::uint32_t number) { return first + number * 4 * 256; }
 inline constexpr std::uint32_t server_name_count = 100;  // of the first VIP, when it splices: server_name(0) and so on
 std::string server_name(std::uint32_t number);
 
