@@ -26,6 +26,7 @@ namespace {
 struct Options {
   std::uint32_t flows_max = 10'000'000;
   int repeats = 9;
+  double patience_seconds = 10;
   bool is_quick = false;  // a smoke run: every row, few flows, few repeats
   std::vector<std::string> only;
   std::string mode;
@@ -500,12 +501,16 @@ int main(int argc, char** argv) {
   std::vector<std::string> names;
   for (const Benchmark& benchmark : all) names.emplace_back(benchmark.name);
   command_line.add("--only", options.only, "these benchmarks only").one_of(names);
+  command_line.add("--patience", options.patience_seconds, "seconds that a row may wait for the core to be left alone")
+      .between(0, 600);
   command_line.add("--mode", options.mode, "of the modes those whose name begins so, DSR_GUE for example");
   if (const auto status = command_line.parse(argc, argv)) return *status;
   if (options.is_quick) {
     options.flows_max = std::min(options.flows_max, 10'000u);
     options.repeats = std::min(options.repeats, 3);
+    options.patience_seconds = 0;
   }
+  be_patient(options.patience_seconds);
   if (!start_eal(std::max(options.flows_max, 64'000u))) return 1;
 
   Report report(!options.is_quick);

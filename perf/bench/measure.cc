@@ -8,10 +8,15 @@
 namespace sluice::perf {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<double>;
+
 constexpr double share_of_usual_min = 0.9;
-constexpr std::size_t attempts_max = 6;  // rounds for each that is wanted
+constexpr double attempts_max = 3;  // rounds for each that is wanted, when there is no patience
+constexpr Seconds pause{0.02};      // after a bad round: what disturbs lasts longer than a round
 
 Calibration state;
+Seconds patience{0};
 
 // The best that was ever seen: what is taken from us in the first second may not pass for usual.
 double usual_throughput = 0;
@@ -22,13 +27,14 @@ double throughput_now() {
   return throughput;
 }
 
-// Twenty looks at the core, over half a second.
+// Looks at the core for half a second, or for a third of what a row may wait.
 void look_at_core() {
   double clock = 0;
-  for (int i = 0; i < 20; ++i) {
+  const auto end = Clock::now() + std::max(Seconds{0.5}, patience / 3);
+  while (Clock::now() < end) {
     throughput_now();
     clock = std::max(clock, adds_per_clk());
-    std::this_thread::sleep_for(std::chrono::milliseconds(25));
+    std::this_thread::sleep_for(pause);
   }
   state.usual_ghz = clock * tsc_hz() / 1e9;
 }
@@ -81,6 +87,8 @@ Figure figure_of(std::vector<double> samples) {
   return {samples[samples.size() / 2], samples.front(), samples.back()};
 }
 
+void be_patient(double seconds) { patience = Seconds{seconds}; }
+
 const Calibration& calibration() {
   if (state.usual_ghz == 0) look_at_core();
   return state;
@@ -96,7 +104,16 @@ std::vector<std::size_t> play_rounds(int wanted, const std::vector<std::function
       return round.throughput >= share_of_usual_min * usual_throughput;
     }));
   };
-  while (good_rounds() < enough && rounds.size() < attempts_max * enough) {
+  const auto begin = Clock::now();
+  const auto is_worth_another = [&] {
+    const Seconds spent = Clock::now() - begin;
+    const Seconds each = spent / static_cast<double>(std::max<std::size_t>(1, rounds.size()));
+    return rounds.size() < enough || spent < patience + attempts_max * static_cast<double>(enough) * each;
+  };
+  while (good_rounds() < enough && is_worth_another()) {
+    if (!rounds.empty() && rounds.back().throughput < share_of_usual_min * usual_throughput) {
+      std::this_thread::sleep_for(std::min(pause, patience));
+    }
     Round round{rounds.size(), throughput_now()};
     for (const auto& take_turn : contestants) {
       take_turn();

@@ -38,8 +38,11 @@ struct Calibration {
 };
 const Calibration& calibration();
 
-// Has each contestant take its turn: A B C, A B C, ... until `wanted` rounds are good. After six times as many it makes do with
-// the best of them, at least three. Which rounds count, the best first; the first round of all is 0.
+// How long a row may wait for the core to be left alone, beyond the time that three times its rounds take. Before the first row.
+void be_patient(double seconds);
+
+// Has each contestant take its turn: A B C, A B C, ... until `wanted` rounds are good, or the time for it is over. Then it makes
+// do with the best of them, at least three. Which rounds count, the best first; the first round of all is 0.
 std::vector<std::size_t> play_rounds(int wanted, const std::vector<std::function<void()>>& contestants);
 
 using Sample = std::function<double()>;

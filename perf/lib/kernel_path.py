@@ -10,6 +10,7 @@ server share the first, except nftables, which the kernel runs where the packets
 import contextlib
 import json
 import shutil
+import subprocess
 
 import balancer
 import results
@@ -28,6 +29,16 @@ def missing():
         if shutil.which(program) is None:
             return f"{program} is not installed"
     return None
+
+
+def versions():
+    """What the programs beside us say that they are."""
+    asked = {"haproxy": "-v", "nginx": "-v", "nft": "--version", "iperf3": "--version"}
+    said = {}
+    for program, option in asked.items():
+        done = subprocess.run([program, option], capture_output=True, text=True, check=False)
+        said[program] = (done.stdout + done.stderr).partition("\n")[0]
+    return said
 
 
 def make_network():

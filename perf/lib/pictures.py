@@ -4,7 +4,7 @@ this kind: they are dashed, and the legend says so."""
 import re
 
 from results import by_key
-from svg import Chart, Series
+from svg import Bars, Chart, Series
 
 FLOWS = {"1 k flows": 1e3, "64 k flows": 6.4e4, "100 k flows": 1e5, "1 M flows": 1e6, "10 M flows": 1e7}
 FLOW_TICKS = [(1e3, "1 k"), (1e4, "10 k"), (1e5, "100 k"), (1e6, "1 M"), (1e7, "10 M")]
@@ -18,6 +18,10 @@ PEERS = [
 PEER_NOTE = "* another run on another day, on a machine of this kind with its TSC at 2.096 GHz: not taken in this run"
 
 
+OVER_VETH = {"TCP bulk over AF_XDP on veth": "TCP bulk, one connection, Gbit/s",
+             "TCP connections per second over veth": "TCP connections per second, 64 at a time"}
+
+
 def point(x, row, scale=1.0):
     return (x, row["median"] * scale, row["min"] * scale, row["max"] * scale)
 
@@ -26,7 +30,8 @@ def pictures(document):
     """(file name's ending, SVG text) of everything that the rows suffice for."""
     rows = by_key(document)
     facts = document["facts"]
-    where = f"{facts.get('machine')}, TSC {facts.get('tsc_mhz')} MHz, {facts.get('commit', '')}"
+    where = (f"{facts.get('machine')}, TSC {float(facts['tsc_mhz']):.0f} MHz; {facts.get('kernel')}, {facts.get('dpdk')}, "
+             f"{facts.get('compiler')}; Sluice {facts.get('commit', '')}")
     # Machines differ in the rate of their TSC: nanoseconds stand beside each other.
     ns_per_clk = 1e3 / float(facts["tsc_mhz"])
     peers = [Series(name, [(x, clk / PEER_GHZ) for x, clk in points], True) for name, points in PEERS]
@@ -76,6 +81,15 @@ def pictures(document):
             "packets per second", [Series(name, sorted(points)) for name, points in over_memif.items()],
             [(size, f"{size:g}") for size in sizes]).text()
 
+    beside = []
+    for group, heading in OVER_VETH.items():
+        bars = [(name, row["median"], row["min"], row["max"]) for (of, name), row in rows.items()
+                if of.startswith(group) and row["unit"] != "x"]
+        if bars:
+            beside.append((heading, bars))
+    if beside:
+        yield "peers", Bars("Beside peers, over veth in namespaces", where, beside, "Sluice").text()
+
     steps = [(1, "p50"), (2, "p99"), (3, "p99.9")]
     series = []
     for name in ("the loop alone", "additions instead of the pipeline", "forwarding", "VIPs republished"):
@@ -85,4 +99,4 @@ def pictures(document):
             series.append(Series(name, [(x, row["median"]) for x, row in found]))
     if series:
         yield "latency", Chart("Latency added at half load", where, "quantile", "microseconds",
-                               series, steps, False, "medians over the turns of the run").text()
+                               series, steps, False, "medians over the turns of the run", True).text()
