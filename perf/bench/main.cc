@@ -59,6 +59,9 @@ class Benchmarks {
   void with_io();
 
  private:
+  // A row for each stage.
+  void add_stages(const std::string& group, const std::function<std::vector<StageCost>(int batches)>& take);
+
   // The median of some batches: one in which the core was taken away for a while does not count.
   Sample steady(std::function<double()> batch) const {
     return [batch = std::move(batch), count = options_.is_quick ? 3 : 25] {
@@ -101,18 +104,22 @@ void Benchmarks::packet_path() {
     report_.add({group, "FULL_NAT / floor", ratio_of(samples[1], samples[0]), "x", Better::lower,
                  target.must, target.aim,
                  fmt::format("{:.0f} % of all memory in huge pages", huge_share() * 100)});
-    std::vector<StageCost> costs = stage_costs(rig, 1);
-    std::vector<Sample> stages;
-    for (std::size_t s = 0; s < costs.size(); ++s) {
-      stages.push_back([&, s] {
-        if (s == 0) costs = stage_costs(rig, 3);  // of all
-        return costs[s].clk;
-      });
-    }
-    const auto of_stages = take_turns(options_.repeats, stages);
-    for (std::size_t s = 0; s < costs.size(); ++s) {
-      report_.add({group, fmt::format("  stage {}", costs[s].stage), figure_of(of_stages[s]), "clk", Better::lower, {}, {}, ""});
-    }
+    add_stages(group, [&](int batches) { return stage_costs(rig, batches); });
+  }
+}
+
+void Benchmarks::add_stages(const std::string& group, const std::function<std::vector<StageCost>(int batches)>& take) {
+  std::vector<StageCost> costs = take(1);
+  std::vector<Sample> stages;
+  for (std::size_t s = 0; s < costs.size(); ++s) {
+    stages.push_back([&, s] {
+      if (s == 0) costs = take(3);  // of all
+      return costs[s].clk;
+    });
+  }
+  const auto of_stages = take_turns(options_.repeats, stages);
+  for (std::size_t s = 0; s < costs.size(); ++s) {
+    report_.add({group, fmt::format("  stage {}", costs[s].stage), figure_of(of_stages[s]), "clk", Better::lower, {}, {}, ""});
   }
 }
 
@@ -185,6 +192,7 @@ void Benchmarks::new_flows() {
   const auto samples = take_turns(options_.repeats, {steady([&] { return opener.opened(); })});
   report_.add({"new flows", "SYN to record, beside " + flows_text(flows), figure_of(samples[0]),
                "clk", Better::lower, 900, 600, ""});
+  add_stages("new flows", [&](int batches) { return opener.stage_costs(batches); });
 }
 
 void Benchmarks::splices() {
@@ -371,7 +379,7 @@ void Benchmarks::latency() {
   const std::uint32_t flows = std::min(100'000u, options_.flows_max);
   const std::uint32_t vips = options_.is_quick ? 50 : 1'000;
   const LatencyFigures figures =
-      measure_latency(flows, vips, options_.is_quick ? 2 : 25, options_.is_quick ? 0.02 : 0.15);
+      measure_latency(flows, vips, options_.is_quick ? 2 : 50, options_.is_quick ? 0.02 : 0.05);
   const std::string group = "latency at half load, " + flows_text(flows);
   const auto add = [&](const std::string& what, const Latency& latency, bool has_target) {
     const auto row = [&](const char* name, Figure figure, double must, double aim) {

@@ -47,6 +47,54 @@ std::vector<FlowKey> write_established(Rig& rig, Batch& batch) {
   return write_established(rig, batch, [&](const FlowKey& key) { batch.add(key, tcp_flag::ack); });
 }
 
+struct TimedStage {
+  std::string_view name;
+  void (*run)(World&, Burst&);
+};
+
+void find_all(World& world, Burst& burst) { find_flow(world, burst); }
+
+// In the order of process_burst().
+constexpr TimedStage of_known[] = {
+    {"parse", parse},
+    {"find_flow", find_all},
+    {"rewrite", rewrite},
+    {"resolve_next_hop", resolve_next_hop},
+    {"maintain", [](World& world, Burst&) { maintain(world); }},
+    {"count_verdicts", count_verdicts},
+};
+constexpr TimedStage of_new[] = {
+    {"parse", parse},     {"find_flow", find_all}, {"classify", classify},
+    {"open_flow", open_flow}, {"rewrite", rewrite},    {"resolve_next_hop", resolve_next_hop},
+};
+
+// Medians over the batches that `write` fills; `visit` sees each burst behind the last stage.
+template <class Write, class Visit>
+std::vector<StageCost> costs_of(std::span<const TimedStage> stages, World& world, int batches, Write write, Visit visit) {
+  std::vector<std::vector<double>> spent(stages.size());
+  Batch batch;
+  Burst burst;
+  for (int i = 0; i < batches; ++i) {
+    write(batch);
+    std::vector<std::uint64_t> of_batch(stages.size());
+    for (std::size_t first = 0; first < batch.count(); first += burst_count_max) {
+      batch.fill(burst, first);
+      for (std::size_t s = 0; s < stages.size(); ++s) {
+        const std::uint64_t begin = tsc();
+        stages[s].run(world, burst);
+        of_batch[s] += tsc() - begin;
+      }
+      visit(burst);
+    }
+    for (std::size_t s = 0; s < stages.size(); ++s) {
+      spent[s].push_back(static_cast<double>(of_batch[s]) / static_cast<double>(batch.count()));
+    }
+  }
+  std::vector<StageCost> costs;
+  for (std::size_t s = 0; s < stages.size(); ++s) costs.push_back({stages[s].name, median_of(spent[s])});
+  return costs;
+}
+
 }  // namespace
 
 double established(Rig& rig) {
@@ -73,52 +121,31 @@ double established_of(Rig& rig, Batch& batch, std::size_t frame_bytes) {
 }
 
 std::vector<StageCost> stage_costs(Rig& rig, int batches) {
-  using Stage = void (*)(World&, Burst&);
-  static constexpr std::pair<std::string_view, Stage> stages[] = {
-      {"parse", parse},
-      {"find_flow", [](World& world, Burst& burst) { find_flow(world, burst); }},
-      {"rewrite", rewrite},
-      {"resolve_next_hop", resolve_next_hop},
-      {"maintain", [](World& world, Burst&) { maintain(world); }},
-      {"count_verdicts", count_verdicts},
-  };
-  std::vector<std::vector<double>> spent(std::size(stages));
-  Batch batch;
-  Burst burst;
-  for (int i = 0; i < batches; ++i) {
-    write_established(rig, batch);
-    std::vector<std::uint64_t> of_batch(std::size(stages));
-    for (std::size_t first = 0; first < batch_count; first += burst_count_max) {
-      batch.fill(burst, first);
-      for (std::size_t s = 0; s < std::size(stages); ++s) {
-        const std::uint64_t begin = tsc();
-        stages[s].second(rig.world(), burst);
-        of_batch[s] += tsc() - begin;
-      }
-    }
-    for (std::size_t s = 0; s < std::size(stages); ++s) {
-      spent[s].push_back(static_cast<double>(of_batch[s]) / batch_count);
-    }
-  }
-  std::vector<StageCost> costs;
-  for (std::size_t s = 0; s < std::size(stages); ++s) {
-    costs.push_back({stages[s].first, median_of(spent[s])});
-  }
-  return costs;
+  return costs_of(of_known, rig.world(), batches, [&](Batch& batch) { write_established(rig, batch); }, [](Burst&) {});
 }
 
 double Opener::opened() {
-  if (opened_.size() + opened_per_batch > opened_max) close_all();
   static thread_local Batch batch;
+  write(batch);
+  const std::uint64_t spent = batch.run(rig_.world(), [&](Burst& burst, std::size_t) { note(burst); });
+  return static_cast<double>(spent) / opened_per_batch;
+}
+
+std::vector<StageCost> Opener::stage_costs(int batches) {
+  return costs_of(of_new, rig_.world(), batches, [&](Batch& batch) { write(batch); }, [&](Burst& burst) { note(burst); });
+}
+
+void Opener::write(Batch& batch) {
+  if (opened_.size() + opened_per_batch > opened_max) close_all();
   batch.clear();
   while (batch.count() < opened_per_batch) batch.add(next_client(), tcp_flag::syn);
-  const std::uint64_t spent = batch.run(rig_.world(), [&](Burst& burst, std::size_t) {
-    for (const Packet& packet : burst.all()) {
-      rig_.check_opened(packet);
-      opened_.push_back(packet.flow);
-    }
-  });
-  return static_cast<double>(spent) / opened_per_batch;
+}
+
+void Opener::note(Burst& burst) {
+  for (const Packet& packet : burst.all()) {
+    rig_.check_opened(packet);
+    opened_.push_back(packet.flow);
+  }
 }
 
 FlowKey Opener::next_client() {

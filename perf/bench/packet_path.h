@@ -29,10 +29,13 @@ class Opener {
   // `is_spread`: each from another address, all over 32 M of them; else 16,384 come from one.
   explicit Opener(Rig& rig, bool is_spread = false) : rig_(rig), is_spread_(is_spread) {}
   double opened();
+  std::vector<StageCost> stage_costs(int batches);  // of opening them
   void close_all();
 
  private:
   FlowKey next_client();
+  void write(Batch& batch);
+  void note(Burst& burst);
 
   Rig& rig_;
   bool is_spread_;
