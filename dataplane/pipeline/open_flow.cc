@@ -167,8 +167,8 @@ void deny_sources(World& world, Burst& burst) {
   const VipLimitsRow* limits_asked = nullptr;
   const auto ask = [&] {
     if (count == 0) return;
-    sources_of(world, *limits_asked).values_of(std::span(actions).first(count),
-                                                   [&](std::size_t i) { return asking[i]->frame.key.source; });
+    const PrefixTable sources = sources_of(world, *limits_asked);
+    sources.values_of(std::span(actions).first(count), [&](std::size_t i) { return asking[i]->frame.key.source; });
     for (std::size_t i = 0; i < count; ++i) {
       if (actions[i] == source_action::deny) asking[i]->verdict = Verdict::drop_source_denied;
     }
