@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
 
 #include "dataplane/base/crc32c.h"
 #include "dataplane/net/headers.h"
@@ -54,12 +55,19 @@ constexpr SectionShape shapes[section_count] = {
     {"name_pattern_sets", sizeof(NamePatternSetRow), 0, vips_max},
     {"name_patterns", sizeof(NamePatternRow), 0, any_count},
     {"name_pattern_bytes", 1, 0, any_count},
+    {"route_index", sizeof(std::uint32_t), 2, any_count},
+    {"route_lengths", sizeof(std::uint8_t), 0, 129},
 };
 
 // Every probe of an open-addressed index ends at an empty place, so there must be one.
 template <class Row, class IsEmpty>
 bool is_probeable(std::span<const Row> index, IsEmpty is_empty) {
   return std::has_single_bit(index.size()) && std::any_of(index.begin(), index.end(), is_empty);
+}
+
+bool is_falling(std::span<const std::uint8_t> lengths) {
+  return (lengths.empty() || lengths.front() <= 128) &&
+         std::adjacent_find(lengths.begin(), lengths.end(), std::less_equal<>()) == lengths.end();
 }
 
 }  // namespace
@@ -167,6 +175,7 @@ Result<void> Snapshot::verify_rows() const {
     if (row.prefix_length > 128) return bad("routes", i, "prefix length");
     if (i > 0 && routes()[i - 1].prefix_length < row.prefix_length) return bad("routes", i, "not sorted");
   }
+  if (auto index = verify_route_index(); !index) return index;
   for (std::size_t i = 0; i < snat_pools().size(); ++i) {
     const SnatPoolRow& row = snat_pools()[i];
     if (!is_name(row.name)) return bad("snat_pools", i, "name out of bounds");
@@ -332,6 +341,27 @@ Result<void> Snapshot::verify_rows() const {
 }
 
 // Lookups meet sorted rows only, and each wide VIP is met where it says that it is.
+Result<void> Snapshot::verify_route_index() const {
+  const auto bad = [](const char* section, std::size_t row, const char* what) {
+    return fail(fmt::format("snapshot: section {}, row {}: {}", section, row, what));
+  };
+  const auto index = section<std::uint32_t>(Section::route_index);
+  if (!is_probeable(index, [](std::uint32_t place) { return place == no_row; })) {
+    return bad("route_index", 0, "size is no power of two, or full");
+  }
+  for (std::size_t i = 0; i < index.size(); ++i) {
+    if (index[i] != no_row && index[i] >= routes().size()) return bad("route_index", i, "no such route");
+  }
+  if (!is_falling(route_lengths())) return bad("route_lengths", 0, "not sorted");
+  for (std::size_t i = 0; i < routes().size(); ++i) {
+    const RouteRow& row = routes()[i];
+    const bool is_listed = std::find(route_lengths().begin(), route_lengths().end(), row.prefix_length) != route_lengths().end();
+    const RouteRow* found = find_route_to(row.network, row.prefix_length);
+    if (!is_listed || found == nullptr || found > &row) return bad("routes", i, "not found by its network");
+  }
+  return {};
+}
+
 Result<void> Snapshot::verify_vip_networks() const {
   const auto bad = [](const char* section, std::size_t row, const char* what) {
     return fail(fmt::format("snapshot: section {}, row {}: {}", section, row, what));
@@ -340,9 +370,7 @@ Result<void> Snapshot::verify_vip_networks() const {
   if (!is_probeable(index, [](const VipNetworkRow& row) { return row.is_used == 0; })) {
     return bad("vip_network_index", 0, "size is no power of two, or full");
   }
-  for (std::size_t i = 0; i < vip_lengths().size(); ++i) {
-    if (vip_lengths()[i] > 128 || (i > 0 && vip_lengths()[i - 1] <= vip_lengths()[i])) return bad("vip_lengths", i, "not sorted");
-  }
+  if (!is_falling(vip_lengths())) return bad("vip_lengths", 0, "not sorted");
   for (std::size_t i = 0; i < index.size(); ++i) {
     const VipNetworkRow& row = index[i];
     if (row.is_used == 0) continue;
@@ -629,9 +657,21 @@ const EndpointRow* Snapshot::endpoint_by_id(std::uint32_t id) const {
   return &endpoints()[rows[id]];
 }
 
+const RouteRow* Snapshot::find_route_to(IpAddress network, std::uint8_t prefix_length) const {
+  const auto index = section<std::uint32_t>(Section::route_index);
+  for (std::uint64_t place = network_hash(network, prefix_length);; ++place) {
+    const std::uint32_t row = index[place & (index.size() - 1)];
+    if (row == no_row) return nullptr;
+    if (routes()[row].network == network && routes()[row].prefix_length == prefix_length) return &routes()[row];
+  }
+}
+
+// One look for each length that there is: of a thousand routes a dozen.
 const RouteRow* Snapshot::find_route(IpAddress destination) const {
-  for (const RouteRow& route : routes()) {
-    if (IpPrefix{route.network, route.prefix_length}.contains(destination)) return &route;
+  const bool is_v4 = destination.is_v4();
+  for (const std::uint8_t length : route_lengths()) {
+    if (is_v4 && length < 96) break;  // ::/0 is no default route of IPv4
+    if (const RouteRow* route = find_route_to(IpPrefix::of(destination, length).network, length)) return route;
   }
   return nullptr;
 }

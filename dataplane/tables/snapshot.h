@@ -132,6 +132,9 @@ class Snapshot {
   Result<void> verify_rows() const;
   Result<void> verify_prefix_tables() const;
   Result<void> verify_vip_networks() const;
+  Result<void> verify_route_index() const;
+  std::span<const std::uint8_t> route_lengths() const { return section<std::uint8_t>(Section::route_lengths); }
+  const RouteRow* find_route_to(IpAddress network, std::uint8_t prefix_length) const;
   std::span<const VipRangeRow> vip_ranges() const { return section<VipRangeRow>(Section::vip_ranges); }
   std::span<const std::uint8_t> vip_lengths() const { return section<std::uint8_t>(Section::vip_lengths); }
   bool has_vip_prefixes() const { return !vip_lengths().empty() && vip_lengths().back() < 128; }

@@ -174,6 +174,18 @@ void SnapshotWriter::mark_families() {
   }
 }
 
+std::vector<std::uint32_t> SnapshotWriter::build_route_index() const {
+  std::vector<std::uint32_t> index(index_size(routes_.size()), no_row);
+  for (std::uint32_t i = 0; i < routes_.size(); ++i) {
+    const RouteRow& route = routes_[i];
+    insert(index, network_hash(route.network, route.prefix_length), i, [](std::uint32_t place) { return place == no_row; },
+           [&](std::uint32_t place) {
+             return routes_[place].network == route.network && routes_[place].prefix_length == route.prefix_length;
+           });
+  }
+  return index;
+}
+
 std::vector<std::uint32_t> SnapshotWriter::build_vip_index() const {
   std::vector<std::uint32_t> index(index_size_for_strangers(vips_.size()), no_row);
   for (std::uint32_t i = 0; i < vips_.size(); ++i) {
@@ -285,6 +297,10 @@ Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
   mark_families();
   std::sort(name_pattern_sets_.begin(), name_pattern_sets_.end(),
             [](const NamePatternSetRow& a, const NamePatternSetRow& b) { return a.listener < b.listener; });
+  const auto route_index = build_route_index();
+  std::vector<std::uint8_t> route_lengths;
+  for (const RouteRow& route : routes_) route_lengths.push_back(route.prefix_length);
+  route_lengths.erase(std::unique(route_lengths.begin(), route_lengths.end()), route_lengths.end());
   const auto vip_index = build_vip_index();
   build_vip_networks();
   const auto address_index = build_address_index();
@@ -307,7 +323,8 @@ Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
       part(return_index),      part(vip_rows),   part(endpoint_rows), part(vip_limits_),
       part(prefix_tables_),    part(prefix_roots_), part(prefix_nodes_), part(prefix_values_), part(blocked_), part(names_),
       part(server_names), part(quic_servers), part(vip_network_index_), part(vip_ranges_), part(vip_lengths_),
-      part(name_pattern_sets_), part(name_patterns_), part(name_pattern_bytes_)};
+      part(name_pattern_sets_), part(name_patterns_), part(name_pattern_bytes_), part(route_index),
+      part(route_lengths)};
   static_assert(std::size(parts) == static_cast<std::size_t>(Section::count));
 
   std::size_t total = align_up(sizeof(SnapshotHeader) + std::size(parts) * sizeof(SectionEntry));

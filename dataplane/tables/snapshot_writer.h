@@ -85,6 +85,7 @@ class SnapshotWriter {
     return static_cast<std::uint32_t>(rows.size() - 1);
   }
   void mark_families();
+  std::vector<std::uint32_t> build_route_index() const;
   std::vector<std::uint32_t> build_vip_index() const;
   void build_vip_networks();
   std::vector<AddressIndexRow> build_address_index() const;

@@ -193,6 +193,14 @@ void Benchmarks::new_flows() {
   report_.add({"new flows", "SYN to record, beside " + flows_text(flows), figure_of(samples[0]),
                "clk", Better::lower, 900, 600, ""});
   add_stages("new flows", [&](int batches) { return opener.stage_costs(batches); });
+  setup.flows = 1'000;
+  Rig plain(setup);
+  setup.route_count = 1'000;
+  Rig routed(setup);
+  Opener without(plain), with(routed);
+  const auto both = take_turns(options_.repeats, {steady([&] { return without.opened(); }), steady([&] { return with.opened(); })});
+  report_.add({"new flows", "1,000 routes, on top, beside 1 k flows", difference_of(both[1], both[0]), "clk", Better::lower, {}, {},
+               "a flow looks up two"});
 }
 
 void Benchmarks::splices() {

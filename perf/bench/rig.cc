@@ -19,6 +19,17 @@ IpAddress address(const std::string& text) {
   return *IpAddress::parse(text);
 }
 
+void add_routes(SnapshotWriter& writer, std::uint32_t count) {
+  for (std::uint32_t i = 0; i < count; ++i) {
+    RouteRow route{};
+    const IpPrefix network = IpPrefix::of(IpAddress::v4(be32(0x14000000 + (i << 16))), static_cast<std::uint8_t>(96 + 16 + i % 9));
+    route.network = network.network;
+    route.prefix_length = network.length;
+    route.next_hop = address("172.16.255.254");
+    writer.add(route);
+  }
+}
+
 void add_links(SnapshotWriter& writer, bool is_v6) {
   AddressRow own{};
   own.address = address(is_v6 ? "2001:db8:2::1" : "172.16.0.1");
@@ -39,6 +50,7 @@ void add_links(SnapshotWriter& writer, bool is_v6) {
 void add_network(SnapshotWriter& writer, const Setup& setup) {
   add_links(writer, setup.is_v6);
   if (setup.is_translated) add_links(writer, !setup.is_v6);
+  add_routes(writer, setup.route_count);
   const bool is_v6 = setup.is_v6 != setup.is_translated;
   std::vector<IpAddress> snat;
   for (int i = 0; i < 4; ++i) {

@@ -24,6 +24,7 @@ struct Setup {
   std::uint32_t closed_ms = 10'000;
   std::uint32_t prefix_count = 0;  // networks that may come or may not, /24 each, before all others may
   std::uint32_t blocked_count = 0;  // networks on the node's blocklist, /24 each
+  std::uint32_t route_count = 0;    // through the gateway, /16 to /24, beside the default one
   Instant now{1'000'000};  // virtual, unless a Worker with its own clock takes over
 };
 

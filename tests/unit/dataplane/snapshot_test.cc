@@ -1,8 +1,11 @@
 #include "dataplane/tables/snapshot.h"
 
+#include <fmt/core.h>
+
 #include <cstring>
 
 #include "dataplane/base/crc32c.h"
+#include "dataplane/tables/snapshot_writer.h"
 #include "tests/traces/model.h"
 #include "tests/unit/dataplane/property.h"
 
@@ -79,6 +82,52 @@ TEST(Snapshot, ReadsBackWhatWasWritten) {
   EXPECT_FALSE(tables->is_return_source(*IpAddress::parse("10.2.0.11"), be16(8080), 6));  // FULL_NAT
   EXPECT_EQ(tables->find_route(*IpAddress::parse("10.2.0.9"))->port, 1);
   EXPECT_EQ(tables->find_route(*IpAddress::parse("192.0.2.1"))->next_hop, *IpAddress::parse("10.1.0.254"));
+}
+
+// Of routes that hold the destination the longest, and of two to one network the first, as a walk through all of them says.
+TEST(Snapshot, RoutesAreFoundByTheLongestPrefix) {
+  SLUICE_TRACE_SEED();
+  test::Random random(82);
+  const auto any_address = [&] {
+    const char* stems[] = {"10.2.0.", "10.2.1.", "10.3.0.", "192.0.2.", "fd00:2::", "fd00:2:1::", "2001:db8::"};
+    return *IpAddress::parse(fmt::format("{}{}", stems[random.below(7)], random.below(64)));
+  };
+  for (std::uint64_t round = 0; round < test::tries(300); ++round) {
+    SnapshotWriter writer;
+    writer.node.worker_count = 1;
+    writer.node.flow_capacity = 64;
+    PortRow port{};
+    port.queue_count = 1;
+    port.mtu = 1'500;
+    writer.add(port);
+    std::vector<RouteRow> routes;
+    for (std::uint64_t i = 0; i < random.below(40); ++i) {
+      const IpAddress address = any_address();
+      const unsigned shortest = address.is_v4() ? 96 : 0;
+      const auto length = static_cast<std::uint8_t>(random.one_in(8) ? shortest : 128 - random.below(128 - shortest + 1));
+      RouteRow route{};
+      route.network = IpPrefix::of(address, length).network;
+      route.prefix_length = length;
+      route.next_hop = IpAddress::v4(be32(static_cast<std::uint32_t>(i + 1)));  // by which it is known again
+      writer.add(route);
+      routes.push_back(route);
+    }
+    const auto buffer = writer.finish(1);
+    ASSERT_TRUE(buffer) << buffer.error().message;
+    const auto tables = Snapshot::verify(buffer->bytes());
+    ASSERT_TRUE(tables) << tables.error().message;
+    for (int probe = 0; probe < 200; ++probe) {
+      const IpAddress destination = any_address();
+      const RouteRow* expected = nullptr;
+      for (const RouteRow& route : routes) {
+        if (!IpPrefix{route.network, route.prefix_length}.contains(destination)) continue;
+        if (expected == nullptr || route.prefix_length > expected->prefix_length) expected = &route;
+      }
+      const RouteRow* found = tables->find_route(destination);
+      const auto hop_of = [](const RouteRow* route) { return route == nullptr ? "none" : route->next_hop.text(); };
+      ASSERT_EQ(hop_of(found), hop_of(expected)) << destination.text();
+    }
+  }
 }
 
 TEST(Snapshot, SameCallsSameBytes) {
