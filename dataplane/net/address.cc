@@ -6,20 +6,6 @@
 #include <charconv>
 
 namespace sluice {
-namespace {
-
-// `high` and `low` as numbers whose most significant bit is the first bit on the wire.
-std::uint64_t swapped(std::uint64_t word) { return __builtin_bswap64(word); }
-
-std::uint64_t mask_of(unsigned bits) { return bits == 0 ? 0 : ~std::uint64_t{0} << (64 - bits); }
-
-IpAddress masked(IpAddress address, std::uint8_t length) {
-  const unsigned high_bits = length > 64 ? 64 : length;
-  const unsigned low_bits = length > 64 ? length - 64u : 0;
-  return {swapped(swapped(address.high) & mask_of(high_bits)), swapped(swapped(address.low) & mask_of(low_bits))};
-}
-
-}  // namespace
 
 std::optional<IpAddress> IpAddress::parse(std::string_view text) {
   char terminated[INET6_ADDRSTRLEN] = {};  // what does not fit is no address
@@ -57,13 +43,6 @@ std::optional<IpPrefix> IpPrefix::parse(std::string_view text) {
     }
   }
   return of(*address, static_cast<std::uint8_t>(bits + 128 - bits_max));
-}
-
-IpPrefix IpPrefix::of(IpAddress address, std::uint8_t length) { return {masked(address, length), length}; }
-
-bool IpPrefix::contains(IpAddress address) const {
-  // An IPv6 prefix shorter than ::ffff:0:0/96 holds no IPv4 address, or ::/0 would be every family's default route.
-  return address.is_v4() == is_v4() && masked(address, length) == network;
 }
 
 std::string IpPrefix::text() const {

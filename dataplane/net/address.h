@@ -66,13 +66,25 @@ struct IpPrefix {
 
   // "10.0.0.0/8", "2001:db8::/32", or a bare address (a full-length prefix). Host bits are kept out.
   static std::optional<IpPrefix> parse(std::string_view text);
-  static IpPrefix of(IpAddress address, std::uint8_t length);
+  static constexpr IpPrefix of(IpAddress address, std::uint8_t length) {
+    const unsigned high_bits = length > 64 ? 64 : length;
+    return {{address.high & mask_of(high_bits), address.low & mask_of(length - high_bits)}, length};
+  }
 
-  bool contains(IpAddress address) const;
-  bool is_v4() const { return length >= 96 && network.is_v4(); }
+  // An IPv6 prefix shorter than ::ffff:0:0/96 holds no IPv4 address, or ::/0 would be every family's default route.
+  constexpr bool contains(IpAddress address) const {
+    return address.is_v4() == is_v4() && of(address, length).network == network;
+  }
+  constexpr bool is_v4() const { return length >= 96 && network.is_v4(); }
   std::string text() const;
 
   friend bool operator==(const IpPrefix&, const IpPrefix&) = default;
+
+ private:
+  // The first bits, 64 at most, of eight bytes as they lie on the wire.
+  static constexpr std::uint64_t mask_of(unsigned bits) {
+    return bits == 0 ? 0 : __builtin_bswap64(~std::uint64_t{0} << (64 - bits));
+  }
 };
 
 struct MacAddress {

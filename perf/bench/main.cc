@@ -199,8 +199,8 @@ void Benchmarks::new_flows() {
   Rig routed(setup);
   Opener without(plain), with(routed);
   const auto both = take_turns(options_.repeats, {steady([&] { return without.opened(); }), steady([&] { return with.opened(); })});
-  report_.add({"new flows", "1,000 routes, on top, beside 1 k flows", difference_of(both[1], both[0]), "clk", Better::lower, {}, {},
-               "a flow looks up two"});
+  report_.add({"new flows", "SYN to record, 1,000 routes on top", difference_of(both[1], both[0]), "clk", Better::lower, {}, {},
+               "a packet of each direction looks one up"});
 }
 
 void Benchmarks::splices() {
