@@ -81,19 +81,13 @@ class Builder {
     std::array<std::vector<Entry>, children> longer;
     split(entries, offset, step_bits, best, longer);
     PrefixNode node{};
-    node.first_far_value = static_cast<std::uint32_t>(parts_.values.size());
-    unsigned run_count = 0;
-    std::uint8_t value = 0;  // of the last run
     for (std::size_t i = 0; i < children; ++i) {
       drop_hidden(longer[i], best[i]);
       if (!longer[i].empty()) {
         node.inner |= 1ull << i;
-      } else if (run_count == 0 || value != best[i].value) {
-        node.runs |= 1ull << i;
-        value = best[i].value;
-        if (run_count < near_values_max) node.near_values[run_count] = value;
-        else parts_.values.push_back(value);
-        ++run_count;
+      } else {
+        node.low_bits |= std::uint64_t{best[i].value & 1u} << i;
+        node.high_bits |= std::uint64_t{best[i].value >> 1 & 1u} << i;
       }
     }
     node.first_node = static_cast<std::uint32_t>(parts_.nodes.size());
@@ -142,7 +136,6 @@ PrefixTableParts build_prefix_table(std::span<const PrefixRule> rules) {
   build(true, parts.row.root_count_v4, parts.row.top_v4);
   build(false, parts.row.root_count_v6, parts.row.top_v6);
   parts.row.node_count = static_cast<std::uint32_t>(parts.nodes.size());
-  parts.row.value_count = static_cast<std::uint32_t>(parts.values.size());
   return parts;
 }
 

@@ -18,15 +18,18 @@
 
 namespace sluice {
 
-inline constexpr unsigned near_values_max = 8;
+inline constexpr std::uint8_t prefix_value_max = 3;
 
+// Half a line, the values of its children included: a bit of each in either word.
 struct PrefixNode {
   std::uint64_t inner;  // children that are nodes; the others are values
-  std::uint64_t runs;   // where a run of equal values begins, among those that are no nodes
+  std::uint64_t low_bits, high_bits;
   std::uint32_t first_node;
-  std::uint32_t first_far_value;
-  // Of the first runs; those of the others lie among the table's values. A node has few, and they come with it: half a line.
-  std::array<std::uint8_t, near_values_max> near_values;
+  std::uint32_t reserved;
+
+  std::uint8_t value_of(unsigned child) const {
+    return static_cast<std::uint8_t>((low_bits >> child & 1) | (high_bits >> child & 1) << 1);
+  }
 };
 static_assert(sizeof(PrefixNode) == 32);
 
@@ -39,16 +42,14 @@ struct PrefixTableRow {                                    // parts are relative
   std::uint32_t first_root, root_count_v4, root_count_v6;  // 0 or 2^18 each, IPv4 first
   std::uint32_t top_v4, top_v6;                            // entries, when there is no root
   std::uint32_t first_node, node_count;
-  std::uint32_t first_value, value_count;
   std::uint32_t reserved;
 };
-static_assert(sizeof(PrefixTableRow) == 40);
+static_assert(sizeof(PrefixTableRow) == 32);
 
 struct PrefixTable {
   const PrefixTableRow* row;
   std::span<const std::uint32_t> roots;
   std::span<const PrefixNode> nodes;
-  std::span<const std::uint8_t> values;
 
   // 0: no prefix holds it.
   std::uint8_t value_of(IpAddress address) const {
@@ -106,7 +107,7 @@ struct PrefixTable {
         const PrefixNode& node = nodes[walk.entry];
         const auto child = static_cast<unsigned>(walk.key >> 58);
         if ((node.inner >> child & 1) == 0) {
-          found[walk.which] = node_value(node, child);
+          found[walk.which] = node.value_of(child);
         } else {
           arrive({walk.key << 6, 0, walk.which}, node_child(node, child), left);
         }
@@ -115,13 +116,9 @@ struct PrefixTable {
   }
 
  private:
-  static std::uint64_t up_to(unsigned child) { return ~0ull >> (63 - child); }
-  std::uint8_t node_value(const PrefixNode& node, unsigned child) const {
-    const unsigned run = static_cast<unsigned>(std::popcount(node.runs & up_to(child))) - 1;
-    return run < near_values_max ? node.near_values[run] : values[node.first_far_value + run - near_values_max];
-  }
   static std::uint32_t node_child(const PrefixNode& node, unsigned child) {
-    return node.first_node + static_cast<unsigned>(std::popcount(node.inner & up_to(child))) - 1;
+    const std::uint64_t up_to_child = ~0ull >> (63 - child);
+    return node.first_node + static_cast<unsigned>(std::popcount(node.inner & up_to_child)) - 1;
   }
   template <class Key>
   std::uint8_t walk(std::uint32_t entry, Key key, unsigned offset) const {
@@ -130,7 +127,7 @@ struct PrefixTable {
       if (offset >= key_bits) return 0;  // a table deeper than an address: never built
       const PrefixNode& node = nodes[entry];
       const auto child = static_cast<unsigned>((key << offset) >> (key_bits - 6));
-      if ((node.inner >> child & 1) == 0) return node_value(node, child);
+      if ((node.inner >> child & 1) == 0) return node.value_of(child);
       entry = node_child(node, child);
       offset += 6;
     }
@@ -138,7 +135,7 @@ struct PrefixTable {
   }
 };
 
-// What becomes a table: the rules in order, each with its value from 1 to 255.
+// What becomes a table: the rules in order, each with its value from 1 to prefix_value_max.
 struct PrefixRule {
   IpPrefix prefix;
   std::uint8_t value = 0;
@@ -148,7 +145,6 @@ struct PrefixTableParts {
   PrefixTableRow row{};
   std::vector<std::uint32_t> roots;
   std::vector<PrefixNode> nodes;
-  std::vector<std::uint8_t> values;
 };
 
 PrefixTableParts build_prefix_table(std::span<const PrefixRule> rules);

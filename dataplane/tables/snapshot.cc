@@ -44,7 +44,6 @@ constexpr SectionShape shapes[section_count] = {
     {"prefix_tables", sizeof(PrefixTableRow), 0, 65'536},
     {"prefix_roots", sizeof(std::uint32_t), 0, any_count},
     {"prefix_nodes", sizeof(PrefixNode), 0, any_count},
-    {"prefix_values", sizeof(std::uint8_t), 0, any_count},
     {"blocked", sizeof(BlockedRow), 0, blocked_max},
     {"names", 1, 0, any_count},
     {"server_name_index", sizeof(ServerNameRow), 2, any_count},
@@ -419,8 +418,7 @@ Result<void> Snapshot::verify_prefix_tables() const {
     if (!is_root(row.root_count_v4) || !is_root(row.root_count_v6)) return bad("root size");
     if (!is_inside(row.first_root, std::uint64_t{row.root_count_v4} + row.root_count_v6,
                    section<std::uint32_t>(Section::prefix_roots).size()) ||
-        !is_inside(row.first_node, row.node_count, section<PrefixNode>(Section::prefix_nodes).size()) ||
-        !is_inside(row.first_value, row.value_count, section<std::uint8_t>(Section::prefix_values).size())) {
+        !is_inside(row.first_node, row.node_count, section<PrefixNode>(Section::prefix_nodes).size())) {
       return bad("parts out of bounds");
     }
     const PrefixTable table = prefix_table(row);
@@ -436,13 +434,6 @@ Result<void> Snapshot::verify_prefix_tables() const {
       const auto children = static_cast<unsigned>(std::popcount(node.inner));
       if (children > 0 && (node.first_node <= n || !is_inside(node.first_node, children, row.node_count))) {
         return bad("a node's children are not behind it");
-      }
-      // The first child that is a value begins a run, or its value would lie before the first.
-      const std::uint64_t first_value_child = ~node.inner & (node.inner + 1);
-      if ((node.runs & node.inner) != 0 || (node.runs & first_value_child) != first_value_child) return bad("a node's runs");
-      const auto runs = static_cast<unsigned>(std::popcount(node.runs));
-      if (!is_inside(node.first_far_value, runs - std::min(runs, near_values_max), row.value_count)) {
-        return bad("a node's values are out of bounds");
       }
     }
   }

@@ -82,8 +82,7 @@ class Snapshot {
   PrefixTable prefix_table(const PrefixTableRow& row) const {
     return {&row,
             section<std::uint32_t>(Section::prefix_roots).subspan(row.first_root, row.root_count_v4 + row.root_count_v6),
-            section<PrefixNode>(Section::prefix_nodes).subspan(row.first_node, row.node_count),
-            section<std::uint8_t>(Section::prefix_values).subspan(row.first_value, row.value_count)};
+            section<PrefixNode>(Section::prefix_nodes).subspan(row.first_node, row.node_count)};
   }
 
   std::span<const EndpointRow> endpoints_of(const ClusterRow& cluster) const {

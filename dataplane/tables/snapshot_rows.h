@@ -22,7 +22,7 @@
 namespace sluice {
 
 inline constexpr char snapshot_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 'S', 'N'};
-inline constexpr std::uint32_t snapshot_format = 15;
+inline constexpr std::uint32_t snapshot_format = 16;
 inline constexpr std::uint64_t snapshot_bytes_max = 4ull << 30;
 
 // Limits that the dataplane sizes its tables by.
@@ -50,7 +50,7 @@ static_assert(sizeof(SnapshotHeader) == 40);
 enum class Section : std::uint32_t {
   node, ports, addresses, routes, snat_pools, snat_addresses, vips, clusters, endpoints, slots, vip_index,
   address_index, return_index, vip_rows_by_id, endpoint_rows_by_id, vip_limits, prefix_tables, prefix_roots,
-  prefix_nodes, prefix_values, blocked, names, server_name_index, quic_server_index, vip_network_index, vip_ranges, vip_lengths,
+  prefix_nodes, blocked, names, server_name_index, quic_server_index, vip_network_index, vip_ranges, vip_lengths,
   name_pattern_sets, name_patterns, name_pattern_bytes, route_index, route_lengths, count
 };
 

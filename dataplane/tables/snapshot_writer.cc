@@ -95,10 +95,8 @@ std::uint32_t SnapshotWriter::add(const PrefixTableParts& table) {
   PrefixTableRow row = table.row;
   row.first_root = static_cast<std::uint32_t>(prefix_roots_.size());
   row.first_node = static_cast<std::uint32_t>(prefix_nodes_.size());
-  row.first_value = static_cast<std::uint32_t>(prefix_values_.size());
   prefix_roots_.insert(prefix_roots_.end(), table.roots.begin(), table.roots.end());
   prefix_nodes_.insert(prefix_nodes_.end(), table.nodes.begin(), table.nodes.end());
-  prefix_values_.insert(prefix_values_.end(), table.values.begin(), table.values.end());
   return append(prefix_tables_, row);
 }
 
@@ -321,7 +319,7 @@ Result<SnapshotBuffer> SnapshotWriter::finish(std::uint64_t generation) {
       part(snat_pools_),       part(snat_addresses_), part(vips_),    part(clusters_),
       part(endpoints_),        part(slots_),     part(vip_index),     part(address_index),
       part(return_index),      part(vip_rows),   part(endpoint_rows), part(vip_limits_),
-      part(prefix_tables_),    part(prefix_roots_), part(prefix_nodes_), part(prefix_values_), part(blocked_), part(names_),
+      part(prefix_tables_),    part(prefix_roots_), part(prefix_nodes_), part(blocked_), part(names_),
       part(server_names), part(quic_servers), part(vip_network_index_), part(vip_ranges_), part(vip_lengths_),
       part(name_pattern_sets_), part(name_patterns_), part(name_pattern_bytes_), part(route_index),
       part(route_lengths)};

@@ -106,7 +106,6 @@ class SnapshotWriter {
   std::vector<PrefixTableRow> prefix_tables_;
   std::vector<std::uint32_t> prefix_roots_;
   std::vector<PrefixNode> prefix_nodes_;
-  std::vector<std::uint8_t> prefix_values_;
   std::vector<ServerNameRow> server_names_;
   std::vector<QuicServerRow> quic_servers_;
   std::vector<VipRangeRow> vip_ranges_;  // as they are added; then in the order of the snapshot
