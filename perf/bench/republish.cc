@@ -46,9 +46,8 @@ void publish_until_over(const Setup& setup, Channel& channel) {
 
 constexpr double stall_us_min = 5;  // 32 copies take less
 constexpr double warm_up_share = 0.2;  // of a turn, before it
+constexpr double warm_up_share_beside = 1.2;  // a thousand VIPs take some 50 ms to build: turns begin when the first have come
 constexpr double full_load_seconds = 0.1;
-// Beside a publisher a turn is three times as long: a thousand VIPs take some 50 ms to build.
-constexpr int turns_beside_share = 2, beside_factor = 3;
 
 struct Prepared {  // a frame as it arrives, again and again
   Frame frame[2];
@@ -267,16 +266,16 @@ LatencyFigures measure_latency(std::uint32_t flows, std::uint32_t vip_count, int
   }
   const double half_clk = 2 * full_clk;
   // What rested while others had their turn finds its memory out of the cache: steady traffic is what counts.
-  const auto turn_of = [&](Work work, double turn_seconds) {
-    poller->poll(half_clk, warm_up_share * turn_seconds, work);
-    Histogram latency_ns = poller->poll(half_clk, turn_seconds, work);
+  const auto turn_of = [&](Work work, double warm_up_of_turn = warm_up_share) {
+    poller->poll(half_clk, warm_up_of_turn * seconds, work);
+    Histogram latency_ns = poller->poll(half_clk, seconds, work);
     rig.answer_neighbors();
     return latency_ns;
   };
   const auto turn_beside = [&](auto other, Work work) {
     channel.is_over = false;
     std::thread thread(other);
-    Histogram latency_ns = turn_of(work, beside_factor * seconds);
+    Histogram latency_ns = turn_of(work, warm_up_share_beside);
     channel.is_over.store(true, std::memory_order_release);  // pairs with publish_until_over
     poller->leave();
     thread.join();
@@ -288,12 +287,12 @@ LatencyFigures measure_latency(std::uint32_t flows, std::uint32_t vip_count, int
   };
   Turns loop, additions, quiet, busy, reload;
   const std::vector<std::size_t> rounds = play_rounds(turns, {
-      [&] { loop.push_back(turn_of(Work::none, seconds)); },
-      [&] { additions.push_back(turn_of(Work::additions, seconds)); },
-      [&] { quiet.push_back(turn_of(Work::pipeline, seconds)); },
+      [&] { loop.push_back(turn_of(Work::none)); },
+      [&] { additions.push_back(turn_of(Work::additions)); },
+      [&] { quiet.push_back(turn_of(Work::pipeline)); },
   });
   for (Turns* all : {&loop, &additions, &quiet}) *all = only(*all, rounds);
-  const std::vector<std::size_t> rounds_beside = play_rounds(turns / turns_beside_share, {
+  const std::vector<std::size_t> rounds_beside = play_rounds(turns, {
       [&] { busy.push_back(turn_beside(add_until_over, Work::additions)); },
       [&] { reload.push_back(turn_beside([&] { publish_until_over(setup, channel); }, Work::pipeline)); },
   });

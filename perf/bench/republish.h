@@ -36,10 +36,9 @@ struct LatencyFigures {
 //
 // A CPU that is taken away for a while (by an interrupt, by the machine below a virtual one) delays all that arrives
 // meanwhile, and at half load as much again until that is caught up with. `additions` has all of this and nothing of ours.
-// Loop, additions and pipeline take turns of `seconds`, and then the two beside a busy CPU longer ones, half as often; they are
-// judged by the core's throughput as those of all rows are: half load of a core whose other thread takes half of it is all that
-// is left. The figures are medians over the turns, so that one in which the machine took the core away for milliseconds does
-// not decide.
+// Loop, additions and pipeline take turns of `seconds`, and then the two beside a busy CPU. All are judged by the core's
+// throughput as those of other rows are: half load of a core whose other thread takes half of it is all that is left. The
+// figures are medians over the turns, so that one in which the machine took the core away for milliseconds does not decide.
 LatencyFigures measure_latency(std::uint32_t flows, std::uint32_t vip_count, int turns,
                                double seconds);
 
