@@ -13,7 +13,9 @@ using Seconds = std::chrono::duration<double>;
 
 constexpr double share_of_usual_min = 0.9;
 constexpr double attempts_max = 3;  // rounds for each that is wanted, when there is no patience
-constexpr Seconds pause{0.02};      // after a bad round: what disturbs lasts longer than a round
+// Between looks at the core, and after a bad round: what disturbs lasts longer than a round. Nothing depends on its length: every
+// round is judged by itself, whenever it is taken.
+constexpr Seconds pause{0.02};
 
 Calibration state;
 Seconds patience{0};
